@@ -1,0 +1,84 @@
+"""The language of network names: "64c5-128c5-256c5-512f" <-> (Conv(64, 5), Conv(128, 5), Conv(256, 5), Full(512)).
+
+The paper's notation (section 4): `64c5` is a convolution with 64 filters of 5 x 5, `512f` a fully connected layer with
+512 units, and a softmax layer always follows. `64c7s2` is the same with stride 2, for the paper's blur network.
+"""
+
+import re
+from dataclasses import dataclass
+
+from exemplar.errors import UserError
+
+LARGEST_WIDTH = 65_536
+EXPECTED = (
+    "expected convolutions and then fully connected layers joined by '-', such as 64c5-128c5-256c5-512f or 64c7s2-128f"
+)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution: `filters` of `side` x `side` pixels, moved by `stride`."""
+
+    filters: int
+    side: int
+    stride: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.filters}c{self.side}" + (f"s{self.stride}" if self.stride > 1 else "")
+
+
+@dataclass(frozen=True)
+class Full:
+    """A fully connected layer of `units`."""
+
+    units: int
+
+    def __str__(self) -> str:
+        return f"{self.units}f"
+
+
+Layer = Conv | Full
+Architecture = tuple[Layer, ...]
+
+CONV = re.compile(r"([1-9]\d{0,5})c([1-9]\d{0,1})(?:s([2-4]))?", re.ASCII)
+FULL = re.compile(r"([1-9]\d{0,5})f", re.ASCII)
+
+
+def parse_layer(word: str, model: str) -> Layer:
+    """Read one word of a model string."""
+    if matched := CONV.fullmatch(word):
+        filters, side, stride = (int(group or 1) for group in matched.groups())
+        layer: Layer = Conv(filters, side, stride)
+        if side % 2 == 0:
+            raise UserError(
+                f"model {model!r}: {word!r} has filters of even side {side}, which have no centre; use an odd side"
+            )
+        width = filters
+    elif matched := FULL.fullmatch(word):
+        width = int(matched.group(1))
+        layer = Full(width)
+    else:
+        raise UserError(f"model {model!r}: {word!r} is no layer; {EXPECTED}")
+    if width > LARGEST_WIDTH:
+        raise UserError(f"model {model!r}: {word!r} is wider than {LARGEST_WIDTH}")
+    return layer
+
+
+def parse(model: str) -> Architecture:
+    """Read a model string; `str` of the layers joined by '-' gives the same string back.
+
+    Raises UserError, quoting the word that is wrong, for anything outside the language: at least one convolution comes
+    first and at least one fully connected layer last.
+    """
+    if not isinstance(model, str) or not model:
+        raise UserError(f"model {model!r} is no string; {EXPECTED}")
+    architecture = tuple(parse_layer(word, model) for word in model.split("-"))
+    kinds = "".join("f" if isinstance(layer, Full) else "c" for layer in architecture)
+    if not re.fullmatch("c+f+", kinds):
+        raise UserError(f"model {model!r} mixes up its layers; {EXPECTED}")
+    return architecture
+
+
+def describe(architecture: Architecture) -> str:
+    """The model string of an architecture."""
+    return "-".join(map(str, architecture))

@@ -1,0 +1,128 @@
+"""CIFAR's pickled batches, read without trusting them.
+
+A pickle may call whatever it names. These name five things, which NumPy needs to rebuild an array; here each of them
+is a stand-in of our own, so that no byte of the file reaches NumPy but as the pixels of an array.
+"""
+
+import io
+import pickle
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from exemplar.archives import members
+from exemplar.errors import UserError
+
+SIDE_PIXELS = 32
+TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+MOST_BYTES = 1 << 26  # a batch has 31 million
+Content = dict[bytes, object]
+
+
+class Pixels:
+    """Stands in for `numpy.ndarray` and for the function that makes an empty one."""
+
+    def __init__(self, *_: object) -> None:
+        self.rows: UInt8[np.ndarray, "n values"] = np.empty((0, 0), np.uint8)
+
+    def __setstate__(self, state: tuple[object, tuple[int, int], object, bool, bytes]) -> None:
+        """Take NumPy's description of an array: version, shape, type, order, bytes."""
+        _, shape, kind, by_columns, content = state
+        if not isinstance(kind, ByteType):
+            raise pickle.UnpicklingError("an array of another type than bytes")
+        self.rows = np.frombuffer(content, np.uint8).reshape(shape, order="F" if by_columns else "C")
+
+
+class ByteType:
+    """Stands in for `numpy.dtype`, of which only unsigned bytes are admitted."""
+
+    def __init__(self, code: str | bytes, *_: object) -> None:
+        if code not in ("u1", b"u1"):
+            raise pickle.UnpicklingError(f"the type {code!r}")
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and alignment say nothing about single bytes."""
+
+
+def latin1(text: str, _: object) -> bytes:
+    """Stands in for `_codecs.encode`, by which Python 3 writes bytes in the old protocol."""
+    return text.encode("latin-1")
+
+
+ADMITTED = {
+    ("numpy.core.multiarray", "_reconstruct"): Pixels,
+    ("numpy._core.multiarray", "_reconstruct"): Pixels,
+    ("numpy", "ndarray"): Pixels,
+    ("numpy", "dtype"): ByteType,
+    ("_codecs", "encode"): latin1,
+}
+
+
+class Unpickler(pickle._Unpickler):
+    """The unpickler written in Python: the one in C can be made to take any amount of memory by one large index."""
+
+    def find_class(self, module: str, name: str) -> object:
+        """The stand-in for a name; raises UnpicklingError for all others."""
+        if (module, name) not in ADMITTED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return ADMITTED[module, name]
+
+
+class Batch(NamedTuple):
+    """Images and the labels that belong to them."""
+
+    images: UInt8[np.ndarray, "n 3 32 32"]
+    labels: Int64[np.ndarray, " n"]
+
+
+def read_batches(archive: Path | None) -> tuple[Batch, Batch, tuple[str, ...]]:
+    """The training batches in order as one, the test batch, and the names of the classes."""
+    contents = {
+        member.path.name: unpickle(member.read(most_bytes=MOST_BYTES), name=f"{archive}: {member.path.name!r}")
+        for member in members(archive)
+        if member.path.name in (*TRAIN_BATCHES, "test_batch", "batches.meta")
+    }
+    for name in (*TRAIN_BATCHES, "test_batch", "batches.meta"):
+        if name not in contents:
+            raise UserError(f"{archive} lacks {name!r}; expected the Python version of CIFAR-10")
+    classes = class_names(contents["batches.meta"], name=f"{archive}: 'batches.meta'")
+    batches = {
+        name: to_batch(contents[name], classes=len(classes), name=f"{archive}: {name!r}")
+        for name in (*TRAIN_BATCHES, "test_batch")
+    }
+    train = [batches[name] for name in TRAIN_BATCHES]
+    joined = Batch(np.concatenate([part.images for part in train]), np.concatenate([part.labels for part in train]))
+    return joined, batches["test_batch"], classes
+
+
+def unpickle(content: bytes, *, name: str) -> Content:
+    """Read one pickled dictionary."""
+    try:
+        loaded = Unpickler(io.BytesIO(content), encoding="bytes").load()
+    except Exception as error:  # a pickle is a program: one that is broken can fail in any way
+        raise UserError(f"{name} is no batch of CIFAR's format ({type(error).__name__}: {error})") from None
+    if not isinstance(loaded, dict):
+        raise UserError(f"{name} is no batch of CIFAR's format; expected a dictionary")
+    return loaded
+
+
+def to_batch(content: Content, *, classes: int, name: str) -> Batch:
+    """Check one batch and give it its shape: rows of 1024 red, 1024 green and 1024 blue values."""
+    data, labels = content.get(b"data"), content.get(b"labels")
+    rows = data.rows if isinstance(data, Pixels) else np.empty((0, 0), np.uint8)
+    if rows.ndim != 2 or rows.shape[1] != 3 * SIDE_PIXELS**2 or not len(rows):
+        raise UserError(f"{name} has no images of {3 * SIDE_PIXELS**2} bytes each under 'data'")
+    numbers = labels if isinstance(labels, list) else []
+    if len(numbers) != len(rows) or not all(type(label) is int and 0 <= label < classes for label in numbers):
+        raise UserError(f"{name}: 'labels' does not match; expected {len(rows):,} numbers between 0 and {classes - 1}")
+    return Batch(rows.reshape(-1, 3, SIDE_PIXELS, SIDE_PIXELS), np.array(numbers, np.int64))
+
+
+def class_names(content: Content, *, name: str) -> tuple[str, ...]:
+    """The names of the classes, in the order of their labels."""
+    names = content.get(b"label_names")
+    if not isinstance(names, list) or not names or not all(isinstance(each, bytes) for each in names):
+        raise UserError(f"{name} has no list of names under 'label_names'")
+    return tuple(each.decode("utf-8", "replace") for each in names)

@@ -1,0 +1,149 @@
+"""Encoder + labels -> classifier, trained on transformed patches of the labeled images and tested by its own softmax.
+
+From random filters it is the supervised baseline. The labeled images take the place of the seeds' windows: each gives
+squares at random places and scales, which get rows of the same transformation table, and classes are the labels.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from exemplar import surrogate
+from exemplar.datasets.base import Labeled
+from exemplar.device import Compute
+from exemplar.errors import UserError
+from exemplar.evaluation import Measurement, score
+from exemplar.features import resize
+from exemplar.network import Encoder, Pixels, draw_head
+from exemplar.progress import track
+from exemplar.ranges import Ranges
+from exemplar.surrogate import SurrogateSet
+from exemplar.training import Classifier, Epoch, Settings, fit
+from exemplar.transformation import PATCH_PIXELS
+
+BATCH_PIXELS = 64 * 96 * 96
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Training on each fold's labeled images: how (`finetune` in params.yaml), and the transformations' ranges."""
+
+    squares: int
+    scales: tuple[float, ...]
+    schedule: Settings
+    ranges: Ranges
+
+    def measure(
+        self, encoder: Encoder | Pixels, labeled: Labeled, *, random_seed: int, compute: Compute
+    ) -> Measurement:
+        """Accuracy of the network trained on each fold's labeled images, and the learning curve of each fold."""
+        if not isinstance(encoder, Encoder):
+            raise UserError("raw pixels have no weights to fine-tune; expected an encoder with layers")
+        predictions, curves = [], []
+        for fold, test in enumerate(labeled.test):
+            classifier, epochs = self.fit_fold(encoder, labeled, fold, random_seed=random_seed + fold, compute=compute)
+            curves.append([epoch.numbers() for epoch in epochs])
+            predictions.append(classify(classifier, labeled.images[test], scales=self.scales, compute=compute))
+        return score(labeled, predictions, curves=curves)
+
+    def fit_fold(
+        self, encoder: Encoder, labeled: Labeled, fold: int, *, random_seed: int, compute: Compute
+    ) -> tuple[Classifier, list[Epoch]]:
+        """Train on one fold's labeled images, and return the classifier with its learning curve."""
+        train = labeled.train[fold]
+        samples = labeled_samples(
+            labeled.images[train],
+            labeled.labels[train],
+            squares=self.squares,
+            scales=self.scales,
+            ranges=self.ranges,
+            random_seed=random_seed,
+        )
+        mean = surrogate.measure_mean(samples, device=compute.device)
+        classifier = start(encoder, mean=mean, classes=len(labeled.classes), random_seed=random_seed)
+        epochs = fit(
+            classifier, samples, self.schedule, compute=compute, random_seed=random_seed, label=f"fold {fold + 1}"
+        )
+        return classifier, list(epochs)
+
+
+def draw_squares(
+    count: int, *, image_size: tuple[int, int], scales: tuple[float, ...], generator: torch.Generator
+) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
+    """Centres (x, y) and sides of squares at random places of an image of (width, height), 32 / scale pixels wide."""
+    side = PATCH_PIXELS / torch.tensor(scales)[torch.randint(len(scales), (count,), generator=generator)]
+    side = side.clamp_max(min(image_size))
+    room = torch.tensor(image_size) - side[:, None]
+    return side[:, None] / 2 + room * torch.rand(count, 2, generator=generator), side
+
+
+def labeled_samples(
+    images: UInt8[np.ndarray, "m 3 h w"],
+    labels: Int64[np.ndarray, " m"],
+    *,
+    squares: int,
+    scales: tuple[float, ...],
+    ranges: Ranges,
+    random_seed: int,
+) -> SurrogateSet:
+    """A set whose classes are labels: `squares` transformed squares of every labeled image."""
+    generator = torch.Generator().manual_seed(random_seed)
+    windows = torch.from_numpy(np.array(images))
+    owner = torch.arange(len(windows)).repeat_interleave(squares)
+    size = (windows.shape[3], windows.shape[2])
+    centre, side = draw_squares(len(owner), image_size=size, scales=scales, generator=generator)
+    table, _ = surrogate.draw_table(centre=centre, side=side, size=size, samples=1, ranges=ranges, generator=generator)
+    basis, colour_mean = surrogate.principal_components(windows)
+    return SurrogateSet(
+        windows=windows,
+        owner=owner,
+        target=torch.from_numpy(labels)[owner],
+        centre=centre,
+        side=side,
+        table=table,
+        basis=basis,
+        colour_mean=colour_mean,
+    )
+
+
+def start(encoder: Encoder, *, mean: Float[Tensor, "3 32 32"], classes: int, random_seed: int) -> Classifier:
+    """A classifier that begins with a copy of the encoder, the mean of the new patches and an untrained head."""
+    copied = copy.deepcopy(encoder)
+    copied.mean.copy_(mean)
+    head = draw_head(copied.width, classes, generator=torch.Generator().manual_seed(random_seed))
+    return Classifier(copied, head)
+
+
+def classify(
+    classifier: Classifier,
+    images: UInt8[np.ndarray, "n 3 h w"],
+    *,
+    scales: tuple[float, ...],
+    compute: Compute,
+) -> Int64[np.ndarray, " n"]:
+    """The class with the greatest softmax, averaged over all places of the sliding network and over the scales."""
+    classifier.eval()
+    sides = sorted({max(PATCH_PIXELS, round(images.shape[2] * scale)) for scale in scales})
+    batch = max(1, BATCH_PIXELS // sides[-1] ** 2)
+    predicted = []
+    with track(total=len(images), unit="images", label="test") as progress, torch.inference_mode():
+        for begin in range(0, len(images), batch):
+            chunk = torch.from_numpy(np.array(images[begin : begin + batch])).to(compute.device).float() / 255
+            votes = torch.stack([probabilities(classifier, resize(chunk, side), compute=compute) for side in sides])
+            predicted.append(votes.sum(0).argmax(1).cpu())
+            progress.advance(len(chunk))
+    return torch.cat(predicted).numpy()
+
+
+def probabilities(
+    classifier: Classifier, images: Float[Tensor, "b 3 h w"], *, compute: Compute
+) -> Float[Tensor, "b k"]:
+    """The softmax of each image, averaged over all places where the 32 x 32 network fits."""
+    with compute.autocast():
+        scores = classifier.head(classifier.encoder(images.contiguous(memory_format=torch.channels_last)))
+    return functional.softmax(scores.float(), 1).mean((2, 3))

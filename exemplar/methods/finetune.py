@@ -1,0 +1,3 @@
+"""Fine-tuning of the exemplar encoder on the labels."""
+
+READOUT = "finetune"

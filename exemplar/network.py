@@ -1,0 +1,162 @@
+"""Layers -> Encoder: eats RGB, exposes every feature map, and is saved together with its model string."""
+
+import math
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from exemplar.architecture import Architecture, Conv, Full, describe, parse
+from exemplar.atomic import replacing
+from exemplar.errors import UserError
+
+PATCH_PIXELS = 32
+POOLED_LAYERS = 2
+DROPOUT = 0.5
+# Standard deviations and biases of the release's medium network (docs/method.md); later layers repeat the last one.
+CONV_STD = (0.05, 0.02, 0.01)
+FULL_STD = 0.01
+HEAD_STD = 0.005
+BIAS = 0.1
+
+
+def pool(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c g v"]:
+    """The release's max-pooling, 3 x 3 with stride 2, which keeps half of an even side because it rounds up."""
+    return functional.max_pool2d(maps, 3, 2, ceil_mode=True)
+
+
+def describe_cells(maps: Float[Tensor, "b c h w"], cells: int) -> Float[Tensor, "b d"]:
+    """The maximum of every channel in each of `cells` x `cells` equal windows; the last ones may be a pixel smaller."""
+    height, width = maps.shape[-2:]
+    window = (math.ceil(height / cells), math.ceil(width / cells))
+    return functional.max_pool2d(maps, window, window, ceil_mode=True).flatten(1)
+
+
+class Encoder(nn.Module):
+    """The network without its softmax layer; images are RGB between 0 and 1.
+
+    For patches of 32 x 32 it yields one vector each. On larger images the fully connected layers slide, so that every
+    layer yields a map (paper, section 4.1). `mean` is the per-pixel mean of the patches that it was trained on; images
+    of another size lose its average over the pixels instead.
+    """
+
+    mean: Tensor
+
+    def __init__(self, architecture: Architecture, *, mean: Float[Tensor, "3 32 32"]) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.model = describe(architecture)
+        self.register_buffer("mean", mean.clone())
+        self.layers = nn.ModuleList()
+        channels, side, convolutions = 3, PATCH_PIXELS, 0
+        for layer in architecture:
+            if isinstance(layer, Conv):
+                self.layers.append(nn.Conv2d(channels, layer.filters, layer.side, layer.stride, layer.side // 2))
+                side, channels, convolutions = -(-side // layer.stride), layer.filters, convolutions + 1
+                if convolutions <= POOLED_LAYERS:
+                    side = -(-side // 2)
+            else:
+                self.layers.append(nn.Conv2d(channels, layer.units, side))
+                side, channels = 1, layer.units
+        self.width = channels
+
+    def feature_maps(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        """The maps of every layer after its rectifier and before its pooling, first layer first."""
+        mean = self.mean if images.shape[1:] == self.mean.shape else self.mean.mean((1, 2), keepdim=True)
+        signal, maps = images - mean, []
+        for index, layer in enumerate(self.layers):
+            signal = functional.relu(layer(signal))
+            maps.append(signal)
+            if index < POOLED_LAYERS and isinstance(self.architecture[index], Conv):
+                signal = pool(signal)
+        return maps
+
+    def forward(self, patches: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c g v"]:
+        """The last layer's map, [b width 1 1] for patches of 32 x 32."""
+        return self.feature_maps(patches)[-1]
+
+    def describe(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
+        """Every layer's map, max-pooled in each grid of `cells`: one tensor [b d] per layer and grid."""
+        maps = self.feature_maps(images)
+        if min(maps[-1].shape[-2:]) < max(cells):
+            raise UserError(
+                f"images of {images.shape[-2]} x {images.shape[-1]} pixels are too small for {max(cells)} cells a side "
+                f"of the last layer; raise `side` of this dataset under `probe` in params.yaml"
+            )
+        return [describe_cells(layer, count) for layer in maps for count in cells]
+
+
+class Pixels(nn.Module):
+    """The encoder that does nothing: its only features are the image itself."""
+
+    model = "pixels"
+
+    def describe(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
+        """The image as one vector per cell grid; there is nothing to pool."""
+        return [images.flatten(1)] * len(cells)
+
+
+class Head(nn.Module):
+    """Dropout and the softmax layer's weights: encoder output -> one score per class, wherever the encoder slides."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(DROPOUT)
+        self.scores = nn.Conv2d(width, classes, 1)
+
+    def forward(self, features: Float[Tensor, "b c g v"]) -> Float[Tensor, "b k g v"]:
+        """Scores before the softmax."""
+        scores: Tensor = self.scores(self.dropout(features))
+        return scores
+
+
+def draw_encoder(architecture: Architecture, *, mean: Float[Tensor, "3 32 32"], generator: torch.Generator) -> Encoder:
+    """An untrained encoder, its weights drawn as in the release: Gaussian, the first layers wider, all biases 0.1."""
+    encoder = Encoder(architecture, mean=mean)
+    for index, (layer, module) in enumerate(zip(architecture, encoder.layers, strict=True)):
+        std = FULL_STD if isinstance(layer, Full) else CONV_STD[min(index, len(CONV_STD) - 1)]
+        fill(module, std=std, bias=BIAS, generator=generator)
+    return encoder
+
+
+def draw_head(width: int, classes: int, *, generator: torch.Generator) -> Head:
+    """An untrained head; its biases are 0."""
+    head = Head(width, classes)
+    fill(head.scores, std=HEAD_STD, bias=0.0, generator=generator)
+    return head
+
+
+def fill(module: nn.Module, *, std: float, bias: float, generator: torch.Generator) -> None:
+    """Gaussian weights and one constant bias."""
+    weights, biases = module.weight, module.bias
+    assert isinstance(weights, Tensor)
+    assert isinstance(biases, Tensor)
+    with torch.no_grad():
+        weights.normal_(0, std, generator=generator)
+        biases.fill_(bias)
+
+
+def save_encoder(encoder: Encoder | Pixels, path: Path) -> None:
+    """Write the weights and the model string into one safetensors file."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {"model": encoder.model})
+
+
+def load_encoder(path: Path) -> Encoder | Pixels:
+    """Read an encoder as it was saved, on the CPU, in evaluation mode."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            model = (opened.metadata() or {}).get("model", "")
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no dict and cannot be iterated
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot read the encoder {path} ({error}); remove it and run the train stage again") from None
+    if model == Pixels.model:
+        return Pixels()
+    encoder = Encoder(parse(model), mean=tensors["mean"])
+    encoder.load_state_dict(tensors)
+    return encoder.eval()

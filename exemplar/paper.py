@@ -1,0 +1,67 @@
+"""The paper's own numbers: one table, `paper.csv`, one number a row, each with where it stands and how it was read.
+
+Percent throughout, as printed. `reading` is `verbatim`, or `digitised` where a point was read off a plot; then `low`
+and `high` bound it, and `percent` is empty where only a range could be read. `unlabeled` is the set that the seeds came
+from, `classes` and `samples` the size of the surrogate task where the paper states it, `condition` what was done
+differently. `x` is what Figure 6 varies at test time: degrees, turns of hue, or a factor of contrast.
+"""
+
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+
+import pandas as pd
+
+WORDS = ("dataset", "method", "model", "unlabeled", "condition", "features", "note")
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One accuracy of the paper between 0 and 1; `std` is NaN where the paper gives no spread."""
+
+    accuracy: float
+    std: float
+    source: str
+
+
+NOT_REPORTED = Reported(accuracy=math.nan, std=math.nan, source="")
+
+
+def numbers() -> pd.DataFrame:
+    """Load every number of the paper."""
+    with files("exemplar").joinpath("paper.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file).fillna(dict.fromkeys(WORDS, ""))
+
+
+def reported(*, dataset: str, method: str, model: str, unlabeled: str) -> Reported:
+    """Find what the paper reached with this method and model on this dataset, with seeds from `unlabeled`.
+
+    The first table that has the row counts, and its best number where it has several. Untrained filters need no
+    unlabeled set, so theirs is found beside any.
+    """
+    table = numbers()
+    rows = table[
+        (table["quantity"] == "accuracy")
+        & (table["condition"] == "")
+        & (table["dataset"] == dataset)
+        & (table["method"] == method)
+        & (table["model"] == model)
+        & table["unlabeled"].isin([unlabeled, ""])
+    ]
+    if rows.empty:
+        return NOT_REPORTED
+    best = rows[rows["source"] == rows["source"].iloc[0]].sort_values("percent").iloc[-1]
+    digitised = ", digitised" if best["reading"] == "digitised" else ""
+    return Reported(accuracy=best["percent"] / 100, std=best["std"] / 100, source=f"{best['source']}{digitised}")
+
+
+def competitors() -> pd.DataFrame:
+    """Table 1: a row per method, the paper's nets among them, a column per dataset, cells such as `67.1 ± 0.2`."""
+    table = numbers()
+    table = table[(table["source"] == "Table 1") & (table["quantity"] == "accuracy")]
+    spread = ["" if math.isnan(std) else f" ± {std:g}" for std in table["std"]]
+    printed = [f"{percent:.1f}" if percent == round(percent, 1) else f"{percent:g}" for percent in table["percent"]]
+    cells = [percent + std for percent, std in zip(printed, spread, strict=True)]
+    names = (table["method"] + " " + table["model"]).str.strip()
+    wide = table.assign(method=names, cell=cells).pivot(index="method", columns="dataset", values="cell")
+    return wide.loc[names.unique(), table["dataset"].unique()].fillna("")

@@ -1,0 +1,185 @@
+"""Strict loading of params.yaml: types, ranges and meaning, and no defaults.
+
+A default in code would be a number that DVC cannot see. Unknown keys and missing keys both stop the run.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from exemplar.architecture import parse
+from exemplar.errors import UserError
+from exemplar.ranges import Float, Positive, Ranges
+
+PARAMS = Path("params.yaml")
+
+Count = Annotated[int, Field(ge=1, strict=True)]
+Number = Annotated[Float, Field(gt=0)]
+Share = Annotated[Float, Field(ge=0, lt=1)]
+Scale = Annotated[Float, Field(gt=0, le=1)]
+
+
+def names_in(package: str, *, having: str) -> list[str]:
+    """The names that a package offers: a dataset or a method is the name of a file that has a certain line."""
+    files = (Path(__file__).parent / package).glob("*.py")
+    return sorted(file.stem for file in files if re.search(having, file.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def name_in(package: str, *, having: str) -> AfterValidator:
+    """Accept one of the names that a package offers."""
+
+    def check(name: str) -> str:
+        known = names_in(package, having=having)
+        if name not in known:
+            raise ValueError(f"is unknown; expected one of {', '.join(known)}")
+        return name
+
+    return AfterValidator(check)
+
+
+def different(names: list[str]) -> list[str]:
+    """Accept a list without repetitions: every name becomes a stage of its own."""
+    if len(set(names)) < len(names):
+        raise ValueError("names something twice; expected every name once")
+    return names
+
+
+def model_string(model: str) -> str:
+    """Accept a string of the architecture language."""
+    parse(model)
+    return model
+
+
+Unlabeled = Annotated[str, name_in("datasets", having=r"^def write_unlabeled\(")]
+Dataset = Annotated[str, name_in("datasets", having=r"^def write_labeled\(")]
+Method = Annotated[str, name_in("methods", having=r"^READOUT = ")]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: nothing more and nothing less than its fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSection(Section):
+    url: str | None
+    mirrors: list[str]
+    md5: str | None
+    options: dict[str, int | bool]
+
+
+class SeedsSection(Section):
+    count: Count
+    scales: Annotated[list[Scale], Field(min_length=1)]
+
+
+class SurrogateSection(Section):
+    samples: Count
+
+
+class TrainSection(Section):
+    epochs: Count
+    batch_size: Count
+    learning_rate: Number
+    momentum: Share
+    weight_decay: Annotated[Float, Field(ge=0)]
+
+
+class FinetuneSection(TrainSection):
+    squares: Count
+    scales: Annotated[list[Scale], Field(min_length=1)]
+
+
+class ProbeSection(Section):
+    side: Annotated[int, Field(ge=32, strict=True)]
+    cells: Annotated[list[Count], Field(min_length=1)]
+    cell_weights: list[Number]
+    percentile: Annotated[Float, Field(gt=0, le=100)]
+    cost_range: Positive
+    cost_draws: Count
+    intercept_scaling: Number
+    validation: Literal["other_folds", "halves"]
+
+    @model_validator(mode="after")
+    def one_weight_per_grid(self) -> "ProbeSection":
+        """Each grid of cells has a weight."""
+        if len(self.cells) != len(self.cell_weights):
+            raise ValueError(
+                f"has {len(self.cells)} cells but {len(self.cell_weights)} cell_weights; expected one each"
+            )
+        return self
+
+
+class ComputeSection(Section):
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "float32", "bfloat16"]
+
+
+class Params(Section):
+    """All of params.yaml; what each number means stands there, beside its value."""
+
+    model: Annotated[str, AfterValidator(model_string)]
+    random_seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+    unlabeled: Unlabeled
+    datasets: Annotated[list[Dataset], Field(min_length=1), AfterValidator(different)]
+    methods: Annotated[list[Method], Field(min_length=1), AfterValidator(different)]
+    sources: dict[Dataset, SourceSection]
+    seeds: SeedsSection
+    surrogate: SurrogateSection
+    transformation: Ranges
+    train: TrainSection
+    finetune: FinetuneSection
+    probe: dict[Dataset, ProbeSection]
+    compute: ComputeSection
+
+    @model_validator(mode="after")
+    def every_dataset_is_described(self) -> "Params":
+        """A dataset that is used says where it comes from, and one that is measured says how."""
+        for name in self.datasets:
+            if name not in self.probe:
+                raise ValueError(f"there is no section probe.{name}, but datasets names {name}")
+        for name in {self.unlabeled, *self.datasets}:
+            if name not in self.sources:
+                raise ValueError(f"there is no section sources.{name}, but {name} is used")
+        return self
+
+
+def read(path: Path = PARAMS) -> dict[str, Any]:
+    """The mapping in a YAML 1.2 file, where 1e-4 is a number."""
+    try:
+        content = YAML(typ="safe").load(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); run from the root of the repository") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds {type(content).__name__}; expected a mapping of sections")
+    return content
+
+
+def load(path: Path = PARAMS) -> Params:
+    """Read and check everything in params.yaml.
+
+    Raises UserError with the first thing that is wrong: where it stands, its value, what was expected.
+    """
+    try:
+        return Params.model_validate(read(path))
+    except ValidationError as error:
+        raise UserError(explain(error, path)) from None
+
+
+def explain(error: ValidationError, path: Path) -> str:
+    """One line for the first of pydantic's findings."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{path}: {where} is no known key (its value is {first['input']!r}); remove it or correct its spelling"
+    if first["type"] in ("missing", "unexpected_keyword_argument"):
+        return f"{path}: {where} is missing or misspelt; expected every key of the published params.yaml"
+    said = first["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(first["input"], dict) else f" {first['input']!r}"
+    return f"{path}: {f'{where}{value}: ' if where else ''}{said[0].lower() + said[1:]}"

@@ -1,0 +1,104 @@
+"""One-vs-all linear SVM on frozen features: C chosen inside the training data, then mean and spread over the folds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+
+from exemplar import features, svm
+from exemplar.datasets.base import Labeled
+from exemplar.device import Compute
+from exemplar.evaluation import Measurement, score
+from exemplar.features import Features
+from exemplar.network import Encoder, Pixels
+
+TOLERANCE = 1e-6
+
+Split = tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " v"]]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A linear SVM on frozen features, and how one dataset is measured with it (`probe.<dataset>` in params.yaml)."""
+
+    side: int
+    cells: tuple[int, ...]
+    cell_weights: tuple[float, ...]
+    percentile: float
+    cost_range: tuple[float, float]
+    cost_draws: int
+    intercept_scaling: float
+    validation: Literal["other_folds", "halves"]
+
+    def measure(
+        self, encoder: Encoder | Pixels, labeled: Labeled, *, random_seed: int, compute: Compute
+    ) -> Measurement:
+        """Accuracy of the SVM on the encoder's features: one C for all folds, as in the release."""
+        found = features.measure(encoder, labeled.images, side=self.side, cells=self.cells, compute=compute)
+        cost = choose_cost(found, labeled, self, random_seed=random_seed, compute=compute)
+        predictions = [
+            predict(found, labeled, fold, self, costs=[cost], compute=compute)[0]
+            for fold in zip(labeled.train, labeled.test, strict=True)
+        ]
+        return score(labeled, predictions, cost=cost)
+
+
+def draw_costs(bounds: tuple[float, float], *, draws: int, random_seed: int) -> list[float]:
+    """Values of C, log-uniform between two bounds, ascending."""
+    low, high = np.log(bounds)
+    return sorted(np.exp(np.random.default_rng(random_seed).uniform(low, high, draws)).tolist())
+
+
+def selection_splits(labeled: Labeled, *, validation: str, random_seed: int) -> list[Split]:
+    """The (training, validation) splits that choose C, all of them inside the training data.
+
+    "other_folds" trains on the first fold and validates on the training images of the others, as the release does for
+    STL-10 and CIFAR-10(400). "halves" is two-fold cross-validation inside the first fold, for protocols with one fold
+    and for those whose later folds train on images that the first fold tests.
+    """
+    first = labeled.train[0]
+    if validation == "other_folds":
+        return [(first, np.setdiff1d(labeled.train, first))]
+    shuffled = np.random.default_rng(random_seed).permutation(first)
+    by_class = shuffled[np.argsort(labeled.labels[shuffled], kind="stable")]
+    one, two = np.sort(by_class[::2]), np.sort(by_class[1::2])
+    return [(one, two), (two, one)]
+
+
+def scale(found: Features, train: Int64[np.ndarray, " m"], settings: Probe) -> Float[np.ndarray, "n d"]:
+    """Features with every layer divided by a high percentile of its training features and every grid weighted."""
+    divisors = features.percentiles(found, rows=train, percentile=settings.percentile)
+    weights = np.resize(settings.cell_weights, len(divisors))
+    return found.scaled((np.asarray(divisors) / weights).tolist())
+
+
+def predict(
+    found: Features, labeled: Labeled, split: Split, settings: Probe, *, costs: Sequence[float], compute: Compute
+) -> Int64[np.ndarray, "costs v"]:
+    """The classes that SVMs trained on the first half of a split give to the second, for each value of C."""
+    train, test = split
+    scaled = scale(found, train, settings)
+    solved = svm.fit_path(
+        torch.from_numpy(scaled[train]).to(compute.device),
+        torch.from_numpy(labeled.labels[train]).to(compute.device),
+        classes=len(labeled.classes),
+        costs=costs,
+        intercept_scaling=settings.intercept_scaling,
+        tolerance=TOLERANCE,
+    )
+    images = torch.from_numpy(scaled[test]).to(compute.device)
+    return svm.decide(solved, images, settings.intercept_scaling).argmax(1).cpu().numpy()
+
+
+def choose_cost(found: Features, labeled: Labeled, settings: Probe, *, random_seed: int, compute: Compute) -> float:
+    """The C with the best accuracy on the validation splits; among equals the smallest."""
+    costs = draw_costs(settings.cost_range, draws=settings.cost_draws, random_seed=random_seed)
+    splits = selection_splits(labeled, validation=settings.validation, random_seed=random_seed)
+    right = [
+        (predict(found, labeled, split, settings, costs=costs, compute=compute) == labeled.labels[split[1]]).mean(1)
+        for split in splits
+    ]
+    return costs[int(np.mean(right, 0).argmax())]

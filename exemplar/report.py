@@ -1,0 +1,130 @@
+"""Everything that a pipeline found, as one self-contained page."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+
+from exemplar import comparison, figures, paper, sheets
+from exemplar.atomic import replacing
+from exemplar.evaluation import Evaluation
+from exemplar.gallery import Gallery
+
+
+def page(
+    *,
+    records: Sequence[Evaluation],
+    unlabeled: str,
+    curves: Mapping[str, pd.DataFrame],
+    filters: Mapping[str, Float[np.ndarray, "_ 3 _ _"]],
+    seeds: UInt8[np.ndarray, "n 3 h w"],
+    samples: UInt8[np.ndarray, "classes k 3 h w"],
+    settings: Mapping[str, Any],
+    runs: Mapping[str, str],
+) -> str:
+    """Write the page: it carries its images inside, needs no script and asks no other address for anything.
+
+    `curves` and `filters` are keyed by the encoder's name, `runs` maps what was run to the id of its MLflow run.
+    """
+    rows = comparison.table(records, unlabeled=unlabeled)
+    trained = {name: frame for name, frame in curves.items() if len(frame)}
+    template = files("exemplar").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    # Autoescape: names of datasets, classes and files come from users' folders.
+    engine = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return engine.from_string(template).render(
+        headline=comparison.headline(rows),
+        groups=[(dataset, group.to_dict("records")) for dataset, group in rows.groupby("dataset", sort=False)],
+        percent=comparison.percent,
+        readouts={name: label for name, (label, _) in figures.READOUTS.items()},
+        accuracy=data_uri(figures.accuracy_bars(rows)),
+        curves=data_uri(figures.learning_curves(trained)) if trained else None,
+        training=[(name, frame.iloc[-1], frame["samples_per_second"].median()) for name, frame in trained.items()],
+        filters=data_uri(sheets.filter_sheet(filters)) if filters else None,
+        seeds=data_uri(sheets.seed_sheet(seeds)),
+        samples=data_uri(sheets.sample_sheet(samples)),
+        confusions=[(title(record), data_uri(confusion(record))) for record in records],
+        competitors=paper.competitors(),
+        unlabeled=unlabeled,
+        settings=list(flatten(settings)),
+        runs=runs,
+    )
+
+
+def title(record: Evaluation) -> str:
+    """What a record is called above its picture."""
+    return f"{record.method} on {record.dataset}"
+
+
+def confusion(record: Evaluation) -> Figure:
+    """The confusion matrix of a record."""
+    return figures.confusion_matrix(np.array(record.confusion), classes=record.classes, title=title(record))
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting under its dotted name."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def data_uri(figure: Figure) -> str:
+    """A figure as the address of an image that the page carries inside."""
+    return f"data:image/png;base64,{base64.b64encode(figures.png(figure)).decode()}"
+
+
+def runs(records: Sequence[Evaluation], pictures: Gallery) -> dict[str, str]:
+    """The ids of the MLflow runs that the results rest on, by what was run."""
+    trained = {name: frame["run_id"].iloc[-1] for name, frame in pictures.curves.items() if len(frame)}
+    found = {f"train.{name}": str(identifier) for name, identifier in trained.items()}
+    return found | {f"evaluate.{record.dataset}.{record.method}": record.run_id for record in records}
+
+
+def save(
+    folder: Path,
+    *,
+    records: Sequence[Evaluation],
+    pictures: Gallery,
+    unlabeled: str,
+    settings: Mapping[str, Any],
+    runs: Mapping[str, str],
+    run_id: str,
+) -> None:
+    """Write comparison.csv, metrics.json, mlflow.json, report.html and the pictures for the README into `folder`."""
+    rows = comparison.table(records, unlabeled=unlabeled)
+    texts = {
+        "comparison.csv": rows.to_csv(index=False),
+        "metrics.json": json.dumps(comparison.metrics(records), indent=1) + "\n",
+        "mlflow.json": json.dumps({"mlflow_run": run_id}) + "\n",
+        "report.html": page(
+            records=records,
+            unlabeled=unlabeled,
+            curves=pictures.curves,
+            filters=pictures.filters,
+            seeds=pictures.seeds,
+            samples=pictures.samples,
+            settings=settings,
+            runs=runs,
+        ),
+    }
+    for name, text in texts.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    shown = "exemplar" if "exemplar" in pictures.filters else next(iter(pictures.filters))
+    overview = sheets.overview(
+        table=rows, seeds=pictures.seeds, samples=pictures.samples, filters=pictures.filters[shown]
+    )
+    with replacing(folder / "figures") as temporary:
+        temporary.mkdir()
+        (temporary / "overview.png").write_bytes(figures.png(overview))
+        (temporary / "accuracy.png").write_bytes(figures.png(figures.accuracy_bars(rows)))
+        (temporary / "table.md").write_text(comparison.markdown_table(rows), encoding="utf-8")

@@ -1,0 +1,181 @@
+"""Where to cut: seed patches are drawn by gradient energy, at several scales (paper, section 2).
+
+As in the release the energy of an image is its squared high-pass response on every 4th pixel, smoothed over about the
+size of a patch. A seed at scale s is 32 / s pixels wide in its image.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from exemplar.errors import UserError
+from exemplar.progress import track
+
+PATCH_PIXELS = 32
+STEP = 4
+HIGH_PASS_SIGMA = 2.0
+BORDER = 5
+CHUNK = 512
+NEIGHBOURHOOD = 2
+SMALLEST_ENERGY = 1e-9
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Which square of which image each seed is: `centre` (x, y) and `side` in that image's pixels."""
+
+    image: Int64[np.ndarray, " n"]
+    centre: Float[np.ndarray, "n 2"]
+    side: Float[np.ndarray, " n"]
+
+    def save(self, path: Path) -> None:
+        """Write the seeds into one .npz file."""
+        with path.open("wb") as file:
+            np.savez(file, image=self.image, centre=self.centre, side=self.side)
+
+    @classmethod
+    def load(cls, path: Path) -> "Seeds":
+        """Read what `save` wrote."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(**{name: arrays[name] for name in ("image", "centre", "side")})
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"cannot read the seeds {path} ({error}); remove them and run the seeds stage again"
+            ) from None
+
+
+def smooth(maps: Float[Tensor, "b 1 h w"], sigma: float) -> Float[Tensor, "b 1 h w"]:
+    """Gaussian low-pass; the map is mirrored at its border."""
+    for dimension in (2, 3):
+        radius = min(int(4 * sigma + 0.5), maps.shape[dimension] - 1)
+        offsets = torch.arange(-radius, radius + 1, dtype=maps.dtype)
+        weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
+        kernel = (weights / weights.sum()).view([1, 1, -1, 1] if dimension == 2 else [1, 1, 1, -1])
+        pad = [0, 0, radius, radius] if dimension == 2 else [radius, radius, 0, 0]
+        maps = functional.conv2d(functional.pad(maps, pad, mode="reflect"), kernel)
+    return maps
+
+
+def energy_maps(images: UInt8[Tensor, "b 3 h w"], scale: float) -> Float[Tensor, "b g v"]:
+    """The energy around every 4th pixel of the images scaled by `scale`; 0 where a patch would leave the image.
+
+    An image whose scaled side is between 32 and 40 pixels has room for one patch only, in its middle.
+    """
+    height, width = (int(side * scale + 1e-6) for side in images.shape[-2:])
+    if min(height, width) < PATCH_PIXELS:
+        return torch.zeros(len(images), 1, 1)
+    coarse = images[:, :, ::STEP, ::STEP].float() / 255
+    size = [-(-height // STEP), -(-width // STEP)]
+    grey = functional.interpolate(coarse, size, mode="bilinear", antialias=True).sum(1, keepdim=True)
+    energy = smooth((grey - smooth(grey, HIGH_PASS_SIGMA)) ** 2, min(2.0, size[0] / 4))[:, 0].clamp_min(0)
+    if min(size) <= 2 * BORDER:
+        return energy.mean((1, 2), keepdim=True)
+    inner = energy[:, BORDER:-BORDER, BORDER:-BORDER]
+    return functional.pad(inner, [BORDER] * 4)
+
+
+def centres(
+    cells: Int64[np.ndarray, "n 2"], shape: tuple[int, int], scale: float, size: tuple[int, int]
+) -> Float[np.ndarray, "n 2"]:
+    """The pixel positions (x, y) of map cells (row, column) in an image of `size` (height, width)."""
+    if shape == (1, 1):
+        return np.tile(np.array(size[::-1], np.float64) / 2, (len(cells), 1))
+    return (cells[:, ::-1] * STEP + 0.5) / scale
+
+
+def draw_cells(energy: Float[Tensor, "b g v"], *, generator: torch.Generator) -> Int64[Tensor, "b 2"]:
+    """One cell (row, column) per map, with probability proportional to its energy; -1 for a map without any."""
+    flat = energy.flatten(1)
+    alive = flat.sum(1) > SMALLEST_ENERGY * flat.shape[1]
+    drawn = torch.multinomial(torch.where(alive[:, None], flat, 1.0), 1, generator=generator)[:, 0]
+    cells = torch.stack([drawn // energy.shape[2], drawn % energy.shape[2]], 1)
+    return torch.where(alive[:, None], cells, -1)
+
+
+def without_neighbourhood(energy: Float[Tensor, "b g v"], cells: Int64[Tensor, "b 2"]) -> Float[Tensor, "b g v"]:
+    """The maps without the drawn cells and what is next to them, so that no seed is cut twice."""
+    rows, columns = (torch.arange(side) for side in energy.shape[1:])
+    near = ((rows - cells[:, :1]).abs() <= NEIGHBOURHOOD)[:, :, None] & (
+        (columns - cells[:, 1:]).abs() <= NEIGHBOURHOOD
+    )[:, None]
+    return energy.masked_fill(near, 0)
+
+
+def draw_from(
+    images: UInt8[Tensor, "b 3 h w"], *, rounds: int, scales: Sequence[float], generator: torch.Generator
+) -> Float[np.ndarray, "n 5"]:
+    """At most one seed per image and round, each at a scale of its own: rows of (round, index, x, y, side)."""
+    maps = [energy_maps(images, scale) for scale in scales]
+    rows = []
+    for turn in range(rounds):
+        choice = torch.randint(len(scales), (len(images),), generator=generator)
+        for number, (scale, energy) in enumerate(zip(scales, maps, strict=True)):
+            wanted = torch.nonzero(choice == number)[:, 0]
+            cells = draw_cells(energy[wanted], generator=generator)
+            found, cells = wanted[cells[:, 0] >= 0], cells[cells[:, 0] >= 0]
+            energy[found] = without_neighbourhood(energy[found], cells)
+            where = centres(
+                cells.numpy(), (energy.shape[1], energy.shape[2]), scale, (images.shape[2], images.shape[3])
+            )
+            constants = np.tile([turn, PATCH_PIXELS / scale], (len(found), 1))
+            rows.append(np.column_stack([constants[:, 0], found.numpy(), where, constants[:, 1]]))
+    table = np.concatenate(rows)
+    # Back to the images' own order: sorted by scale, a set that is cut short would lack the last scales.
+    return table[np.lexsort((table[:, 1], table[:, 0]))]
+
+
+def draw(images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[float], random_seed: int) -> Seeds:
+    """Cut `count` seeds out of `images`, as few per image as will do: one each where there are enough images.
+
+    Images are visited in random order and read in chunks. Raises UserError when they cannot give that many seeds.
+    """
+    usable = [scale for scale in scales if int(min(images.shape[2:]) * scale + 1e-6) >= PATCH_PIXELS]
+    if not usable:
+        raise UserError(
+            f"seeds.scales {list(scales)} make images of {images.shape[2]} x {images.shape[3]} smaller than seeds; "
+            f"expected a scale of at least {PATCH_PIXELS / min(images.shape[2:]):.3g}"
+        )
+    generator = torch.Generator().manual_seed(random_seed)
+    order = torch.randperm(len(images), generator=generator).numpy()
+    given, rounds = -1, max(1, -(-count // len(images)))
+    while True:
+        rows = draw_rounds(images, order, count=count, rounds=rounds, scales=usable, generator=generator)
+        if len(rows) >= count:
+            break
+        if len(rows) <= given:
+            raise UserError(
+                f"seeds.count is {count}, but these {len(images)} images give only {len(rows)} seeds; lower it"
+            )
+        given, rounds = len(rows), rounds + max(1, (count - len(rows)) // len(images))
+    rows = rows[np.argsort(rows[:, 0], kind="stable")][:count]
+    return Seeds(image=rows[:, 1].astype(np.int64), centre=rows[:, 2:4], side=rows[:, 4])
+
+
+def draw_rounds(
+    images: UInt8[np.ndarray, "n 3 h w"],
+    order: Int64[np.ndarray, " n"],
+    *,
+    count: int,
+    rounds: int,
+    scales: Sequence[float],
+    generator: torch.Generator,
+) -> Float[np.ndarray, "m 5"]:
+    """Visit the images in `order`, chunk by chunk, and stop early where one round is enough."""
+    rows: list[Float[np.ndarray, "m 5"]] = []
+    with track(total=min(count, len(images) * rounds), unit="seeds", label="seeds") as progress:
+        for start in range(0, len(order), CHUNK):
+            chosen = order[start : start + CHUNK]
+            drawn = draw_from(torch.from_numpy(images[chosen]), rounds=rounds, scales=scales, generator=generator)
+            drawn[:, 1] = chosen[drawn[:, 1].astype(np.int64)]
+            rows.append(drawn)
+            progress.advance(len(drawn))
+            if rounds == 1 and sum(map(len, rows)) >= count:
+                break
+    return np.concatenate(rows)

@@ -1,0 +1,191 @@
+"""The surrogate set: class k is seed k under K rows of the transformation table (paper, section 2).
+
+Nothing is rendered to disk. Each seed keeps a window of its image, wide enough for every square that the ranges can ask
+for, and batches are cut out of these windows on the device. Fine-tuning uses the same set with labels for classes.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from exemplar import transformation
+from exemplar.errors import UserError
+from exemplar.progress import track
+from exemplar.ranges import Ranges
+from exemplar.seeds import Seeds
+from exemplar.transformation import PATCH_PIXELS
+
+REDRAWS = 64
+MEAN_BATCH = 256
+
+
+@dataclass(frozen=True)
+class SurrogateSet:
+    """Windows, where the seeds lie in them, and the table of `samples` rows per seed.
+
+    `owner[k]` is the window of seed k and `target[k]` its class. Centres (x, y) and sides are in the window's pixels.
+    """
+
+    windows: UInt8[Tensor, "m 3 h w"]
+    owner: Int64[Tensor, " n"]
+    target: Int64[Tensor, " n"]
+    centre: Float[Tensor, "n 2"]
+    side: Float[Tensor, " n"]
+    table: Float[Tensor, "n k p"]
+    basis: Float[Tensor, "3 3"]
+    colour_mean: Float[Tensor, " 3"]
+
+    def __len__(self) -> int:
+        return self.table.shape[0] * self.table.shape[1]
+
+    def to(self, device: torch.device) -> "SurrogateSet":
+        """The same set on another device."""
+        return SurrogateSet(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def render(self, indices: Int64[Tensor, " b"]) -> tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]:
+        """Samples (0..1) and their classes; index i is row i % K of seed i // K."""
+        seed, row = indices // self.table.shape[1], indices % self.table.shape[1]
+        return self.cut(seed, self.table[seed, row]), self.target[seed]
+
+    def cut(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
+        """Samples (0..1) of seeds under rows of a table."""
+        images = self.windows[self.owner[seed]].float().div_(255)
+        return transformation.transform(
+            images, rows, centre=self.centre[seed], side=self.side[seed], basis=self.basis, mean=self.colour_mean
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write one .npy file per field into `folder`."""
+        for field in fields(self):
+            np.save(folder / f"{field.name}.npy", getattr(self, field.name).numpy())
+
+    @classmethod
+    def load(cls, folder: Path) -> "SurrogateSet":
+        """Read what `save` wrote, on the CPU."""
+        try:
+            return cls(*(torch.from_numpy(np.load(folder / f"{field.name}.npy")) for field in fields(cls)))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"cannot read the surrogate set {folder} ({error}); run the surrogate stage again"
+            ) from None
+
+
+def reach(ranges: Ranges) -> float:
+    """How far from its centre a transformed seed of side 1 can reach, along x or y."""
+    steepest = math.radians(min(45.0, max(map(abs, ranges.angle_degrees))))
+    corner = 0.5 * (math.cos(steepest) + math.sin(steepest))
+    return (corner + max(map(abs, ranges.shift_fraction))) / ranges.scale_factor[0]
+
+
+def cut_windows(
+    images: UInt8[np.ndarray, "m 3 h w"], seeds: Seeds, *, reach: float
+) -> tuple[UInt8[np.ndarray, "n 3 v u"], Float[np.ndarray, "n 2"]]:
+    """A window of real pixels around each seed, as far as its image goes, and the seed's centre (x, y) in the window.
+
+    Seeds wider than 32 pixels are smoothed, because sampling them at 32 x 32 would alias.
+    """
+    needed = 2 * math.ceil(reach * float(seeds.side.max())) + 2
+    height, width = (min(needed, side) for side in images.shape[2:])
+    corner = np.floor(seeds.centre - np.array([width, height]) / 2).astype(np.int64)
+    corner = corner.clip(0, np.array(images.shape[:1:-1]) - (width, height))
+    windows = np.empty((len(seeds.image), 3, height, width), np.uint8)
+    for index, (image, (x, y), side) in enumerate(zip(seeds.image, corner, seeds.side, strict=True)):
+        windows[index] = smooth(images[image, :, y : y + height, x : x + width], side / PATCH_PIXELS)
+    return windows, seeds.centre - corner
+
+
+def smooth(window: UInt8[np.ndarray, "3 h w"], ratio: float) -> UInt8[np.ndarray, "3 h w"]:
+    """Low-pass a window that will be sampled `ratio` times coarser (Gaussian, the width that scikit-image uses)."""
+    if ratio <= 1:
+        return window
+    sigma = (ratio - 1) / 2
+    side = 2 * math.ceil(3 * sigma) + 1
+    blurred: Tensor = gaussian_blur(torch.from_numpy(window.copy()), [side, side], [sigma, sigma])
+    return blurred.numpy()
+
+
+def principal_components(windows: UInt8[Tensor, "m 3 h w"]) -> tuple[Float[Tensor, "3 3"], Float[Tensor, " 3"]]:
+    """Axes (columns, by growing variance) and mean of the colours of all pixels, in units of 0..1."""
+    total, product, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64), 0
+    for chunk in torch.split(windows, 256):
+        pixels = chunk.transpose(0, 1).flatten(1).double() / 255
+        total, product, count = total + pixels.sum(1), product + pixels @ pixels.T, count + pixels.shape[1]
+    mean = total / count
+    axes = torch.linalg.eigh(product / count - mean[:, None] * mean).eigenvectors
+    return (axes * axes.sum(0).sign()).float(), mean.float()
+
+
+def draw_table(
+    *,
+    centre: Float[Tensor, "n 2"],
+    side: Float[Tensor, " n"],
+    size: tuple[int, int],
+    samples: int,
+    ranges: Ranges,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "n k p"], float]:
+    """Draw `samples` rows per seed in windows of `size` (width, height), and the fraction that still leaves its window.
+
+    A square that would leave the image is drawn again up to 64 times, as the release drops it; what is left then, such
+    as every shifted sample of a seed that is its whole image, will be mirrored at the border.
+    """
+    count = len(side) * samples
+    owner = torch.arange(len(side)).repeat_interleave(samples)
+    rows = transformation.draw_geometry(count, ranges, generator=generator)
+    outside = torch.arange(count)
+    for redraw in range(REDRAWS + 1):
+        seed = owner[outside]
+        kept = transformation.inside(rows[outside], centre=centre[seed], side=side[seed], size=size)
+        outside = outside[~kept]
+        if len(outside) == 0 or redraw == REDRAWS:
+            break
+        rows[outside] = transformation.draw_geometry(len(outside), ranges, generator=generator)
+    table = torch.cat([rows, transformation.draw_colours(count, ranges, generator=generator)], 1)
+    return table.view(len(side), samples, -1), len(outside) / count
+
+
+def build(
+    images: UInt8[np.ndarray, "m 3 h w"], seeds: Seeds, *, samples: int, ranges: Ranges, random_seed: int
+) -> tuple[SurrogateSet, float]:
+    """The surrogate set of seeds, one class each, and the fraction of its samples that is mirrored at a border."""
+    cut, centre = cut_windows(images, seeds, reach=reach(ranges))
+    windows, classes = torch.from_numpy(cut), torch.arange(len(cut))
+    where = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(seeds.side).float()}
+    table, mirrored = draw_table(
+        **where,
+        size=(windows.shape[3], windows.shape[2]),
+        samples=samples,
+        ranges=ranges,
+        generator=torch.Generator().manual_seed(random_seed),
+    )
+    basis, colour_mean = principal_components(windows)
+    return SurrogateSet(
+        windows=windows, owner=classes, target=classes, table=table, basis=basis, colour_mean=colour_mean, **where
+    ), mirrored
+
+
+def measure_mean(surrogate: SurrogateSet, *, device: torch.device) -> Float[Tensor, "3 32 32"]:
+    """The per-pixel mean over all samples, each rendered once (0..1)."""
+    there = surrogate.to(device)
+    total = torch.zeros(3, PATCH_PIXELS, PATCH_PIXELS, dtype=torch.float64, device=device)
+    with track(total=len(surrogate), unit="samples", label="mean") as progress:
+        for indices in torch.split(torch.arange(len(surrogate), device=device), MEAN_BATCH):
+            total += there.render(indices)[0].sum(0, dtype=torch.float64)
+            progress.advance(len(indices))
+    return (total / len(surrogate)).float().cpu()
+
+
+def save_mean(mean: Float[Tensor, "3 32 32"], folder: Path) -> None:
+    """Write the mean beside the surrogate set that it belongs to."""
+    np.save(folder / "mean.npy", mean.numpy())
+
+
+def load_mean(folder: Path) -> Float[Tensor, "3 32 32"]:
+    """Read what `save_mean` wrote."""
+    return torch.from_numpy(np.load(folder / "mean.npy"))

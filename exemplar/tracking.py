@@ -1,0 +1,242 @@
+"""What MLflow is told about a run: parameters, curves, files, where it comes from and how it ended.
+
+The only module that imports mlflow, and only when a run starts: that import takes 2 seconds. The store watches:
+it must answer when a run starts, but once work is under way nothing that it does can stop the work.
+"""
+
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+from filelock import FileLock
+from jaxtyping import UInt8
+
+from exemplar import provenance
+from exemplar.errors import UserError
+from exemplar.signals import sigterm_raises
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+EXPERIMENT = "exemplar"
+# Before mlflow is imported, and only where the user has not spoken: no telemetry, warnings but no chatter, and an
+# answer about a dead server within 20 seconds instead of minutes.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+SHARE_OF_TIME = 0.01  # at most this share of a run is spent sending numbers, however slow the store
+SECONDS_BETWEEN_SENDS = 2.0
+SECONDS_FOR_THE_LOCK = 120.0
+METRICS_A_REQUEST, PARAMETERS_A_REQUEST, PARAMETER_LENGTH = 1000, 100, 6000  # MLflow's limits
+LINE_LENGTH = 500
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def one_line(error: BaseException | str) -> str:
+    """What an error says, on one line of bounded length, without the user part of any URL."""
+    text = re.sub(r"://\S*@", "://", " ".join(str(error).split()))
+    return text if len(text) <= LINE_LENGTH else text[:LINE_LENGTH] + " ..."
+
+
+def store_uri() -> str:
+    """MLFLOW_TRACKING_URI, else mlflow.db in the user's repository, where a relative SQLite path leads too."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    place = uri.removeprefix("sqlite:///")
+    return uri if place == uri else f"sqlite:///{provenance.user_repository() / place}"
+
+
+def flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Nested parameters under dotted names: {"train": {"epochs": 3}} becomes {"train.epochs": "3"}."""
+    leaves: dict[str, str] = {}
+    for key, value in tree.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": str(value)}
+    return leaves
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Turn whatever goes wrong while a run is opened into a UserError."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(
+            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): start it, or set "
+            "MLFLOW_TRACKING_URI to another one, or unset it to use mlflow.db in the repository"
+        ) from None
+
+
+def connect(uri: str) -> "tuple[MlflowClient, str]":
+    """A client of the store and the id of our experiment there, made if it is missing.
+
+    Jobs that meet a fresh SQLite file together wait for each other: without the lock 3 of 8 failed in its migration.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    if uri.startswith(DATABASES):
+        import mlflow.store.db.utils
+
+        mlflow.store.db.utils.MAX_RETRY_COUNT = 1  # its ten attempts take 101 seconds
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its tracebacks become our one line
+    file = uri.removeprefix("sqlite:///")
+    with nullcontext() if file == uri else FileLock(f"{file}.lock", timeout=SECONDS_FOR_THE_LOCK):
+        client = MlflowClient(uri)
+        return client, find_experiment(client, local=uri.startswith(DATABASES))
+
+
+def find_experiment(client: "MlflowClient", *, local: bool) -> str:
+    """The id of our experiment. Its artifacts lie under the user's repository, but a server has a place of its own."""
+    from mlflow.exceptions import MlflowException
+
+    place = (provenance.user_repository() / "mlartifacts").as_uri() if local else None
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        try:
+            return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+        except MlflowException:  # another job was faster
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+class Run:
+    """One run in the store, while it lasts."""
+
+    def __init__(self, client: "MlflowClient", *, experiment: str, name: str, tags: Mapping[str, str]) -> None:
+        self.client, self.experiment = client, experiment
+        self.id: str = client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
+        self.waiting: list[Metric] = []
+        self.next_send = 0.0
+        self.warned = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Let the work go on when the store fails in the block, and say so once."""
+        try:
+            yield
+        except Exception as error:
+            if not self.warned:
+                print(f"warning: MLflow did not take all of it, the work goes on: {one_line(error)}", file=sys.stderr)
+            self.warned = True
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Words about the run, such as the ids of the runs that it rests on."""
+        with self.watching():
+            for key, value in tags.items():
+                self.client.set_tag(self.id, key, value)
+
+    def log_start(self, parameters: Mapping[str, object], *, patch: str) -> None:
+        """What is known before the work: the parameters and how the tree differs from its commit."""
+        from mlflow.entities import Param
+
+        leaves = [Param(key, value[:PARAMETER_LENGTH]) for key, value in flat(parameters).items()]
+        with self.watching():
+            for first in range(0, len(leaves), PARAMETERS_A_REQUEST):
+                self.client.log_batch(self.id, params=leaves[first : first + PARAMETERS_A_REQUEST])
+            if patch:
+                self.client.log_text(self.id, patch, "git.diff")
+
+    def log_metrics(self, metrics: Mapping[str, int | float], *, step: int = 0) -> None:
+        """Numbers at a step (an epoch, a fold). They are sent together, every few seconds and at the end."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self.waiting += [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        if time.monotonic() >= self.next_send:
+            self.send()
+
+    def send(self) -> None:
+        """Send the numbers that wait; what the store does not take waits for the next time."""
+        started = time.monotonic()
+        with self.watching():
+            while self.waiting:
+                self.client.log_batch(self.id, metrics=self.waiting[:METRICS_A_REQUEST])
+                del self.waiting[:METRICS_A_REQUEST]
+        now = time.monotonic()
+        self.next_send = now + max(SECONDS_BETWEEN_SENDS, (now - started) / SHARE_OF_TIME)
+
+    def log_file(self, path: Path, *, folder: str = "") -> None:
+        """A copy of a file or a folder as an artifact, in `folder`."""
+        with self.watching():
+            self.client.log_artifact(self.id, str(path), folder or None)
+
+    def log_encoder(self, path: Path, *, example: UInt8[np.ndarray, "n 3 h w"]) -> None:
+        """A saved encoder as a logged model that `mlflow.pyfunc` loads in any process, to turn images into features.
+
+        It holds the file, a copy of this package, and the first image of `example`; nothing is pickled.
+        """
+        import mlflow.pyfunc
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        from exemplar import serving
+
+        width = serving._load_pyfunc(path).predict(example[:1]).shape[1]
+        images = Schema([TensorSpec(np.dtype(np.uint8), (-1, 3, -1, -1))])
+        features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
+        with self.watching(), TemporaryDirectory() as folder:
+            logged = self.client.create_logged_model(self.experiment, name="encoder", source_run_id=self.id)
+            mlflow.pyfunc.save_model(
+                folder,
+                loader_module=serving.__name__,
+                data_path=str(path),
+                code_paths=[str(Path(__file__).parent)],
+                mlflow_model=Model(run_id=self.id, model_id=logged.model_id, model_uuid=logged.model_id),
+                signature=ModelSignature(images, features),
+                input_example=example[:1],
+                pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in serving.REQUIREMENTS],
+            )
+            self.client.log_model_artifacts(logged.model_id, folder)
+            self.client.finalize_logged_model(logged.model_id, "READY")
+            self.client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=0)])
+
+    def end(self, status: str, reason: BaseException | None = None) -> None:
+        """Send what waits and close the run as FINISHED, FAILED or KILLED, with the reason as a tag."""
+        self.send()
+        if reason is not None:
+            self.log_tags({"reason": one_line(f"{type(reason).__name__}: {reason}".rstrip(": "))})
+        with self.watching():
+            self.client.set_terminated(self.id, status)
+
+
+@contextmanager
+def run(*, stage: str, name: str, parameters: Mapping[str, object], read: Iterable[Path]) -> Iterator[Run]:
+    """A run in MLflow around the block: FINISHED, FAILED if the block raises, KILLED on Ctrl-C and SIGTERM.
+
+    `name` is shown in lists; `read` are the files and folders that the stage reads. Raises UserError when the store
+    does not answer. Use it in the main thread, one run at a time.
+    """
+    uri = store_uri()
+    tags = {"stage": stage, "mlflow.source.name": f"stages/{stage}.py"}
+    changes = provenance.changes()
+    tags |= provenance.tree_tags(changes) | provenance.experiment_tags() | provenance.read_tags(read)
+    with sigterm_raises():
+        with answering(uri):
+            client, experiment = connect(uri)
+            started = Run(client, experiment=experiment, name=name, tags=tags)
+        try:
+            started.log_start(parameters, patch=changes.patch)
+            yield started
+        except Exception as error:
+            started.end("FAILED", error)
+            raise
+        except BaseException as error:
+            started.end("KILLED", error)
+            raise
+        started.end("FINISHED")

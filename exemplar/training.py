@@ -1,0 +1,213 @@
+"""fit(): the one loop. It yields a record per epoch and knows neither MLflow nor any file but its checkpoint."""
+
+import csv
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn import functional
+
+from exemplar.architecture import Full
+from exemplar.atomic import replacing
+from exemplar.device import Compute
+from exemplar.errors import UserError
+from exemplar.network import Encoder, Head
+from exemplar.progress import Progress, track
+from exemplar.surrogate import SurrogateSet
+
+# The release's schedule: (share of all steps after which it holds, factor of the learning rate); docs/method.md.
+SCHEDULE = ((0.0, 1.0), (10 / 13, 0.4), (11 / 13, 0.1), (12 / 13, 0.04), (12.5 / 13, 0.01))
+# The release's multipliers: weight decay by layer (later convolutions repeat the last), all relative to the settings.
+CONV_DECAY, FULL_DECAY = (0.0, 0.0, 0.25), 1.0
+HEAD_DECAY, HEAD_RATE, BIAS_RATE = 4.0, 0.25, 2.0
+STEPS_BETWEEN_NUMBERS = 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of a training; they come from params.yaml."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch measured: mean loss, share of samples classified right, and the rate of work."""
+
+    epoch: int
+    loss: float
+    score: float
+    learning_rate: float
+    samples_per_second: float
+
+    def numbers(self) -> dict[str, float]:
+        """The record without its number, which is a step in a curve."""
+        return {name: value for name, value in asdict(self).items() if name != "epoch"}
+
+
+class Classifier(nn.Module):
+    """An encoder with a softmax head: the exemplar method's network, and what fine-tuning trains."""
+
+    def __init__(self, encoder: Encoder, head: Head) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, batch: tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]) -> tuple[Tensor, Tensor]:
+        """Mean negative log-likelihood (paper, equation 4) and the number of samples classified right."""
+        samples, targets = batch
+        scores = self.head(self.encoder(samples)).flatten(1)
+        loss = functional.cross_entropy(scores.float(), targets)
+        return loss, (scores.argmax(1) == targets).sum()
+
+
+def rate_factor(progress: float) -> float:
+    """The factor of the learning rate after this share of all steps."""
+    return [factor for start, factor in SCHEDULE if progress >= start][-1]
+
+
+def parameter_groups(
+    encoder: Encoder, head: Head, *, learning_rate: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Two groups per layer, weights and biases, with the release's multipliers (docs/method.md)."""
+    layers: list[tuple[nn.Module, float, float]] = []
+    for index, (layer, module) in enumerate(zip(encoder.architecture, encoder.layers, strict=True)):
+        decay = FULL_DECAY if isinstance(layer, Full) else CONV_DECAY[min(index, len(CONV_DECAY) - 1)]
+        layers.append((module, decay, 1.0))
+    layers.append((head.scores, HEAD_DECAY, HEAD_RATE))
+    return [
+        group
+        for module, decay, rate in layers
+        for group in (
+            {"params": [module.weight], "lr": learning_rate * rate, "weight_decay": weight_decay * decay},
+            {"params": [module.bias], "lr": learning_rate * BIAS_RATE, "weight_decay": 0.0},
+        )
+    ]
+
+
+class State:
+    """All that goes on from one epoch to the next; saved whole."""
+
+    def __init__(self, method: Classifier, settings: Settings) -> None:
+        rate, decay = settings.learning_rate, settings.weight_decay
+        groups = parameter_groups(method.encoder, method.head, learning_rate=rate, weight_decay=decay)
+        self.method, self.optimizer = method, torch.optim.SGD(groups, momentum=settings.momentum)
+        self.epochs: list[Epoch] = []
+        self.rates, self.factor = [group["lr"] for group in groups], 1.0
+
+    def set_rate(self, progress: float) -> None:
+        """Set every group's learning rate for this share of the whole training."""
+        self.factor = rate_factor(progress)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self.factor
+
+    def save(self, path: Path) -> None:
+        """Write weights, momenta and records into one file that is visible only when whole."""
+        content = {
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+        }
+        with replacing(path) as temporary:
+            torch.save(content, temporary)
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        try:
+            content = torch.load(path, weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError) as error:
+            raise UserError(f"cannot read the checkpoint {path} ({error}); remove it to train from the start") from None
+        self.method.load_state_dict(content["method"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.epochs[:] = [Epoch(**epoch) for epoch in content["epochs"]]
+
+
+def train_epoch(
+    state: State,
+    data: SurrogateSet,
+    order: Int64[Tensor, " n"],
+    settings: Settings,
+    *,
+    compute: Compute,
+    progress: Progress,
+) -> Epoch:
+    """Every sample once, in this order: the release's step, with the learning rate of the moment."""
+    started, epoch = time.monotonic(), len(state.epochs)
+    loss_sum, right = (torch.zeros((), device=compute.device) for _ in range(2))
+    batches = torch.split(order, settings.batch_size)
+    for step, indices in enumerate(batches):
+        state.set_rate((epoch + step / len(batches)) / settings.epochs)
+        samples, targets = data.render(indices)
+        with compute.autocast():
+            loss, correct = state.method((samples.contiguous(memory_format=torch.channels_last), targets))
+        state.optimizer.zero_grad()
+        loss.backward()
+        state.optimizer.step()
+        loss_sum += loss.detach() * len(indices)
+        right += correct
+        if step % STEPS_BETWEEN_NUMBERS == 0:
+            progress.show(loss=float(loss.detach()), score=float(correct) / len(indices))
+        progress.advance(len(indices))
+    return Epoch(
+        epoch=epoch + 1,
+        loss=float(loss_sum) / len(data),
+        score=float(right) / len(data),
+        learning_rate=settings.learning_rate * state.factor,
+        samples_per_second=len(data) / (time.monotonic() - started),
+    )
+
+
+def fit(
+    method: Classifier,
+    data: SurrogateSet,
+    settings: Settings,
+    *,
+    compute: Compute,
+    random_seed: int,
+    label: str,
+    checkpoint: Path | None = None,
+) -> Iterator[Epoch]:
+    """Train by SGD with momentum on every sample once an epoch, and yield a record after each.
+
+    With a `checkpoint` that exists the training goes on after its last epoch, whose records are yielded again, and ends
+    with the same weights as without the interruption. Raises UserError when the loss is no longer finite.
+    """
+    data = data.to(compute.device)
+    method.to(compute.device).to(memory_format=torch.channels_last).train()
+    state = State(method, settings)
+    if checkpoint and checkpoint.exists():
+        state.load(checkpoint)
+        yield from state.epochs
+    with track(total=settings.epochs * len(data), unit="samples", label=label) as progress:
+        progress.advance(len(state.epochs) * len(data))
+        for epoch in range(len(state.epochs), settings.epochs):
+            # One seed per epoch, for the order and dropout: a resumed training draws what the uninterrupted one drew.
+            torch.manual_seed(random_seed * 1_000_003 + epoch)
+            order = torch.randperm(len(data)).to(compute.device)
+            record = train_epoch(state, data, order, settings, compute=compute, progress=progress)
+            if not math.isfinite(record.loss):
+                raise UserError(
+                    f"{label}: the loss is {record.loss} in epoch {record.epoch} "
+                    f"with learning_rate {settings.learning_rate}; lower it in params.yaml"
+                )
+            state.epochs.append(record)
+            if checkpoint:
+                state.save(checkpoint)
+            yield record
+
+
+def save_curve(epochs: Sequence[Epoch], path: Path, *, run_id: str) -> None:
+    """Write the records as a table, a row per epoch, with the id of the run that made it; without any, its head."""
+    names = [*(field.name for field in fields(Epoch)), "run_id"]
+    rows = [[*asdict(epoch).values(), run_id] for epoch in epochs]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([names, *rows])

@@ -1,0 +1,19 @@
+"""params.yaml -> data/checked: no stage runs, and no earlier result is touched, before all of it makes sense."""
+
+from pathlib import Path
+
+from stages import cli
+
+
+def check() -> None:
+    """Read params.yaml strictly; the first mistake in it is told in one line."""
+    from exemplar import params
+    from exemplar.atomic import replacing
+
+    params.load()
+    with replacing(Path("data/checked")) as temporary:
+        temporary.write_text("params.yaml was read without a mistake\n")
+
+
+if __name__ == "__main__":
+    cli.start(check)

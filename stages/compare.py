@@ -1,0 +1,38 @@
+"""All results -> table, figures, report."""
+
+from pathlib import Path
+
+from stages import cli
+
+
+def compare() -> None:
+    """Put every row side by side, with the paper's numbers where they exist, and log one summary run."""
+    from exemplar import comparison, gallery, params, report, tracking
+    from exemplar.evaluation import Evaluation
+
+    settings = params.load()
+    numbers, datasets, methods = settings.model_dump(), settings.datasets, settings.methods
+    surrogate, encoders, curves = Path("data/surrogate"), Path("data/encoders"), Path("results/curves")
+    evaluations = [Path(f"results/evaluations/{dataset}-{method}.json") for dataset in datasets for method in methods]
+    name, read = f"{settings.model} on {', '.join(datasets)}", [surrogate, encoders, curves, *evaluations]
+    with tracking.run(stage="compare", name=name, parameters=numbers, read=read) as run:
+        records = [Evaluation.load(path) for path in evaluations]
+        pictures = gallery.collect(surrogate=surrogate, encoders=encoders, curves=curves)
+        runs = report.runs(records, pictures)
+        report.save(
+            Path("results"),
+            records=records,
+            pictures=pictures,
+            unlabeled=settings.unlabeled,
+            settings=numbers,
+            runs=runs,
+            run_id=run.id,
+        )
+        run.log_metrics(comparison.flat_metrics(records))
+        run.log_tags(runs)
+        for file in ("report.html", "comparison.csv", "figures"):
+            run.log_file(Path("results") / file)
+
+
+if __name__ == "__main__":
+    cli.start(compare)

@@ -1,0 +1,40 @@
+"""One dataset: fetch, verify, turn into arrays."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from stages import cli
+
+
+class Part(StrEnum):
+    """The two sides of a dataset, each an output of its own."""
+
+    UNLABELED = "unlabeled"
+    LABELED = "labeled"
+
+
+def download(part: Part, dataset: str) -> None:
+    """Write DATASET's unlabeled images to data/unlabeled, or its labeled ones to data/labeled/DATASET."""
+    from importlib import import_module
+
+    from exemplar import params, provenance
+    from exemplar.atomic import replacing
+    from exemplar.fetch import fetch
+
+    settings = params.load()
+    source = settings.sources[dataset]
+    downloads = provenance.user_repository() / "downloads"
+    archive = fetch([source.url, *source.mirrors], md5=source.md5, folder=downloads) if source.url else None
+    module = import_module(f"exemplar.datasets.{dataset}")
+    if part is Part.UNLABELED:
+        with replacing(Path("data/unlabeled")) as folder:
+            folder.mkdir()
+            module.write_unlabeled(archive, folder, **source.options)
+    else:
+        with replacing(Path("data/labeled") / dataset) as folder:
+            folder.mkdir()
+            module.write_labeled(archive, folder, random_seed=settings.random_seed, **source.options)
+
+
+if __name__ == "__main__":
+    cli.start(download)

@@ -1,0 +1,24 @@
+"""Unlabeled images -> seed patches: where each surrogate class is cut."""
+
+from pathlib import Path
+
+from stages import cli
+
+
+def cut() -> None:
+    """Draw the seeds by gradient energy."""
+    from exemplar import params, seeds
+    from exemplar.atomic import replacing
+    from exemplar.datasets.base import load_images
+
+    settings = params.load()
+    images = load_images(Path("data/unlabeled"))
+    drawn = seeds.draw(
+        images, count=settings.seeds.count, scales=settings.seeds.scales, random_seed=settings.random_seed
+    )
+    with replacing(Path("data/seeds.npz")) as temporary:
+        drawn.save(temporary)
+
+
+if __name__ == "__main__":
+    cli.start(cut)

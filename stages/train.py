@@ -1,0 +1,48 @@
+"""Method and surrogate set -> encoder and learning curve."""
+
+from pathlib import Path
+
+from stages import cli
+
+
+def train(method: str) -> None:
+    """Fit the encoder of METHOD, a file in exemplar/methods, and go on where a killed run stopped."""
+    from importlib import import_module
+
+    from exemplar import architecture, device, network, params, tracking, training
+    from exemplar.surrogate import SurrogateSet, load_mean
+    from stages import checkpoint
+
+    settings = params.load()
+    read = [Path("data/surrogate")]
+    numbers = settings.model_dump(include={"model", "random_seed", "train", "compute"})
+    surrogate, mean = SurrogateSet.load(read[0]), load_mean(read[0])
+    encoder_file, curve_file = Path(f"data/encoders/{method}.safetensors"), Path(f"results/curves/{method}.csv")
+    with (
+        tracking.run(stage="train", name=f"{method} {settings.model}", parameters=numbers, read=read) as run,
+        checkpoint.place(f"train-{method}", settings=numbers, read=read) as state,
+    ):
+        run.log_tags({"method": method})
+        encoder, epochs = import_module(f"exemplar.methods.{method}").fit(
+            architecture.parse(settings.model),
+            surrogate,
+            mean=mean,
+            settings=training.Settings(**settings.train.model_dump()),
+            compute=device.choose(**settings.compute.model_dump()),
+            random_seed=settings.random_seed,
+            checkpoint=state,
+        )
+        curve = []
+        for epoch in epochs:
+            run.log_metrics(epoch.numbers(), step=epoch.epoch)
+            curve.append(epoch)
+        network.save_encoder(encoder, encoder_file)
+        training.save_curve(curve, curve_file, run_id=run.id)
+        run.log_encoder(encoder_file, example=surrogate.windows[:1].numpy())
+        run.log_file(curve_file)
+        if state.exists():
+            run.log_file(state, folder="checkpoints")
+
+
+if __name__ == "__main__":
+    cli.start(train)

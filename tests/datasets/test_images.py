@@ -1,0 +1,158 @@
+"""Pictures of every kind become RGB, and files that are none become one line."""
+
+import io
+import random
+import resource
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from exemplar.datasets.images import cropped, decode, growing, stretched
+from exemplar.errors import UserError
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> io.BytesIO:
+    """The bytes of a file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    file.seek(0)
+    return file
+
+
+def pixels(file: io.BytesIO) -> np.ndarray:
+    """What `decode` makes of a file, [h w 3]."""
+    image = decode(file, name="it")
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "I;16"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    """Black and white, grey of 8 and 16 bits, palettes, alpha and printer's colours: white stays white, black black."""
+    image = Image.new("L", (4, 2), "white")
+    image.paste("black", (0, 0, 2, 2))
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    file = encoded(image if mode == "I;16" else image.convert(mode), *(("JPEG",) if mode == "CMYK" else ()))
+    shown = pixels(file)
+    assert (shown[:, :2] < 3).all()
+    assert (shown[:, 2:] > 252).all()
+
+
+def test_what_is_transparent_shows_white() -> None:
+    """The colour under a transparent pixel is no part of the picture: alpha, half of it, and a palette's one colour."""
+    image = Image.new("RGBA", (3, 1), (200, 0, 0, 255))
+    image.putpixel((1, 0), (200, 0, 0, 0))
+    image.putpixel((2, 0), (200, 0, 0, 128))
+    assert pixels(encoded(image))[0].tolist() == [[200, 0, 0], [255, 255, 255], [227, 127, 127]]
+    assert pixels(encoded(image, "WEBP", lossless=True))[0, 1].tolist() == [255, 255, 255]
+    palette = Image.new("P", (2, 1), 1)
+    palette.putpalette([0, 0, 0, 9, 9, 9])
+    palette.putpixel((0, 0), 0)
+    assert pixels(encoded(palette, transparency=0))[0].tolist() == [[255, 255, 255], [9, 9, 9]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_camera_s_rotation_is_undone(orientation: int) -> None:
+    """A picture stored in any of EXIF's eight ways is shown as it was seen: red above left, taller than wide."""
+    seen = Image.new("RGB", (16, 32), "black")
+    seen.paste("red", (0, 0, 8, 16))
+    undo = [None, None, 0, 3, 1, 5, 2, 6, 4][orientation]
+    stored = seen if undo is None else seen.transpose(Image.Transpose(undo))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shown = pixels(encoded(stored, exif=exif))
+    assert np.array_equal(shown, np.asarray(seen))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The beginning of a PNG that claims a size."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head)) + b"\0\0\0\1IDAT"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "cannot identify"),
+        (b"hello", "cannot identify"),
+        (png_header(8193, 8193), "8193 x 8193 pixels, at most 67,108,864 are read"),
+        (png_header(60_000, 60_000), "decompression bomb"),
+        (png_header(4, 4), ""),
+        (encoded(Image.new("RGB", (4, 4)), "GIF").getvalue(), "cannot identify"),
+        (encoded(Image.effect_noise((64, 64), 50), "JPEG").getvalue()[:-300], "truncated"),
+        (encoded(Image.effect_noise((64, 64), 50), "PNG").getvalue()[:-300], ""),
+        (encoded(Image.effect_noise((64, 64), 50), "WEBP").getvalue()[:-300], ""),
+    ],
+    ids=["empty", "text", "large", "bomb", "header", "gif", "cut jpeg", "cut png", "cut webp"],
+)
+def test_a_file_that_is_no_whole_picture_is_told(content: bytes, reason: str) -> None:
+    """Empty, of another kind, cut short, or of a size that only means to fill the memory."""
+    with pytest.raises(UserError, match="it is no whole JPEG, PNG or WebP picture") as caught:
+        decode(io.BytesIO(content), name="it")
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_flipped_bits_give_a_picture_or_one_line(kind: str) -> None:
+    """Files with a few random bits flipped: a picture or a UserError, nothing else."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    good = encoded(Image.effect_noise((24, 24), 50).convert("RGB"), kind, exif=exif).getvalue()
+    generator = random.Random(1)
+    for _ in range(150):
+        content = bytearray(good)
+        for _ in range(generator.randint(1, 6)):
+            content[generator.randrange(len(good))] ^= 1 << generator.randrange(8)
+        try:
+            pixels(io.BytesIO(content))
+        except UserError:
+            continue
+
+
+def test_a_crop_is_the_middle_and_a_stretch_is_the_whole() -> None:
+    """Of a wide picture with a border of its own colour left and right, only the crop is free of the border."""
+    wide = Image.new("RGB", (40, 20), "lime")
+    wide.paste("red", (10, 0, 30, 20))
+    for image in (wide, wide.transpose(Image.Transpose.ROTATE_90)):
+        middle = cropped(image, side_pixels=8)
+        whole = stretched(image, side_pixels=8)
+        assert (middle.shape, whole.shape) == ((3, 8, 8), (3, 8, 8))
+        assert (middle[0] == 255).all()
+        assert (middle[1] == 0).all()
+        assert whole[:, 0, 0].tolist() == [0, 255, 0]
+        assert (whole[1] > 128).mean() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 9)])
+def test_pictures_of_any_size_fit(size: tuple[int, int]) -> None:
+    """Small and thin pictures are enlarged."""
+    assert (cropped(Image.new("RGB", size, "red"), side_pixels=8)[0] == 255).all()
+
+
+def test_a_growing_file_is_what_was_appended(tmp_path: Path) -> None:
+    """Blocks of any length are one array in the end, whose header tells how many images there are."""
+    images = np.random.default_rng(0).integers(0, 256, (1000, 3, 4, 4), np.uint8)
+    for parts in ([0], [1, 9], [1000], [300, 300, 400]):
+        with growing(tmp_path / "images.npy", side_pixels=4) as file:
+            for start, count in zip(np.cumsum([0, *parts[:-1]]), parts, strict=True):
+                file.append(images[start : start + count].transpose(0, 1, 3, 2))
+        assert np.array_equal(np.load(tmp_path / "images.npy"), images[: sum(parts)].transpose(0, 1, 3, 2))
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    """What the disk refuses is one line that names the file; a limit on file sizes stands for the full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with (
+            pytest.raises(UserError, match=r"cannot write .*images.npy \(File too large\)"),
+            growing(tmp_path / "images.npy", side_pixels=32) as file,
+        ):
+            file.append(np.zeros((10, 3, 32, 32), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,0 +1,42 @@
+"""Random splits."""
+
+import numpy as np
+import pytest
+
+from exemplar.datasets.splits import draw_orders, require_members, take
+from exemplar.errors import UserError
+
+GROUPS = [np.arange(10), np.arange(20, 25), np.arange(100, 140)]
+
+
+def test_an_order_is_a_permutation_of_each_group() -> None:
+    """Every fold has each member of a group once, in an order of its own."""
+    orders = draw_orders(GROUPS, folds=5, random_seed=0)
+    assert len(orders) == 5
+    for fold in orders:
+        for order, group in zip(fold, GROUPS, strict=True):
+            assert np.array_equal(np.sort(order), group)
+    assert len({tuple(fold[2]) for fold in orders}) == 5
+
+
+def test_a_seed_gives_the_same_orders() -> None:
+    """Another seed gives others."""
+    one, same, other = (take(draw_orders(GROUPS, folds=3, random_seed=seed), 0, 5) for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_what_is_taken_from_different_places_has_nothing_in_common() -> None:
+    """Training and test images of a fold are different places of the same order."""
+    orders = draw_orders(GROUPS, folds=3, random_seed=0)
+    train, test, capped = take(orders, 0, 4), take(orders, 4), take(orders, 4, 10)
+    assert (train.shape, test.shape, capped.shape) == ((3, 12), (3, 43), (3, 6 + 1 + 6))
+    for one, rest in zip(train, test, strict=True):
+        assert sorted([*one, *rest]) == sorted(np.concatenate(GROUPS))
+
+
+def test_a_group_that_is_too_small_is_named() -> None:
+    """The first of them."""
+    require_members(GROUPS, ["a", "b", "c"], least=5)
+    with pytest.raises(UserError, match="the class 'b' has 5 images; the protocol needs at least 6"):
+        require_members(GROUPS, ["a", "b", "c"], least=6)
