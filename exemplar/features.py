@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from exemplar.device import Compute
@@ -69,10 +69,12 @@ def percentiles(features: Features, *, rows: Int64[np.ndarray, " m"], percentile
 
 
 def describe(
-    encoder: nn.Module, images: UInt8[np.ndarray, "n 3 h w"], *, cells: tuple[int, ...] = (2,)
+    encoder: Encoder | Pixels, images: UInt8[np.ndarray, "n 3 h w"], *, cells: tuple[int, ...]
 ) -> Float[np.ndarray, "n d"]:
-    """Features of images as they are, on the CPU: what the model that MLflow serves answers."""
-    assert isinstance(encoder, Encoder | Pixels)
-    compute = Compute(torch.device("cpu"), torch.float32)
-    side = images.shape[2]
-    return measure(encoder, images, side=side, cells=cells, compute=compute).values
+    """Pooled features of images of any size as they are, on the CPU, unscaled: what the logged model answers."""
+    encoder.eval()
+    batch = max(1, BATCH_PIXELS // (images.shape[2] * images.shape[3]))
+    with torch.inference_mode():
+        chunks = torch.split(torch.from_numpy(np.array(images)), batch)
+        rows = [torch.cat(encoder.describe(chunk.float() / 255, cells), 1) for chunk in chunks]
+    return torch.cat(rows).numpy()

@@ -180,17 +180,17 @@ class Run:
 
         It holds the file, a copy of this package, and the first image of `example`; nothing is pickled.
         """
-        import mlflow.pyfunc
-        from mlflow.entities import LoggedModelOutput
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        from exemplar import serving
-
-        width = serving._load_pyfunc(path).predict(example[:1]).shape[1]
-        images = Schema([TensorSpec(np.dtype(np.uint8), (-1, 3, -1, -1))])
-        features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
         with self.watching(), TemporaryDirectory() as folder:
+            import mlflow.pyfunc
+            from mlflow.entities import LoggedModelOutput
+            from mlflow.models import Model, ModelSignature
+            from mlflow.types import Schema, TensorSpec
+
+            from exemplar import serving
+
+            width = serving._load_pyfunc(path).predict(example[:1]).shape[1]
+            images = Schema([TensorSpec(np.dtype(np.uint8), (-1, 3, -1, -1))])
+            features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
             logged = self.client.create_logged_model(self.experiment, name="encoder", source_run_id=self.id)
             mlflow.pyfunc.save_model(
                 folder,

@@ -113,6 +113,7 @@ def shown_runs() -> dict[str, str]:
     return {each["name"]: each["data"]["metrics"]["metrics.json"]["data"]["mlflow_run"] for each in experiments}
 
 
+@pytest.mark.timeout(600)
 def test_no_experiment_loses_its_run(clone: Path) -> None:
     """Eight queued experiments on four workers, one in a temporary clone and one in the workspace, on a fresh store.
 

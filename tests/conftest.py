@@ -1,0 +1,104 @@
+"""What the tests of the upper layers share: ranges, and sets so small that a network trains on them in a moment.
+
+Nothing of the package is imported before a test needs it: pytest loads this file before the types are checked.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+if TYPE_CHECKING:
+    from exemplar.datasets.base import Labeled
+    from exemplar.device import Compute
+    from exemplar.ranges import Ranges
+    from exemplar.surrogate import SurrogateSet
+
+
+@pytest.fixture(scope="session")
+def release() -> "Ranges":
+    """The ranges of the authors' release."""
+    from exemplar.ranges import Ranges
+
+    return Ranges(
+        shift_fraction=(-0.25, 0.25),
+        scale_factor=(0.5**0.5, 2**0.5),
+        angle_degrees=(-20.0, 20.0),
+        pca_distribution="normal",
+        pca_log2_spread=(1.0, 1.0, 0.5),
+        stretch_fraction=1.0,
+        saturation_power=(0.25, 4.0),
+        saturation_factor=(0.5**0.5, 2**0.5),
+        saturation_offset=(-0.1, 0.1),
+        value_power=(0.25, 4.0),
+        value_factor=(0.5**0.5, 2**0.5),
+        value_offset=(-0.1, 0.1),
+        hue_offset_turns=(-0.1, 0.1),
+    )
+
+
+@pytest.fixture(scope="session")
+def geometric(release: "Ranges") -> "Ranges":
+    """The release's shifts, scales and rotations, and colours as they are."""
+    return replace(
+        release,
+        pca_log2_spread=(0.0, 0.0, 0.0),
+        stretch_fraction=0.0,
+        saturation_power=(1.0, 1.0),
+        saturation_factor=(1.0, 1.0),
+        saturation_offset=(0.0, 0.0),
+        value_power=(1.0, 1.0),
+        value_factor=(1.0, 1.0),
+        value_offset=(0.0, 0.0),
+        hue_offset_turns=(0.0, 0.0),
+    )
+
+
+@pytest.fixture(scope="session")
+def neutral(geometric: "Ranges") -> "Ranges":
+    """Ranges that change nothing."""
+    return replace(geometric, shift_fraction=(0.0, 0.0), scale_factor=(1.0, 1.0), angle_degrees=(0.0, 0.0))
+
+
+@pytest.fixture(scope="session")
+def compute() -> "Compute":
+    """The same arithmetic on every machine."""
+    from exemplar.device import Compute
+
+    return Compute(torch.device("cpu"), torch.float32)
+
+
+def coloured(labels: np.ndarray, *, side: int) -> np.ndarray:
+    """Images of noise in which the label's channel is bright."""
+    images = np.random.default_rng(1).integers(0, 128, (len(labels), 3, side, side), np.uint8)
+    images[np.arange(len(labels)), labels] += 128
+    return images
+
+
+@pytest.fixture(scope="session")
+def labeled() -> "Labeled":
+    """Three classes that their colour tells apart; three folds of two training images a class, four test images each."""
+    from exemplar.datasets.base import Labeled
+
+    labels = np.arange(30) % 3
+    return Labeled(
+        images=coloured(labels, side=40),
+        labels=labels,
+        train=np.arange(18).reshape(3, 6),
+        test=np.tile(np.arange(18, 30), (3, 1)),
+        classes=("red", "green", "blue"),
+    )
+
+
+@pytest.fixture(scope="session")
+def surrogate_set(geometric: "Ranges") -> "SurrogateSet":
+    """Three surrogate classes that their colour tells apart, 20 samples each."""
+    from exemplar import surrogate
+    from exemplar.seeds import Seeds
+
+    seeds = Seeds(image=np.arange(3), centre=np.full((3, 2), 48.0), side=np.array([32.0, 40.0, 50.0]))
+    images = coloured(np.arange(3), side=96)
+    built, _ = surrogate.build(images, seeds, samples=20, ranges=geometric, random_seed=0)
+    return built
