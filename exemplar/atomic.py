@@ -34,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         flush_to_disk(temporary)
-        if temporary.is_dir():
+        if temporary.is_dir() or path.is_dir():
             remove(path)
         temporary.replace(path)
     finally:

@@ -1,6 +1,7 @@
 """Where the arithmetic happens: the device, and the precision that it gains from."""
 
 import os
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -52,4 +53,6 @@ def choose(*, device: str, precision: str) -> Compute:
 def cap_threads() -> None:
     """Share the cores among queue workers: EXEMPLAR_THREADS, where it is set, is this process's number of threads."""
     if threads := os.environ.get("EXEMPLAR_THREADS"):
+        if not re.fullmatch("[1-9][0-9]{0,3}", threads):
+            raise UserError(f"EXEMPLAR_THREADS is {threads!r}; expected a number of threads from 1 to 9999")
         torch.set_num_threads(int(threads))

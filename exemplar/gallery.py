@@ -22,7 +22,7 @@ class Gallery:
 
     seeds: UInt8[np.ndarray, "n 3 32 32"]
     samples: UInt8[np.ndarray, "classes k 3 32 32"]
-    filters: dict[str, Float[np.ndarray, "n 3 s s"]]
+    filters: dict[str, Float[np.ndarray, "f 3 s s"]]
     curves: dict[str, pd.DataFrame]
 
 

@@ -25,7 +25,7 @@ BIAS = 0.1
 
 
 def pool(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c g v"]:
-    """The release's max-pooling, 3 x 3 with stride 2, which keeps half of an even side because it rounds up."""
+    """The release's max-pooling, 3 x 3 with stride 2, which halves a side and rounds it down."""
     return functional.max_pool2d(maps, 3, 2, ceil_mode=True)
 
 
@@ -58,7 +58,9 @@ class Encoder(nn.Module):
                 self.layers.append(nn.Conv2d(channels, layer.filters, layer.side, layer.stride, layer.side // 2))
                 side, channels, convolutions = -(-side // layer.stride), layer.filters, convolutions + 1
                 if convolutions <= POOLED_LAYERS:
-                    side = -(-side // 2)
+                    side //= 2
+                if side == 0:
+                    raise UserError(f"model {self.model!r}: no map is left to pool after {layer}; use smaller strides")
             else:
                 self.layers.append(nn.Conv2d(channels, layer.units, side))
                 side, channels = 1, layer.units
@@ -153,10 +155,11 @@ def load_encoder(path: Path) -> Encoder | Pixels:
         with safe_open(path, framework="pt") as opened:
             model = (opened.metadata() or {}).get("model", "")
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no dict and cannot be iterated
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot read the encoder {path} ({error}); remove it and run the train stage again") from None
-    if model == Pixels.model:
-        return Pixels()
-    encoder = Encoder(parse(model), mean=tensors["mean"])
-    encoder.load_state_dict(tensors)
+        if model == Pixels.model:
+            return Pixels()
+        encoder = Encoder(parse(model), mean=tensors["mean"])
+        encoder.load_state_dict(tensors)
+    except (OSError, SafetensorError, UserError, KeyError, RuntimeError) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"cannot read the encoder {path} ({said}); remove it and run the train stage again") from None
     return encoder.eval()

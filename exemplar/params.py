@@ -148,7 +148,7 @@ class Params(Section):
         return self
 
 
-def read(path: Path = PARAMS) -> dict[str, Any]:
+def read(path: Path = PARAMS) -> dict[Any, Any]:
     """The mapping in a YAML 1.2 file, where 1e-4 is a number."""
     try:
         content = YAML(typ="safe").load(path)
@@ -166,20 +166,27 @@ def load(path: Path = PARAMS) -> Params:
 
     Raises UserError with the first thing that is wrong: where it stands, its value, what was expected.
     """
+    content = read(path)
     try:
-        return Params.model_validate(read(path))
+        return Params.model_validate(content)
     except ValidationError as error:
-        raise UserError(explain(error, path)) from None
+        raise UserError(f"{path}: {explain(error)}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
-def explain(error: ValidationError, path: Path) -> str:
+def explain(error: ValidationError) -> str:
     """One line for the first of pydantic's findings."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"{path}: {where} is no known key (its value is {first['input']!r}); remove it or correct its spelling"
-    if first["type"] in ("missing", "unexpected_keyword_argument"):
-        return f"{path}: {where} is missing or misspelt; expected every key of the published params.yaml"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{where} is no known key (its value is {first['input']!r}); remove it or correct its spelling"
+    if first["type"] == "missing" and isinstance(first["loc"][-1], int):
+        return (
+            f"{where.rpartition('.')[0]} {first['input']!r}: too short; expected as many as the published params.yaml"
+        )
+    if first["type"] == "missing":
+        return f"{where} is missing or misspelt; expected every key of the published params.yaml"
     said = first["msg"].removeprefix("Value error, ")
     value = "" if isinstance(first["input"], dict) else f" {first['input']!r}"
-    return f"{path}: {f'{where}{value}: ' if where else ''}{said[0].lower() + said[1:]}"
+    return f"{f'{where}{value}: ' if where else ''}{said[0].lower() + said[1:]}"

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from exemplar import features, svm
 from exemplar.datasets.base import Labeled
 from exemplar.device import Compute
+from exemplar.errors import UserError
 from exemplar.evaluation import Measurement, score
 from exemplar.features import Features
 from exemplar.network import Encoder, Pixels
@@ -61,7 +62,10 @@ def selection_splits(labeled: Labeled, *, validation: str, random_seed: int) -> 
     """
     first = labeled.train[0]
     if validation == "other_folds":
-        return [(first, np.setdiff1d(labeled.train, first))]
+        others = np.setdiff1d(labeled.train, first)
+        if len(others) == 0:
+            raise UserError("validation is 'other_folds', but no other fold has images of its own; expected 'halves'")
+        return [(first, others)]
     shuffled = np.random.default_rng(random_seed).permutation(first)
     by_class = shuffled[np.argsort(labeled.labels[shuffled], kind="stable")]
     one, two = np.sort(by_class[::2]), np.sort(by_class[1::2])

@@ -4,13 +4,15 @@ As in the release the energy of an image is its squared high-pass response on ev
 size of a patch. A seed at scale s is 32 / s pixels wide in its image.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -43,9 +45,9 @@ class Seeds:
     def load(cls, path: Path) -> "Seeds":
         """Read what `save` wrote."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return cls(**{name: arrays[name] for name in ("image", "centre", "side")})
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise UserError(
                 f"cannot read the seeds {path} ({error}); remove them and run the seeds stage again"
             ) from None
@@ -69,8 +71,6 @@ def energy_maps(images: UInt8[Tensor, "b 3 h w"], scale: float) -> Float[Tensor,
     An image whose scaled side is between 32 and 40 pixels has room for one patch only, in its middle.
     """
     height, width = (int(side * scale + 1e-6) for side in images.shape[-2:])
-    if min(height, width) < PATCH_PIXELS:
-        return torch.zeros(len(images), 1, 1)
     coarse = images[:, :, ::STEP, ::STEP].float() / 255
     size = [-(-height // STEP), -(-width // STEP)]
     grey = functional.interpolate(coarse, size, mode="bilinear", antialias=True).sum(1, keepdim=True)
@@ -90,13 +90,24 @@ def centres(
     return (cells[:, ::-1] * STEP + 0.5) / scale
 
 
+def has_energy(energy: Float[Tensor, "b g v"]) -> Bool[Tensor, " b"]:
+    """Whether there is more in a map than what rounding leaves of a flat image."""
+    return energy.mean((1, 2)) > SMALLEST_ENERGY
+
+
+def draw_scales(maps: Sequence[Float[Tensor, "b _ _"]], *, generator: torch.Generator) -> Int64[Tensor, " b"]:
+    """One map per image, each as likely as the others; the next that has energy stands in for one that has none."""
+    drawn = torch.randint(len(maps), (len(maps[0]),), generator=generator)
+    turns = (drawn[:, None] + torch.arange(len(maps))) % len(maps)
+    first = torch.stack([has_energy(energy) for energy in maps], 1).gather(1, turns).int().argmax(1)
+    return turns.gather(1, first[:, None])[:, 0]
+
+
 def draw_cells(energy: Float[Tensor, "b g v"], *, generator: torch.Generator) -> Int64[Tensor, "b 2"]:
     """One cell (row, column) per map, with probability proportional to its energy; -1 for a map without any."""
-    flat = energy.flatten(1)
-    alive = flat.sum(1) > SMALLEST_ENERGY * flat.shape[1]
-    drawn = torch.multinomial(torch.where(alive[:, None], flat, 1.0), 1, generator=generator)[:, 0]
-    cells = torch.stack([drawn // energy.shape[2], drawn % energy.shape[2]], 1)
-    return torch.where(alive[:, None], cells, -1)
+    alive = has_energy(energy)[:, None]
+    drawn = torch.multinomial(torch.where(alive, energy.flatten(1), 1.0), 1, generator=generator)[:, 0]
+    return torch.where(alive, torch.stack([drawn // energy.shape[2], drawn % energy.shape[2]], 1), -1)
 
 
 def without_neighbourhood(energy: Float[Tensor, "b g v"], cells: Int64[Tensor, "b 2"]) -> Float[Tensor, "b g v"]:
@@ -111,11 +122,11 @@ def without_neighbourhood(energy: Float[Tensor, "b g v"], cells: Int64[Tensor, "
 def draw_from(
     images: UInt8[Tensor, "b 3 h w"], *, rounds: int, scales: Sequence[float], generator: torch.Generator
 ) -> Float[np.ndarray, "n 5"]:
-    """At most one seed per image and round, each at a scale of its own: rows of (round, index, x, y, side)."""
+    """One seed per image and round while it has any, each at a scale of its own: rows (round, index, x, y, side)."""
     maps = [energy_maps(images, scale) for scale in scales]
     rows = []
     for turn in range(rounds):
-        choice = torch.randint(len(scales), (len(images),), generator=generator)
+        choice = draw_scales(maps, generator=generator)
         for number, (scale, energy) in enumerate(zip(scales, maps, strict=True)):
             wanted = torch.nonzero(choice == number)[:, 0]
             cells = draw_cells(energy[wanted], generator=generator)
@@ -124,8 +135,8 @@ def draw_from(
             where = centres(
                 cells.numpy(), (energy.shape[1], energy.shape[2]), scale, (images.shape[2], images.shape[3])
             )
-            constants = np.tile([turn, PATCH_PIXELS / scale], (len(found), 1))
-            rows.append(np.column_stack([constants[:, 0], found.numpy(), where, constants[:, 1]]))
+            turns, sides = np.full(len(found), turn), np.full(len(found), PATCH_PIXELS / scale)
+            rows.append(np.column_stack([turns, found.numpy(), where, sides]))
     table = np.concatenate(rows)
     # Back to the images' own order: sorted by scale, a set that is cut short would lack the last scales.
     return table[np.lexsort((table[:, 1], table[:, 0]))]
@@ -138,22 +149,23 @@ def draw(images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[f
     """
     usable = [scale for scale in scales if int(min(images.shape[2:]) * scale + 1e-6) >= PATCH_PIXELS]
     if not usable:
+        needed = math.ceil(1000 * PATCH_PIXELS / min(images.shape[2:])) / 1000
         raise UserError(
             f"seeds.scales {list(scales)} make images of {images.shape[2]} x {images.shape[3]} smaller than seeds; "
-            f"expected a scale of at least {PATCH_PIXELS / min(images.shape[2:]):.3g}"
+            + (f"expected a scale of at least {needed}" if needed <= 1 else f"expected {PATCH_PIXELS} pixels or more")
         )
     generator = torch.Generator().manual_seed(random_seed)
     order = torch.randperm(len(images), generator=generator).numpy()
-    given, rounds = -1, max(1, -(-count // len(images)))
+    rounds = -(-count // len(images))
     while True:
         rows = draw_rounds(images, order, count=count, rounds=rounds, scales=usable, generator=generator)
         if len(rows) >= count:
             break
-        if len(rows) <= given:
+        if not (rows[:, 0] == rounds - 1).any():
             raise UserError(
                 f"seeds.count is {count}, but these {len(images)} images give only {len(rows)} seeds; lower it"
             )
-        given, rounds = len(rows), rounds + max(1, (count - len(rows)) // len(images))
+        rounds += max(1, (count - len(rows)) // len(images))
     rows = rows[np.argsort(rows[:, 0], kind="stable")][:count]
     return Seeds(image=rows[:, 1].astype(np.int64), centre=rows[:, 2:4], side=rows[:, 4])
 

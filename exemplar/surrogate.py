@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from exemplar import transformation
 from exemplar.errors import UserError
 from exemplar.progress import track
 from exemplar.ranges import Ranges
-from exemplar.seeds import Seeds
+from exemplar.seeds import Seeds, smooth
 from exemplar.transformation import PATCH_PIXELS
 
 REDRAWS = 64
@@ -70,7 +69,7 @@ class SurrogateSet:
         """Read what `save` wrote, on the CPU."""
         try:
             return cls(*(torch.from_numpy(np.load(folder / f"{field.name}.npy")) for field in fields(cls)))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise UserError(
                 f"cannot read the surrogate set {folder} ({error}); run the surrogate stage again"
             ) from None
@@ -96,18 +95,16 @@ def cut_windows(
     corner = corner.clip(0, np.array(images.shape[:1:-1]) - (width, height))
     windows = np.empty((len(seeds.image), 3, height, width), np.uint8)
     for index, (image, (x, y), side) in enumerate(zip(seeds.image, corner, seeds.side, strict=True)):
-        windows[index] = smooth(images[image, :, y : y + height, x : x + width], side / PATCH_PIXELS)
+        windows[index] = smooth_window(images[image, :, y : y + height, x : x + width], side / PATCH_PIXELS)
     return windows, seeds.centre - corner
 
 
-def smooth(window: UInt8[np.ndarray, "3 h w"], ratio: float) -> UInt8[np.ndarray, "3 h w"]:
+def smooth_window(window: UInt8[np.ndarray, "3 h w"], ratio: float) -> UInt8[np.ndarray, "3 h w"]:
     """Low-pass a window that will be sampled `ratio` times coarser (Gaussian, the width that scikit-image uses)."""
     if ratio <= 1:
         return window
-    sigma = (ratio - 1) / 2
-    side = 2 * math.ceil(3 * sigma) + 1
-    blurred: Tensor = gaussian_blur(torch.from_numpy(window.copy()), [side, side], [sigma, sigma])
-    return blurred.numpy()
+    channels = torch.from_numpy(window.astype(np.float32))[:, None]
+    return smooth(channels, (ratio - 1) / 2)[:, 0].round().byte().numpy()
 
 
 def principal_components(windows: UInt8[Tensor, "m 3 h w"]) -> tuple[Float[Tensor, "3 3"], Float[Tensor, " 3"]]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -124,11 +125,12 @@ class State:
         """Go on from what `save` wrote."""
         try:
             content = torch.load(path, weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
-            raise UserError(f"cannot read the checkpoint {path} ({error}); remove it to train from the start") from None
-        self.method.load_state_dict(content["method"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.epochs[:] = [Epoch(**epoch) for epoch in content["epochs"]]
+            self.method.load_state_dict(content["method"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.epochs[:] = [Epoch(**epoch) for epoch in content["epochs"]]
+        except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
+            kind = type(error).__name__
+            raise UserError(f"cannot read the checkpoint {path} ({kind}); remove it to train from the start") from None
 
 
 def train_epoch(

@@ -26,6 +26,6 @@ def start(command: Callable[..., None]) -> None:
 
 
 def fail(message: str) -> None:
-    """Say what was wrong, after whatever line a progress bar left open, and leave."""
-    print(f"error: {message}", file=sys.stderr)
+    """Say what was wrong on one line, also where a quoted library took several, and leave."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(1)

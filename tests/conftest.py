@@ -79,7 +79,7 @@ def coloured(labels: np.ndarray, *, side: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def labeled() -> "Labeled":
-    """Three classes that their colour tells apart; three folds of two training images a class, four test images each."""
+    """Three classes that their colour tells apart, in three folds of two training and four test images a class."""
     from exemplar.datasets.base import Labeled
 
     labels = np.arange(30) % 3

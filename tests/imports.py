@@ -1,0 +1,54 @@
+"""Which file of this repository imports which, read from the syntax and without running anything."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    file.relative_to(ROOT)
+    for package in ("exemplar", "stages")
+    for file in (ROOT / package).rglob("*.py")
+    if file.name != "__init__.py"
+)
+
+
+def tree(file: Path) -> ast.Module:
+    return ast.parse((ROOT / file).read_text(encoding="utf-8"))
+
+
+def names(file: Path) -> Iterator[str]:
+    """The dotted names that a file imports anywhere, each perhaps a module and perhaps something inside one."""
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def imported(file: Path) -> set[Path]:
+    """The files of this repository among them."""
+    return {path for name in names(file) if (path := Path(*name.split(".")).with_suffix(".py")) in MODULES}
+
+
+def closure(*files: Path, without: Path | None = None) -> set[Path]:
+    """The files and all that they import, directly or not; `without` is not entered."""
+    found, waiting = set[Path](), set(files)
+    while waiting:
+        file = waiting.pop()
+        found.add(file)
+        waiting |= imported(file) - found - {without}
+    return found
+
+
+@cache
+def strings(file: Path) -> set[str]:
+    """The texts that a file works with, parts of f-strings among them, docstrings not."""
+    nodes = list(ast.walk(tree(file)))
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    constants = [node for node in nodes if isinstance(node, ast.Constant) and id(node) not in docstrings]
+    return {node.value for node in constants if isinstance(node.value, str)}

@@ -1,0 +1,98 @@
+"""How a stage ends."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stages
+from stages import cli
+
+ROOT = Path(stages.__path__[0]).parent
+STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if "cli.start" in path.read_text())
+PROGRAM = """
+from exemplar.errors import UserError
+from stages import cli
+
+def command(kind: str, number: int = 0) -> None:
+    "Fail in one of several ways."
+    if kind == "user":
+        raise UserError(f"number is {number}; expected 1")
+    if kind == "disk":
+        raise OSError(28, "No space left on device", "data/x.npy")
+    if kind == "bug":
+        raise ValueError("a bug")
+    print("done")
+
+cli.start(command)
+"""
+
+
+def run(*arguments: str, code: str = PROGRAM) -> "subprocess.CompletedProcess[str]":
+    """Run a program as a stage is run."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_a_users_mistake_is_one_line() -> None:
+    """On stderr, exit status 1, no traceback."""
+    done = run("user", "--number", "3")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: number is 3; expected 1\n")
+
+
+def test_a_full_disk_is_one_line() -> None:
+    """It names the file and says what to do."""
+    done = run("disk")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: data/x.npy cannot be written: No space left on device; make room or change its permissions\n"
+    )
+
+
+def test_a_mistake_of_ours_shows_where_it_is() -> None:
+    """A traceback is for those who can mend it."""
+    done = run("bug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ValueError: a bug" in done.stderr
+
+
+def test_a_stage_that_succeeds_says_nothing_more() -> None:
+    """Exit status 0."""
+    done = run("good")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+def test_a_message_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a library's text, which a message may quote, looks like."""
+    with pytest.raises(SystemExit, match="1"):
+        cli.fail("cannot read x (first line\n\tsecond line); remove it")
+    assert capsys.readouterr().err == "error: cannot read x (first line second line); remove it\n"
+
+
+def test_only_the_users_part_of_system_errors_is_caught() -> None:
+    """A file of ours that is missing is a bug and keeps its traceback."""
+    done = run(code=f"from stages import cli\ndef c() -> None:\n    raise OSError({errno.ENOENT}, 'x')\ncli.start(c)")
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_answers_at_once(stage: str) -> None:
+    """Before a library of seconds is imported."""
+    code = f"""
+import runpy, sys
+sys.argv = ["stage", "--help"]
+try:
+    runpy.run_module("stages.{stage}", run_name="__main__")
+except SystemExit as end:
+    assert not end.code
+assert not {{"torch", "mlflow", "numpy", "pandas", "pydantic"}} & set(sys.modules)
+"""
+    done = run(code=code)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout

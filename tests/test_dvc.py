@@ -1,0 +1,193 @@
+"""dvc.yaml tells DVC everything that a stage's result depends on, and no more: else stale results are used again."""
+
+import ast
+import os
+import re
+import resource
+import subprocess
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from imports import ROOT, closure, strings, tree
+from ruamel.yaml import YAML
+
+from exemplar import params
+
+PUBLISHED = params.read(ROOT / "params.yaml")
+STAGES: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+# It watches and never changes an output.
+WATCHER = Path("exemplar/tracking.py")
+# Every name that can stand for a template in a path; train's is narrower, because its matrix is a list of its own.
+CHOICES = {
+    "${unlabeled}": params.names_in("datasets", having=r"^def write_unlabeled\("),
+    "${item.dataset}": params.names_in("datasets", having=r"^def write_labeled\("),
+    "${item.method}": params.names_in("methods", having=r"^READOUT = "),
+}
+MODULE = re.compile(r"python -m (stages\.\w+)")
+TEMPLATE = re.compile(r"\$\{[^}]*\}")
+
+
+def script(stage: dict[str, Any]) -> Path | None:
+    """The program that a stage runs, if it is one of ours."""
+    found = MODULE.match(stage["cmd"])
+    return Path(*found[1].split(".")).with_suffix(".py") if found else None
+
+
+def instances(stage: dict[str, Any], template: str) -> list[str]:
+    """The names that a template in the deps of a stage can stand for."""
+    listed = stage.get("matrix", {}).get(template.strip("${}").removeprefix("item."))
+    return listed if isinstance(listed, list) else CHOICES[template]
+
+
+def closures(stage: dict[str, Any]) -> list[set[str]]:
+    """The files of code, and the files of data beside them that it names, for every instance of a stage."""
+    start = script(stage)
+    assert start is not None
+    templates = [dep for dep in stage["deps"] if dep.startswith("exemplar/") and TEMPLATE.search(dep)]
+    chosen = [
+        [Path(TEMPLATE.sub(name, dep)) for name in instances(stage, TEMPLATE.search(dep)[0])] for dep in templates
+    ]
+    sets = []
+    for file in chosen[0] if chosen else [start]:
+        code = closure(start, file, without=WATCHER)
+        beside = {file.parent / text for file in code for text in strings(file) if "." in text[1:] and "/" not in text}
+        data = {file for file in beside if (ROOT / file).is_file() and file.suffix != ".py"}
+        sets.append({str(file) for file in code | data})
+    return sets
+
+
+def faults(stage: dict[str, Any]) -> list[str]:
+    """What is missing in the deps of a stage, and what is stale."""
+    listed = {dep for dep in stage["deps"] if dep.startswith(("exemplar/", "stages/"))}
+    found = closures(stage)
+    templates = {dep for dep in listed if TEMPLATE.search(dep)}
+    covered = {TEMPLATE.sub(name, dep) for dep in templates for name in instances(stage, TEMPLATE.search(dep)[0])}
+    missing = set().union(*found) - listed - covered
+    # Every instance lists every plain dep, so one that only some need is right; one that none needs is stale.
+    stale = (listed - templates) - set().union(*found)
+    return [f"{file} is missing" for file in sorted(missing)] + [f"{file} is stale" for file in sorted(stale)]
+
+
+OURS = [name for name, stage in STAGES.items() if script(stage)]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_deps_of_a_stage_are_its_import_closure(name: str):
+    """For every dataset and method that it can run, what is imported is listed and what is listed is imported."""
+    assert faults(STAGES[name]) == []
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_stage_that_imports_by_name_lists_the_file_by_the_same_name(name: str):
+    """`import_module(f"exemplar.methods.{method}")` is a dep `exemplar/methods/${item.method}.py`, and back."""
+    calls = [
+        node.args[0].values[0].value
+        for node in ast.walk(tree(script(STAGES[name])))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module")
+    ]
+    listed = [TEMPLATE.split(dep)[0] for dep in STAGES[name]["deps"] if re.match(r"exemplar/.*\$\{", dep)]
+    assert [call.replace(".", "/") for call in calls] == listed
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_missing_and_a_stale_dep_are_named(name: str):
+    """The check above is no formality: each entry that is taken away, and each that is put in, is found."""
+    whole = STAGES[name]["deps"]
+    for dep in (dep for dep in whole if dep.startswith(("exemplar/", "stages/")) and not TEMPLATE.search(dep)):
+        stage = deepcopy(STAGES[name]) | {"deps": [other for other in whole if other != dep]}
+        assert faults(stage) == [f"{dep} is missing"]
+    stage = deepcopy(STAGES[name]) | {"deps": [*whole, "exemplar/gone.py"]}
+    assert faults(stage) == ["exemplar/gone.py is stale"]
+
+
+def outputs(stage: dict[str, Any]) -> list[str]:
+    return [
+        next(iter(out)) if isinstance(out, dict) else out
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get(kind, [])
+    ]
+
+
+def needs(stage: dict[str, Any]) -> set[str]:
+    """The stages whose outputs a stage reads; a folder holds the outputs of several."""
+    read = [TEMPLATE.sub("*", dep) for dep in stage["deps"]]
+    return {
+        name
+        for name, other in STAGES.items()
+        for out in outputs(other)
+        for dep in read
+        if TEMPLATE.sub("*", out) == dep or out.startswith(f"{dep}/")
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "check"])
+def test_no_stage_runs_before_all_of_params_has_been_read(name: str):
+    """Every stage depends, directly or not, on data/checked: a mistake anywhere stops the run before it begins."""
+    found, waiting = set[str](), {name}
+    while waiting:
+        stage = waiting.pop()
+        found.add(stage)
+        waiting |= needs(STAGES[stage]) - found
+    assert "check" in found
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_dep_is_a_file_or_the_output_of_a_stage(name: str):
+    """There is no dep that nothing makes."""
+    made = [TEMPLATE.sub("*", out) for stage in STAGES.values() for out in outputs(stage)]
+    for dep in (TEMPLATE.sub("*", dep) for dep in STAGES[name]["deps"]):
+        assert list(ROOT.glob(dep)) or any(out == dep or out.startswith(f"{dep}/") for out in made), dep
+
+
+def test_every_method_has_an_encoder():
+    """A method with a `fit` is trained; one without shares another row's encoder and differs in its readout only."""
+    trained = STAGES["train"]["matrix"]["method"]
+    shared = STAGES["share"]["matrix"]["row"]
+    assert sorted(trained) == params.names_in("methods", having=r"^def fit\(")
+    assert sorted([*trained, *(row["method"] for row in shared)]) == CHOICES["${item.method}"]
+    assert {row["encoder"] for row in shared} <= set(trained)
+
+
+# Named in a run's title; the encoder that is measured brings its own.
+WATCHED = {"stages/evaluate.py": {"model"}}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_numbers_that_a_stage_reads_are_its_params(name: str):
+    """Every section of params.yaml that the program touches is listed for a stage that runs it."""
+    file = script(STAGES[name])
+    attributes = [node for node in ast.walk(tree(file)) if isinstance(node, ast.Attribute)]
+    touched = {node.attr for node in attributes if ast.unparse(node.value) == "settings"} & set(PUBLISHED)
+    listed = [key for stage in STAGES.values() if script(stage) == file for key in stage["params"]]
+    # `params.yaml:` alone is all of it
+    known = {key.split(".")[0] for key in listed if isinstance(key, str)} | WATCHED.get(str(file), set())
+    if {"params.yaml": None} not in listed:
+        assert touched - known == set()
+
+
+PROGRAMS = sorted({script(STAGES[name]).stem for name in OURS})
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_answers_at_once(program: str):
+    """`--help` says what becomes what in less than a second, and imports neither torch nor mlflow."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ended = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", f"stages.{program}", "--help"],
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in ended.stderr.splitlines()}
+    assert "typer" in imported
+    assert imported.isdisjoint({"torch", "mlflow", "numpy", "pydantic"})
+    # Processor time, so that other work on the machine does not count.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+    assert f"stages.{program}" in ended.stdout
+    assert "Usage" in ended.stdout

@@ -1,0 +1,265 @@
+"""The whole chain at toy size, in a copy of this repository, as a user runs it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+import exemplar
+from exemplar.network import load_encoder
+from exemplar.serving import FeatureFunction
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+CHECKOUT = Path(exemplar.__path__[0]).parent
+METHODS = ["exemplar", "pixels", "finetune"]
+TOY: dict[str, Any] = {
+    "model": "4c5-4c5-8f",
+    "methods": METHODS,
+    "seeds": {"count": 8},
+    "surrogate": {"samples": 4},
+    "train": {"epochs": 2, "batch_size": 16},
+    "finetune": {"epochs": 1, "squares": 1, "scales": [0.5]},
+    "probe": {"photos": {"cost_draws": 2, "side": 48}},
+}
+RANDOM = ("random, ", "        - {method: supervised, encoder: random}\n")
+# Each a change of params.yaml and what the one line must say.
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"model": "64x5"}, "'64x5' is no layer; expected"),
+    ({"model": "64c5-"}, "'' is no layer; expected"),
+    ({"model": "0c5-8f"}, "'0c5' is no layer; expected"),
+    ({"model": "64c4-8f"}, "'64c4' has filters of even side 4"),
+    ({"methods": ["exemplar", "jigsaw"]}, "'jigsaw': is unknown; expected one of exemplar"),
+    ({"datasets": ["fotos"]}, "'fotos': is unknown; expected one of"),
+    ({"unlabeled": "fotos"}, "'fotos': is unknown; expected one of"),
+    ({"seeds": {"count": 0}}, "seeds.count 0: "),
+    ({"seeds": {"count": "many"}}, "seeds.count 'many': "),
+    ({"train": {"epoch": 3}}, "train.epoch is no known key"),
+    ({"train": None}, "train"),
+    ({"transformation": {"angle_degrees": [20.0, -20.0]}}, "angle_degrees [20.0, -20.0]: is upside down"),
+    ({"transformation": {"shift": [0.0, 0.1]}}, "shift"),
+]
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+
+
+def environment() -> dict[str, str]:
+    """That of a user who has set nothing up."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "MLFLOW_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
+    who = {f"GIT_{role}_{what}": "nobody@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    return {**kept, **who, "PATH": path, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
+
+
+class Copy:
+    """A copy of the repository in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.params = folder, folder / "params.yaml"
+        for name in ("exemplar", "stages"):
+            shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / ".dvc").mkdir()
+        for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+            shutil.copy(CHECKOUT / name, folder / name)
+        self.change(TOY)
+        pipeline = (folder / "dvc.yaml").read_text()
+        for text in RANDOM:  # ten seconds for nothing that the other methods do not show
+            assert text in pipeline
+            pipeline = pipeline.replace(text, "")
+        (folder / "dvc.yaml").write_text(pipeline)
+        for words in ("init -q", "add .", "commit -qm copy"):
+            self.call("git", *words.split(), check=True)
+
+    def call(self, *words: str, check: bool = False) -> "subprocess.CompletedProcess[str]":
+        """Run a program in the copy."""
+        return subprocess.run(words, cwd=self.folder, env=environment(), capture_output=True, text=True, check=check)
+
+    def repro(self, *targets: str) -> "subprocess.CompletedProcess[str]":
+        """`dvc repro`."""
+        return self.call(sys.executable, "-m", "dvc", "repro", *targets)
+
+    def change(self, changes: dict[str, Any]) -> None:
+        """Change numbers in params.yaml; a section that becomes None is taken out."""
+        yaml = YAML()
+        content = yaml.load(self.params)
+        merge(content, changes)
+        yaml.dump(content, self.params)
+
+    def runs(self) -> "list[Run]":
+        """All runs in the copy's own store."""
+        client = self.client()
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        return list(client.search_runs(experiments))
+
+    def training(self) -> "Run":
+        """The run that trained the exemplar encoder."""
+        (found,) = (run for run in self.runs() if run.data.tags["mlflow.runName"] == "exemplar 4c5-4c5-8f")
+        return found
+
+    def client(self) -> "MlflowClient":
+        """Somebody who looks into that store."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+
+    def results(self) -> dict[str, bytes]:
+        """Every file of the results with its content."""
+        files = (path for path in (self.folder / "results").rglob("*") if path.is_file())
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
+
+
+def merge(content: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Put changes into nested sections."""
+    for key, value in changes.items():
+        if value is None:
+            del content[key]
+        elif isinstance(value, dict):
+            merge(content[key], value)
+        else:
+            content[key] = value
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A copy in which `dvc repro` has succeeded."""
+    copy = Copy(tmp_path_factory.mktemp("a user's repository"))
+    done = copy.repro()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return copy
+
+
+@pytest.fixture
+def copy(made: Copy) -> Iterator[Copy]:
+    """That copy, whose params.yaml is put back after the test."""
+    before = made.params.read_bytes()
+    yield made
+    made.params.write_bytes(before)
+
+
+def told(done: "subprocess.CompletedProcess[str]") -> str:
+    """The one line that says what was wrong; no traceback stands anywhere."""
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    return line
+
+
+def test_the_results_have_a_row_per_method(made: Copy) -> None:
+    """The table, DVC's metrics and the page say the same."""
+    table = pd.read_csv(made.folder / "results" / "comparison.csv")
+    metrics = json.loads((made.folder / "results" / "metrics.json").read_text())
+    page = (made.folder / "results" / "report.html").read_text()
+    assert table["method"].tolist() == METHODS
+    assert table["accuracy_mean"].between(0.05, 1).all()
+    assert (table["folds"] == 5).all()
+    assert {name: row["accuracy"] for name, row in metrics["photos"].items()} == pytest.approx(
+        dict(zip(table["method"], table["accuracy_mean"], strict=True))
+    )
+    assert all(method in page for method in METHODS)
+    assert (made.folder / "results" / "figures" / "overview.png").stat().st_size > 10_000
+
+
+def test_every_training_evaluation_and_comparison_has_its_run(made: Copy) -> None:
+    """All finished; the summary holds all parameters and accuracies, the page, and the runs that it rests on."""
+    runs = made.runs()
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert sorted(run.data.tags["stage"] for run in runs) == ["compare"] + ["evaluate"] * 3 + ["train"] * 2
+    (summary,) = (run for run in runs if run.data.tags["stage"] == "compare")
+    shown = json.loads((made.folder / "results" / "mlflow.json").read_text())["mlflow_run"]
+    assert shown == summary.info.run_id
+    for name, value in {"model": "4c5-4c5-8f", "seeds.count": "8", "train.epochs": "2"}.items():
+        assert summary.data.params[name] == value
+    table = pd.read_csv(made.folder / "results" / "comparison.csv").set_index("method")
+    for method in METHODS:
+        accuracy = summary.data.metrics[f"photos.{method}.accuracy"]
+        assert accuracy == pytest.approx(table.loc[method, "accuracy_mean"])
+    assert "report.html" in {file.path for file in made.client().list_artifacts(shown)}
+    known = {run.info.run_id for run in runs}
+    assert {summary.data.tags[f"evaluate.photos.{method}"] for method in METHODS} < known
+    assert summary.data.tags["train.exemplar"] in known
+
+
+def test_a_training_leaves_its_curve(made: Copy) -> None:
+    """Loss, score, learning rate and samples a second for each epoch; and no checkpoint lies about."""
+    run = made.training()
+    curve = pd.read_csv(made.folder / "results" / "curves" / "exemplar.csv")
+    for name in ("loss", "score", "learning_rate", "samples_per_second"):
+        points = made.client().get_metric_history(run.info.run_id, name)
+        assert [point.step for point in points] == [1, 2]
+        assert [point.value for point in points] == pytest.approx(curve[name].tolist())
+    assert not list((made.folder / ".checkpoints").iterdir())
+
+
+LOAD = """
+import sys, mlflow.pyfunc, numpy as np
+np.save("features.npy", mlflow.pyfunc.load_model(sys.argv[1]).predict(np.load("images.npy")))
+"""
+
+
+def test_the_logged_encoder_turns_images_into_features(made: Copy, tmp_path: Path) -> None:
+    """`mlflow.pyfunc` loads it by its id, and it answers what the encoder's file answers."""
+    run = made.training()
+    logged, *_ = made.client().search_logged_models(
+        [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 48, 48), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{made.folder}/mlflow.db"}
+    subprocess.run(
+        [sys.executable, "-c", LOAD, f"models:/{logged.model_id}"],
+        cwd=tmp_path,
+        env=environment() | store,
+        check=True,
+        capture_output=True,
+    )
+    here = FeatureFunction(load_encoder(made.folder / "data" / "encoders" / "exemplar.safetensors")).predict(images)
+    np.testing.assert_allclose(np.load(tmp_path / "features.npy"), here, rtol=1e-5)
+
+
+def test_nothing_runs_twice(made: Copy) -> None:
+    """A second `dvc repro` finds everything up to date, and git sees nothing but DVC's own lock file."""
+    done = made.repro()
+    assert "up to date" in done.stdout
+    assert "Running" not in done.stdout
+    assert made.call("git", "status", "--short").stdout == "?? dvc.lock\n"
+
+
+@pytest.mark.parametrize(("changes", "expected"), MISTAKES, ids=[str(changes) for changes, _ in MISTAKES])
+def test_a_mistake_in_the_parameters_is_one_line(copy: Copy, changes: dict[str, Any], expected: str) -> None:
+    """It names the file, quotes the value and says what was expected; this is the first stage of the pipeline."""
+    copy.change(changes)
+    done = copy.call(sys.executable, "-m", "stages.check")
+    assert expected in told(done)
+    assert "params.yaml" in told(done)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"methods": ["exemplar", "jigsaw"]}, "'jigsaw': is unknown"),
+        ({"datasets": ["fotos"]}, "'fotos': is unknown"),
+        ({"train": {"learning_rate": 1e9}}, "the loss is nan in epoch"),
+        ({"seeds": {"scales": [0.1]}}, "seeds.scales [0.1] make images of 96 x 96 smaller than seeds"),
+    ],
+    ids=str,
+)
+def test_a_failing_pipeline_leaves_the_earlier_comparison(copy: Copy, changes: dict[str, Any], expected: str) -> None:
+    """One line says why; what an earlier run found is still there, and no run in MLflow seems to go on."""
+    before = copy.results()
+    copy.change(changes)
+    assert expected in told(copy.repro())
+    after = copy.results()
+    assert {name: after.get(name) for name in before if "curves/" not in name} == {
+        name: content for name, content in before.items() if "curves/" not in name
+    }
+    assert {run.info.status for run in copy.runs()} <= {"FINISHED", "FAILED"}

@@ -1,0 +1,159 @@
+"""The one loop: its schedule, its multipliers, and that it gives the same weights every time."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from exemplar.architecture import parse
+from exemplar.device import Compute
+from exemplar.errors import UserError
+from exemplar.network import draw_encoder, draw_head
+from exemplar.surrogate import SurrogateSet, measure_mean
+from exemplar.training import Classifier, Epoch, Settings, fit, parameter_groups, rate_factor, save_curve
+
+SETTINGS = Settings(epochs=4, batch_size=16, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
+
+
+@pytest.fixture
+def data(surrogate_set: SurrogateSet) -> SurrogateSet:
+    """60 samples of three classes."""
+    return surrogate_set
+
+
+def classifier(data: SurrogateSet, *, random_seed: int = 0) -> Classifier:
+    """A small untrained network, the same for the same random seed."""
+    generator = torch.Generator().manual_seed(random_seed)
+    mean = measure_mean(data, device=torch.device("cpu"))
+    encoder = draw_encoder(parse("8c5-8c5-16f"), mean=mean, generator=generator)
+    return Classifier(encoder, draw_head(encoder.width, len(data.table), generator=generator))
+
+
+def training(
+    method: Classifier, data: SurrogateSet, compute: Compute, settings: Settings = SETTINGS, **more: Path | None
+) -> Iterator[Epoch]:
+    """A training whose name and random seed do not matter."""
+    return fit(method, data, settings, compute=compute, random_seed=5, label="test", **more)
+
+
+def same_weights(one: Classifier, other: Classifier) -> bool:
+    """Whether two networks are equal bit for bit."""
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
+
+
+def timeless(epochs: list[Epoch]) -> list[Epoch]:
+    """Records without what depends on the machine's mood."""
+    return [replace(epoch, samples_per_second=0.0) for epoch in epochs]
+
+
+def test_the_learning_rate_falls_as_in_the_release() -> None:
+    """1.2 million steps, twice 120 thousand, twice 60 thousand: factors 0.4, 0.25, 0.4, 0.25 (paper.md, section 5)."""
+    total, start, factor = 1_560_000, 0, 1.0
+    for steps, change in [(1_200_000, 1), (120_000, 0.4), (120_000, 0.25), (60_000, 0.4), (60_000, 0.25)]:
+        factor *= change
+        for step in (start, start + steps - 1):
+            assert rate_factor(step / total) == pytest.approx(factor)
+        start += steps
+    assert start == total
+
+
+def test_every_layer_has_the_releases_multipliers(data: SurrogateSet) -> None:
+    """Base decay 0.004 becomes 0, 0, 0.001, 0.004 and 0.016; biases learn twice as fast, the head's weights slower."""
+    generator = torch.Generator().manual_seed(0)
+    encoder = draw_encoder(parse("4c5-4c5-4c5-4c5-8f-8f"), mean=torch.zeros(3, 32, 32), generator=generator)
+    head = draw_head(8, 3, generator=generator)
+    groups = parameter_groups(encoder, head, learning_rate=0.01, weight_decay=0.004)
+    weights, biases = groups[::2], groups[1::2]
+    decays = [0, 0, 0.001, 0.001, 0.004, 0.004, 0.016]
+    assert [group["weight_decay"] for group in weights] == pytest.approx(decays)
+    assert [group["lr"] for group in weights] == pytest.approx([0.01] * 6 + [0.0025])
+    assert {(group["lr"], group["weight_decay"]) for group in biases} == {(0.02, 0.0)}
+    given = [id(value) for group in groups for value in group["params"]]
+    assert sorted(given) == sorted(id(value) for module in (encoder, head) for value in module.parameters())
+
+
+def test_classes_that_differ_in_colour_are_learnt(data: SurrogateSet, compute: Compute) -> None:
+    """The loss starts at that of guessing and falls; nearly all samples are classified right."""
+    epochs = list(training(classifier(data), data, compute, replace(SETTINGS, epochs=12)))
+    assert epochs[0].loss == pytest.approx(1.1, abs=0.15)
+    assert epochs[-1].loss < 0.4
+    assert epochs[-1].score > 0.85
+    assert [epoch.epoch for epoch in epochs] == list(range(1, 13))
+    assert epochs[0].learning_rate == 0.1
+    assert epochs[-1].learning_rate == pytest.approx(0.001)
+
+
+def test_two_trainings_give_the_same_weights(data: SurrogateSet, compute: Compute) -> None:
+    """Bit for bit, with the same records; another draw of the weights gives others."""
+    one, again, other = classifier(data), classifier(data), classifier(data, random_seed=1)
+    records = [timeless(list(training(method, data, compute))) for method in (one, again, other)]
+    assert same_weights(one, again)
+    assert records[0] == records[1]
+    assert not same_weights(one, other)
+
+
+@pytest.mark.parametrize("done", [1, 3, 4])
+def test_an_interrupted_training_ends_as_if_it_had_not_been(
+    data: SurrogateSet, compute: Compute, tmp_path: Path, done: int
+) -> None:
+    """Bit for bit, and all records are yielded again, whichever epoch was the last."""
+    whole, first, second = classifier(data), classifier(data), classifier(data)
+    expected = list(training(whole, data, compute))
+    begun = training(first, data, compute, checkpoint=tmp_path / "state.pt")
+    seen = [next(begun) for _ in range(done)]
+    begun.close()
+    resumed = list(training(second, data, compute, checkpoint=tmp_path / "state.pt"))
+    assert same_weights(whole, second)
+    assert resumed[:done] == seen
+    assert timeless(resumed) == timeless(expected)
+
+
+def test_epochs_are_yielded_as_they_end(data: SurrogateSet, compute: Compute, tmp_path: Path) -> None:
+    """Whoever draws the records decides how far the training goes; nothing happens before the first is drawn."""
+    method, untrained = classifier(data), classifier(data)
+    epochs = training(method, data, compute, checkpoint=tmp_path / "state.pt")
+    assert same_weights(method, untrained)
+    assert not (tmp_path / "state.pt").exists()
+    assert next(epochs).epoch == 1
+    assert len(torch.load(tmp_path / "state.pt")["epochs"]) == 1
+    assert not same_weights(method, untrained)
+
+
+def test_a_loss_that_is_not_finite_is_told(data: SurrogateSet, compute: Compute, tmp_path: Path) -> None:
+    """In one line, with the learning rate; no checkpoint keeps the broken weights."""
+    settings = replace(SETTINGS, learning_rate=1e9)
+    with pytest.raises(UserError, match=r"the loss is nan in epoch 1 with learning_rate 1000000000\.0") as said:
+        list(training(classifier(data), data, compute, settings, checkpoint=tmp_path / "state.pt"))
+    assert "\n" not in str(said.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_checkpoint_says_what_to_do(data: SurrogateSet, compute: Compute, tmp_path: Path) -> None:
+    """Cut short, empty, of another program or of another network: one line, and the file is left to the user."""
+    path = tmp_path / "state.pt"
+    next(training(classifier(data), data, compute, checkpoint=path))
+    foreign = tmp_path / "foreign.pt"
+    torch.save({"weights": torch.zeros(3)}, foreign)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"no checkpoint", foreign.read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"cannot read the checkpoint .*; remove it") as said:
+            next(training(classifier(data), data, compute, checkpoint=path))
+        assert "\n" not in str(said.value)
+        assert path.read_bytes() == content
+
+
+def test_a_curve_is_a_table_with_a_row_per_epoch(tmp_path: Path) -> None:
+    """Its last column names the run; a method without epochs leaves the head of the table."""
+    epochs = [Epoch(number, 2.0 / number, 0.5, 0.1, 900.0) for number in (1, 2)]
+    for records in (epochs, []):
+        save_curve(records, tmp_path / "curve.csv", run_id="feed")
+        with (tmp_path / "curve.csv").open(newline="") as file:
+            head, *rows = csv.reader(file)
+        assert head == ["epoch", "loss", "score", "learning_rate", "samples_per_second", "run_id"]
+        expected = [["1", "2.0", "0.5", "0.1", "900.0", "feed"], ["2", "1.0", "0.5", "0.1", "900.0", "feed"]]
+        assert rows == expected[: len(records)]
