@@ -1,0 +1,46 @@
+"""Where a killed stage finds what it had done."""
+
+from pathlib import Path
+
+import pytest
+
+from stages import checkpoint
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's own repository, which is not where the stage works."""
+    (tmp_path / "clone").mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "clone")
+    return tmp_path
+
+
+def work(*, dies: bool) -> str:
+    """A stage that keeps its state, and what it found when it began."""
+    with checkpoint.place("train-x", settings={"epochs": 3}, read=[]) as path:
+        found = path.read_text() if path.exists() else ""
+        path.write_text("state")
+        if dies:
+            raise KeyboardInterrupt
+    return found
+
+
+def test_a_checkpoint_outlives_a_stage_that_dies(repository: Path) -> None:
+    """It lies in the user's repository, is found again by the same stage, and goes when that succeeds."""
+    with pytest.raises(KeyboardInterrupt):
+        work(dies=True)
+    assert len(list((repository / ".checkpoints").iterdir())) == 1
+    assert work(dies=False) == "state"
+    assert not list((repository / ".checkpoints").iterdir())
+
+
+def test_other_numbers_or_inputs_start_from_the_beginning() -> None:
+    """The name of the file holds the digest of all that changes the result."""
+    data = Path("data.npy")
+    data.write_text("one")
+    keys = [checkpoint.key({"epochs": epochs}, [data]) for epochs in (3, 3, 4)]
+    data.write_text("two")
+    keys.append(checkpoint.key({"epochs": 3}, [data]))
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
