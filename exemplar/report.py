@@ -84,8 +84,7 @@ def data_uri(figure: Figure) -> str:
 
 def runs(records: Sequence[Evaluation], pictures: Gallery) -> dict[str, str]:
     """The ids of the MLflow runs that the results rest on, by what was run."""
-    trained = {name: frame["run_id"].iloc[-1] for name, frame in pictures.curves.items() if len(frame)}
-    found = {f"train.{name}": str(identifier) for name, identifier in trained.items()}
+    found = {f"train.{name}": run_id for name, run_id in pictures.runs.items()}
     return found | {f"evaluate.{record.dataset}.{record.method}": record.run_id for record in records}
 
 
@@ -119,9 +118,9 @@ def save(
     for name, text in texts.items():
         with replacing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    shown = "exemplar" if "exemplar" in pictures.filters else next(iter(pictures.filters))
+    names = [name for name in (*rows["method"], *pictures.filters) if name in pictures.filters]
     overview = sheets.overview(
-        table=rows, seeds=pictures.seeds, samples=pictures.samples, filters=pictures.filters[shown]
+        table=rows, seeds=pictures.seeds, samples=pictures.samples, filters=pictures.filters[names[0]]
     )
     with replacing(folder / "figures") as temporary:
         temporary.mkdir()

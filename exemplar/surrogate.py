@@ -185,4 +185,7 @@ def save_mean(mean: Float[Tensor, "3 32 32"], folder: Path) -> None:
 
 def load_mean(folder: Path) -> Float[Tensor, "3 32 32"]:
     """Read what `save_mean` wrote."""
-    return torch.from_numpy(np.load(folder / "mean.npy"))
+    try:
+        return torch.from_numpy(np.load(folder / "mean.npy", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"cannot read the surrogate set {folder} ({error}); run the surrogate stage again") from None

@@ -1,6 +1,7 @@
 """fit(): the one loop. It yields a record per epoch and knows neither MLflow nor any file but its checkpoint."""
 
 import csv
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -207,9 +208,11 @@ def fit(
             yield record
 
 
-def save_curve(epochs: Sequence[Epoch], path: Path, *, run_id: str) -> None:
-    """Write the records as a table, a row per epoch, with the id of the run that made it; without any, its head."""
-    names = [*(field.name for field in fields(Epoch)), "run_id"]
-    rows = [[*asdict(epoch).values(), run_id] for epoch in epochs]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([names, *rows])
+def save_record(epochs: Sequence[Epoch], folder: Path, *, run_id: str) -> None:
+    """Write curve.csv, a row per epoch below its head, and the id of the run that made it."""
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        with (temporary / "curve.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = [asdict(epoch).values() for epoch in epochs]
+            csv.writer(file).writerows([[field.name for field in fields(Epoch)], *rows])
+        (temporary / "run.json").write_text(json.dumps({"run_id": run_id}), encoding="utf-8")

@@ -12,12 +12,12 @@ def compare() -> None:
 
     settings = params.load()
     numbers, datasets, methods = settings.model_dump(), settings.datasets, settings.methods
-    surrogate, encoders, curves = Path("data/surrogate"), Path("data/encoders"), Path("results/curves")
+    surrogate, encoders, training = Path("data/surrogate"), Path("data/encoders"), Path("results/training")
     evaluations = [Path(f"results/evaluations/{dataset}-{method}.json") for dataset in datasets for method in methods]
-    name, read = f"{settings.model} on {', '.join(datasets)}", [surrogate, encoders, curves, *evaluations]
+    name, read = f"{settings.model} on {', '.join(datasets)}", [surrogate, encoders, training, *evaluations]
     with tracking.run(stage="compare", name=name, parameters=numbers, read=read) as run:
         records = [Evaluation.load(path) for path in evaluations]
-        pictures = gallery.collect(surrogate=surrogate, encoders=encoders, curves=curves)
+        pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training)
         runs = report.runs(records, pictures)
         report.save(
             Path("results"),

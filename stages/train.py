@@ -17,7 +17,7 @@ def train(method: str) -> None:
     read = [Path("data/surrogate")]
     numbers = settings.model_dump(include={"model", "random_seed", "train", "compute"})
     surrogate, mean = SurrogateSet.load(read[0]), load_mean(read[0])
-    encoder_file, curve_file = Path(f"data/encoders/{method}.safetensors"), Path(f"results/curves/{method}.csv")
+    encoder_file, folder = Path(f"data/encoders/{method}.safetensors"), Path(f"results/training/{method}")
     with (
         tracking.run(stage="train", name=f"{method} {settings.model}", parameters=numbers, read=read) as run,
         checkpoint.place(f"train-{method}", settings=numbers, read=read) as state,
@@ -37,9 +37,9 @@ def train(method: str) -> None:
             run.log_metrics(epoch.numbers(), step=epoch.epoch)
             curve.append(epoch)
         network.save_encoder(encoder, encoder_file)
-        training.save_curve(curve, curve_file, run_id=run.id)
+        training.save_record(curve, folder, run_id=run.id)
         run.log_encoder(encoder_file, example=surrogate.windows[:1].numpy())
-        run.log_file(curve_file)
+        run.log_file(folder / "curve.csv")
         if state.exists():
             run.log_file(state, folder="checkpoints")
 

@@ -10,22 +10,23 @@ from exemplar import gallery
 from exemplar.architecture import parse
 from exemplar.network import Pixels, draw_encoder, save_encoder
 from exemplar.surrogate import SurrogateSet
-from exemplar.training import Epoch, save_curve
+from exemplar.training import Epoch, save_record
 
 
 @pytest.fixture
 def collected(surrogate_set: SurrogateSet, tmp_path: Path) -> gallery.Gallery:
-    """What three folders with three seeds, two encoders and two curves give."""
-    for folder in ("surrogate", "encoders", "curves"):
+    """What three folders with three seeds, two encoders and two trainings give."""
+    for folder in ("surrogate", "encoders", "training"):
         (tmp_path / folder).mkdir()
     surrogate_set.save(tmp_path / "surrogate")
     generator = torch.Generator().manual_seed(0)
     drawn = draw_encoder(parse("6c5-8f"), mean=torch.zeros(3, 32, 32), generator=generator)
     save_encoder(drawn, tmp_path / "encoders" / "exemplar.safetensors")
     save_encoder(Pixels(), tmp_path / "encoders" / "pixels.safetensors")
-    save_curve([Epoch(1, 2.0, 0.5, 0.1, 900.0)], tmp_path / "curves" / "exemplar.csv", run_id="feed")
-    save_curve([], tmp_path / "curves" / "pixels.csv", run_id="beef")
-    return gallery.collect(surrogate=tmp_path / "surrogate", encoders=tmp_path / "encoders", curves=tmp_path / "curves")
+    save_record([Epoch(1, 2.0, 0.5, 0.1, 900.0)], tmp_path / "training" / "exemplar", run_id="feed")
+    save_record([], tmp_path / "training" / "pixels", run_id="beef")
+    surrogate, encoders, training = (tmp_path / name for name in ("surrogate", "encoders", "training"))
+    return gallery.collect(surrogate=surrogate, encoders=encoders, training=training)
 
 
 def test_seeds_are_shown_as_they_lie_in_their_images(collected: gallery.Gallery, surrogate_set: SurrogateSet) -> None:
@@ -48,6 +49,7 @@ def test_filters_and_curves_have_the_names_of_their_files(collected: gallery.Gal
     assert {name: filters.shape for name, filters in collected.filters.items()} == {"exemplar": (6, 3, 5, 5)}
     assert collected.curves["exemplar"]["loss"].tolist() == [2.0]
     assert collected.curves["pixels"].empty
+    assert collected.runs == {"exemplar": "feed", "pixels": "beef"}
 
 
 def test_a_large_set_is_shown_in_part(surrogate_set: SurrogateSet, tmp_path: Path) -> None:
@@ -56,6 +58,7 @@ def test_a_large_set_is_shown_in_part(surrogate_set: SurrogateSet, tmp_path: Pat
     parts = {name: getattr(surrogate_set, name)[many] for name in ("owner", "target", "centre", "side", "table")}
     windows, basis, colour_mean = surrogate_set.windows, surrogate_set.basis, surrogate_set.colour_mean
     SurrogateSet(windows=windows, basis=basis, colour_mean=colour_mean, **parts).save(tmp_path)
-    found = gallery.collect(surrogate=tmp_path, encoders=tmp_path / "none", curves=tmp_path / "none")
+    (tmp_path / "training").mkdir()
+    found = gallery.collect(surrogate=tmp_path, encoders=tmp_path, training=tmp_path / "training")
     assert found.seeds.shape == (144, 3, 32, 32)
     assert found.samples.shape[:2] == (8, 12)

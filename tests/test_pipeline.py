@@ -192,7 +192,7 @@ def test_every_training_evaluation_and_comparison_has_its_run(made: Copy) -> Non
 def test_a_training_leaves_its_curve(made: Copy) -> None:
     """Loss, score, learning rate and samples a second for each epoch; and no checkpoint lies about."""
     run = made.training()
-    curve = pd.read_csv(made.folder / "results" / "curves" / "exemplar.csv")
+    curve = pd.read_csv(made.folder / "results" / "training" / "exemplar" / "curve.csv")
     for name in ("loss", "score", "learning_rate", "samples_per_second"):
         points = made.client().get_metric_history(run.info.run_id, name)
         assert [point.step for point in points] == [1, 2]
@@ -258,7 +258,7 @@ def test_a_failing_pipeline_leaves_the_earlier_comparison(copy: Copy, changes: d
     copy.change(changes)
     assert expected in told(copy.repro())
     after = copy.results()
-    assert {name: after.get(name) for name in before if "curves/" not in name} == {
-        name: content for name, content in before.items() if "curves/" not in name
+    assert {name: after.get(name) for name in before if "training/" not in name} == {
+        name: content for name, content in before.items() if "training/" not in name
     }
     assert {run.info.status for run in copy.runs()} <= {"FINISHED", "FAILED"}

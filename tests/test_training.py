@@ -1,6 +1,7 @@
 """The one loop: its schedule, its multipliers, and that it gives the same weights every time."""
 
 import csv
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from exemplar.device import Compute
 from exemplar.errors import UserError
 from exemplar.network import draw_encoder, draw_head
 from exemplar.surrogate import SurrogateSet, measure_mean
-from exemplar.training import Classifier, Epoch, Settings, fit, parameter_groups, rate_factor, save_curve
+from exemplar.training import Classifier, Epoch, Settings, fit, parameter_groups, rate_factor, save_record
 
 SETTINGS = Settings(epochs=4, batch_size=16, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
 
@@ -147,13 +148,14 @@ def test_a_broken_checkpoint_says_what_to_do(data: SurrogateSet, compute: Comput
         assert path.read_bytes() == content
 
 
-def test_a_curve_is_a_table_with_a_row_per_epoch(tmp_path: Path) -> None:
-    """Its last column names the run; a method without epochs leaves the head of the table."""
+def test_a_record_is_a_table_with_a_row_per_epoch_and_the_id_of_its_run(tmp_path: Path) -> None:
+    """A method without epochs leaves the head of the table."""
     epochs = [Epoch(number, 2.0 / number, 0.5, 0.1, 900.0) for number in (1, 2)]
     for records in (epochs, []):
-        save_curve(records, tmp_path / "curve.csv", run_id="feed")
-        with (tmp_path / "curve.csv").open(newline="") as file:
+        save_record(records, tmp_path / "made", run_id="feed")
+        with (tmp_path / "made" / "curve.csv").open(newline="") as file:
             head, *rows = csv.reader(file)
-        assert head == ["epoch", "loss", "score", "learning_rate", "samples_per_second", "run_id"]
-        expected = [["1", "2.0", "0.5", "0.1", "900.0", "feed"], ["2", "1.0", "0.5", "0.1", "900.0", "feed"]]
+        assert head == ["epoch", "loss", "score", "learning_rate", "samples_per_second"]
+        expected = [["1", "2.0", "0.5", "0.1", "900.0"], ["2", "1.0", "0.5", "0.1", "900.0"]]
         assert rows == expected[: len(records)]
+        assert json.loads((tmp_path / "made" / "run.json").read_text()) == {"run_id": "feed"}

@@ -61,6 +61,6 @@ def load_images(folder: Path) -> UInt8[np.ndarray, "n 3 h w"]:
     path = folder / "images.npy"
     try:
         images: UInt8[np.ndarray, "n 3 h w"] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"cannot read {path} ({error}); remove {folder} and run the download stage again") from None
     return images
