@@ -64,6 +64,11 @@ def measure(
     return Features(np.concatenate(rows), tuple(slice(a, b) for a, b in pairwise(ends)))
 
 
+def mean_colour(images: UInt8[np.ndarray, "n 3 h w"]) -> Float[Tensor, " 3"]:
+    """The mean of each channel over all pixels (0..1)."""
+    return torch.from_numpy(images.mean((0, 2, 3)) / 255).float()
+
+
 def percentiles(features: Features, *, rows: Int64[np.ndarray, " m"], percentile: float) -> list[float]:
     """A high percentile of each block over some rows, by which it is divided before the SVM; 1 where that is 0."""
     found = (float(np.percentile(features.values[rows, block], percentile)) for block in features.blocks)

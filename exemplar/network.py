@@ -1,5 +1,6 @@
 """Layers -> Encoder: eats RGB, exposes every feature map, and is saved together with its model string."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -91,6 +92,12 @@ class Encoder(nn.Module):
             )
         return [describe_cells(layer, count) for layer in maps for count in cells]
 
+    def recentred(self, mean: Float[Tensor, " 3"]) -> "Encoder":
+        """A copy for images whose mean colour is `mean`, which it subtracts in place of its own patches' mean."""
+        copied = copy.deepcopy(self)
+        copied.mean.copy_(mean[:, None, None].expand_as(copied.mean))
+        return copied
+
 
 class Pixels(nn.Module):
     """The encoder that does nothing: its only features are the image itself."""
@@ -100,6 +107,10 @@ class Pixels(nn.Module):
     def describe(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
         """The image as one vector per cell grid; there is nothing to pool."""
         return [images.flatten(1)] * len(cells)
+
+    def recentred(self, mean: Float[Tensor, " 3"]) -> "Pixels":
+        """Itself: it subtracts nothing."""
+        return self
 
 
 class Head(nn.Module):

@@ -38,7 +38,8 @@ class Probe:
         self, encoder: Encoder | Pixels, labeled: Labeled, *, random_seed: int, compute: Compute
     ) -> Measurement:
         """Accuracy of the SVM on the encoder's features: one C for all folds, as in the release."""
-        found = features.measure(encoder, labeled.images, side=self.side, cells=self.cells, compute=compute)
+        centred = encoder.recentred(features.mean_colour(labeled.images[labeled.train[0]]))
+        found = features.measure(centred, labeled.images, side=self.side, cells=self.cells, compute=compute)
         cost = choose_cost(found, labeled, self, random_seed=random_seed, compute=compute)
         predictions = [
             predict(found, labeled, fold, self, costs=[cost], compute=compute)[0]
