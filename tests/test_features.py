@@ -99,3 +99,20 @@ def test_what_mlflow_serves_are_the_features_of_images_as_they_are(encoder: Enco
     measured = features.measure(encoder, IMAGES, side=48, cells=(2,), compute=compute)
     np.testing.assert_allclose(features.describe(encoder, IMAGES, cells=(2,)), measured.values, rtol=1e-5)
     assert features.describe(encoder, IMAGES[..., :40], cells=(2,)).shape == (7, 60)
+
+
+def test_the_mean_colour_is_the_mean_of_each_channel() -> None:
+    """Between 0 and 1, over all pixels of all images."""
+    expected = [IMAGES[:, channel].astype(float).mean() / 255 for channel in range(3)]
+    np.testing.assert_allclose(features.mean_colour(IMAGES).numpy(), expected, rtol=1e-6)
+
+
+def test_a_recentred_encoder_answers_to_shifted_images_as_before(encoder: Encoder) -> None:
+    """Images that are brighter by a constant, and a mean that is too, give the same maps; the encoder itself stays."""
+    images, shift = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(1)), 0.25
+    before = encoder.mean.clone()
+    recentred = encoder.recentred(before.mean((1, 2)) + shift)
+    for map_, expected in zip(recentred.feature_maps(images + shift), encoder.feature_maps(images), strict=True):
+        torch.testing.assert_close(map_, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(encoder.mean, before)
+    assert Pixels().recentred(torch.ones(3)).describe(images, (1,))[0].equal(images.flatten(1))
