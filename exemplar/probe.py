@@ -57,16 +57,16 @@ def draw_costs(bounds: tuple[float, float], *, draws: int, random_seed: int) -> 
 def selection_splits(labeled: Labeled, *, validation: str, random_seed: int) -> list[Split]:
     """The (training, validation) splits that choose C, all of them inside the training data.
 
-    "other_folds" trains on the first fold and validates on the training images of the others, as the release does for
-    STL-10 and CIFAR-10(400). "halves" is two-fold cross-validation inside the first fold, for protocols with one fold
+    "other_folds" trains on each fold in turn and validates on the training images of the others; the release does so
+    with the first fold only. "halves" is two-fold cross-validation inside the first fold, for protocols with one fold
     and for those whose later folds train on images that the first fold tests.
     """
     first = labeled.train[0]
     if validation == "other_folds":
-        others = np.setdiff1d(labeled.train, first)
-        if len(others) == 0:
+        splits = [(fold, np.setdiff1d(labeled.train, fold)) for fold in labeled.train]
+        if min(len(others) for _, others in splits) == 0:
             raise UserError("validation is 'other_folds', but no other fold has images of its own; expected 'halves'")
-        return [(first, others)]
+        return splits
     shuffled = np.random.default_rng(random_seed).permutation(first)
     by_class = shuffled[np.argsort(labeled.labels[shuffled], kind="stable")]
     one, two = np.sort(by_class[::2]), np.sort(by_class[1::2])

@@ -76,14 +76,12 @@ def test_c_is_the_best_of_those_drawn_on_the_validation_images(hard: Labeled, co
     chosen = probe.choose_cost(found, hard, PROBE, random_seed=0, compute=compute)
     costs = probe.draw_costs(PROBE.cost_range, draws=PROBE.cost_draws, random_seed=0)
     assert chosen in costs
-    scaled = probe.scale(found, hard.train[0], PROBE)
-    rest = hard.train[1:].ravel()
-    scores = [
-        LinearSVC(C=cost, tol=1e-6, max_iter=100_000)
-        .fit(scaled[hard.train[0]], hard.labels[hard.train[0]])
-        .score(scaled[rest], hard.labels[rest])
-        for cost in costs
-    ]
+    scores = np.zeros(len(costs))
+    for fold in hard.train:
+        scaled, rest = probe.scale(found, fold, PROBE), np.setdiff1d(hard.train, fold)
+        for index, cost in enumerate(costs):
+            fitted = LinearSVC(C=cost, tol=1e-6, max_iter=100_000).fit(scaled[fold], hard.labels[fold])
+            scores[index] += fitted.score(scaled[rest], hard.labels[rest])
     assert costs.index(chosen) == int(np.argmax(scores))
     assert len(set(scores)) > 3
 
@@ -120,12 +118,12 @@ def test_splits_lie_inside_the_training_data(hard: Labeled, validation: str) -> 
         assert not {*train, *validated} & set(hard.test.ravel())
 
 
-def test_other_folds_validate_the_first(hard: Labeled) -> None:
+def test_other_folds_validate_each_fold(hard: Labeled) -> None:
     """An image that two folds share stays on the training side."""
     overlapping = replace(hard, train=np.stack([np.arange(40), np.arange(20, 60)]), test=hard.test[:2])
-    ((train, validated),) = probe.selection_splits(overlapping, validation="other_folds", random_seed=0)
-    assert train.tolist() == list(range(40))
-    assert validated.tolist() == list(range(40, 60))
+    first, second = probe.selection_splits(overlapping, validation="other_folds", random_seed=0)
+    assert [part.tolist() for part in first] == [list(range(40)), list(range(40, 60))]
+    assert [part.tolist() for part in second] == [list(range(20, 60)), list(range(20))]
 
 
 def test_halves_of_the_first_fold_validate_each_other(hard: Labeled) -> None:
