@@ -145,7 +145,8 @@ def draw_from(
 def draw(images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[float], random_seed: int) -> Seeds:
     """Cut `count` seeds out of `images`, as few per image as will do: one each where there are enough images.
 
-    Images are visited in random order and read in chunks. Raises UserError when they cannot give that many seeds.
+    Images are drawn by energy, so that flat ones come last, and read in chunks. Raises UserError when they cannot give
+    that many seeds.
     """
     usable = [scale for scale in scales if int(min(images.shape[2:]) * scale + 1e-6) >= PATCH_PIXELS]
     if not usable:
@@ -155,7 +156,7 @@ def draw(images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[f
             + (f"expected a scale of at least {needed}" if needed <= 1 else f"expected {PATCH_PIXELS} pixels or more")
         )
     generator = torch.Generator().manual_seed(random_seed)
-    order = torch.randperm(len(images), generator=generator).numpy()
+    order = draw_order(images, scale=max(usable), generator=generator)
     rounds = -(-count // len(images))
     while True:
         rows = draw_rounds(images, order, count=count, rounds=rounds, scales=usable, generator=generator)
@@ -168,6 +169,19 @@ def draw(images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[f
         rounds += max(1, (count - len(rows)) // len(images))
     rows = rows[np.argsort(rows[:, 0], kind="stable")][:count]
     return Seeds(image=rows[:, 1].astype(np.int64), centre=rows[:, 2:4], side=rows[:, 4])
+
+
+def draw_order(
+    images: UInt8[np.ndarray, "n 3 h w"], *, scale: float, generator: torch.Generator
+) -> Int64[np.ndarray, " n"]:
+    """All images, each next one drawn with probability proportional to its mean energy; those without come last."""
+    chunks = range(0, len(images), CHUNK)
+    energy = torch.cat(
+        [energy_maps(torch.from_numpy(images[start : start + CHUNK].copy()), scale).mean((1, 2)) for start in chunks]
+    )
+    # Waiting times with these rates end in the order of such draws (Efraimidis and Spirakis, 2006).
+    waiting = torch.empty_like(energy, dtype=torch.float64).exponential_(generator=generator) / energy.double()
+    return waiting.argsort(stable=True).numpy()
 
 
 def draw_rounds(

@@ -180,3 +180,12 @@ def test_a_damaged_file_of_seeds_is_a_users_mistake(tmp_path: Path, left: int):
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(UserError, match="remove them and run the seeds stage again"):
         Seeds.load(path)
+
+
+def test_images_with_much_structure_are_drawn_first() -> None:
+    """Ten of forty images are noise and the rest nearly flat: the first ten seeds come from the noise."""
+    random = np.random.default_rng(0)
+    images = random.integers(126, 130, (40, 3, 96, 96)).astype(np.uint8)
+    images[::4] = random.integers(0, 256, (10, 3, 96, 96))
+    drawn = seeds.draw(images, count=10, scales=[1.0, 0.8], random_seed=0)
+    assert sorted(drawn.image.tolist()) == list(range(0, 40, 4))
