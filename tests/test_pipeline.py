@@ -247,7 +247,6 @@ def test_a_mistake_in_the_parameters_is_one_line(copy: Copy, changes: dict[str, 
     ("changes", "expected"),
     [
         ({"datasets": ["fotos"]}, "'fotos': is unknown"),
-        ({"train": {"learning_rate": 1e9}}, "the loss is nan in epoch"),
         ({"seeds": {"scales": [0.1]}}, "seeds.scales [0.1] make images of 96 x 96 smaller than seeds"),
     ],
     ids=str,
@@ -258,7 +257,5 @@ def test_a_failing_pipeline_leaves_the_earlier_comparison(copy: Copy, changes: d
     copy.change(changes)
     assert expected in told(copy.repro())
     after = copy.results()
-    assert {name: after.get(name) for name in before if "training/" not in name} == {
-        name: content for name, content in before.items() if "training/" not in name
-    }
+    assert {name: after.get(name) for name in before} == before
     assert {run.info.status for run in copy.runs()} <= {"FINISHED", "FAILED"}
