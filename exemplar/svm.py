@@ -8,14 +8,9 @@ where x_i ends in one more feature, the constant `intercept_scaling`, whose weig
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -220,48 +215,3 @@ def gather(dual: Float[Tensor, "p n"], samples: Float[Tensor, "n r"]) -> Float[T
 def total(values: Float[Tensor, "p m"]) -> Float[Tensor, "p 1"]:
     """Sum over each problem's row."""
     return values.sum(1, keepdim=True)
-
-
-Unchecked = Any  # an estimator is handed anything, and `fit` or `validate_data` says what is wrong with it
-
-
-class LinearSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """`fit_path` for one C as a scikit-learn classifier; parameters and attributes as in its LinearSVC."""
-
-    def __init__(self, C: Unchecked = 1.0, *, intercept_scaling: Unchecked = 1.0, tol: Unchecked = 1e-8) -> None:
-        self.C = C
-        self.intercept_scaling = intercept_scaling
-        self.tol = tol
-
-    def fit(self, X: Unchecked, y: Unchecked) -> "LinearSVM":
-        """Fit one SVM per class, or a single one where there are two classes."""
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], order="C", force_writeable=True)
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        try:
-            path = fit_path(
-                torch.from_numpy(X),
-                torch.from_numpy(labels),
-                classes=len(self.classes_),
-                costs=[float(self.C)],
-                intercept_scaling=float(self.intercept_scaling),
-                tolerance=float(self.tol),
-            )
-        except UserError as error:
-            raise ValueError(str(error)) from error
-        weights = path[0, -1:] if len(self.classes_) == 2 else path[0]
-        self.coef_, self.intercept_ = weights[:, :-1].numpy(), self.intercept_scaling * weights[:, -1].numpy()
-        return self
-
-    def decision_function(self, X: Unchecked) -> Float[np.ndarray, "..."]:
-        """Decision values [n classes], or [n] where there are two classes: those of the second."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        values: np.ndarray = X @ self.coef_.T + self.intercept_
-        return values[:, 0] if len(self.classes_) == 2 else values
-
-    def predict(self, X: Unchecked) -> np.ndarray:
-        """Predict the class of each sample."""
-        values = self.decision_function(X)
-        chosen: np.ndarray = self.classes_[values.argmax(1) if values.ndim == 2 else (values > 0).astype(int)]
-        return chosen
