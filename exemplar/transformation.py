@@ -7,7 +7,7 @@ out of the image, contrast along the principal components, stretch and contrast 
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from exemplar.kernels import colour, geometry
@@ -116,7 +116,7 @@ def recolour(
 
 
 def transform(
-    images: Float[Tensor, "b 3 h w"],
+    images: Float[Tensor, "b 3 h w"] | UInt8[Tensor, "b 3 h w"],
     rows: Float[Tensor, "b p"],
     *,
     centre: Float[Tensor, "b 2"],
@@ -124,7 +124,10 @@ def transform(
     basis: Float[Tensor, "3 3"],
     mean: Float[Tensor, " 3"],
 ) -> Float[Tensor, "b 3 32 32"]:
-    """Cut one sample of 32 x 32 pixels out of each image (0..1), as its row of the table says: T_alpha of the paper."""
+    """Cut one sample of 32 x 32 pixels out of each image, as its row of the table says: T_alpha of the paper.
+
+    Images are floats between 0 and 1 or bytes between 0 and 255.
+    """
     points = geometry.pixel_points(PATCH_PIXELS, device=images.device)
     where = positions(rows, centre=centre, side=side, points=points)
     return recolour(geometry.cut(images, where, PATCH_PIXELS), rows, basis=basis, mean=mean)

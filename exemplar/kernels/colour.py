@@ -20,36 +20,37 @@ def scale_components(
 
 def stretch(patches: Float[Tensor, "b 3 h w"], amount: Float[Tensor, " b"]) -> Float[Tensor, "b 3 h w"]:
     """Move each patch's own range, over all channels together, towards 0..1: not at all for 0, all the way for 1."""
-    low, high = torch.aminmax(patches.flatten(1), dim=1)
-    span = (high - low).clamp_min(1e-6)
+    flat = patches.flatten(1)
+    low, high = flat.amin(1), flat.amax(1)  # aminmax with a dimension took 15 times as long as both
+    span = (high - low).clamp_min_(1e-6)
     gain = 1 + amount * (1 / span - 1)
     offset = -amount * low / span
-    return torch.addcmul(offset[:, None, None, None], patches, gain[:, None, None, None])
+    return (patches * gain[:, None, None, None]).add_(offset[:, None, None, None])
 
 
 def to_hsv(patches: Float[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Hue (turns), saturation and value, each [b h w]; grey has hue 0 and black has saturation 0."""
+    """Hue (turns), saturation and value, each [b h w]; grey has hue 0 and black has saturation 0.
+
+    The hue is between -1/2 and 1/2: from red over green to cyan it grows with each of the three differences in turn,
+    and where blue is above green it is the same with the sign changed.
+    """
     red, green, blue = patches.unbind(1)
     value, low = patches.amax(1), patches.amin(1)
     chroma = value - low
-    safe = chroma.clamp_min(1e-8)
-    sixth = torch.where(
-        value == red,
-        (green - blue) / safe,
-        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )
-    return (sixth / 6).remainder(1), chroma / value.clamp_min(1e-8), value
+    sixths = (value - red).add_(green - low).add_(blue - low).div_(chroma.clamp_min(1e-8))
+    return torch.copysign(sixths, green - blue).div_(6), chroma.div_(value.clamp_min(1e-8)), value
 
 
 def from_hsv(hue: Tensor, saturation: Tensor, value: Tensor) -> Float[Tensor, "b 3 h w"]:
     """The RGB of hue (turns), saturation and value."""
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=hue.device).view(3, 1, 1)
-    position = (offsets + 6 * hue[:, None]).remainder(6)
-    bump = torch.minimum(position, 4 - position).clamp(0, 1)
+    turns = hue[:, None] + (torch.arange(5, 0, -2, device=hue.device) / 6).view(3, 1, 1)
+    distance = turns.sub_(turns.floor()).sub_(1 / 3).abs_()
+    bump = torch.rsub(distance, 2, alpha=6).clamp_(0, 1)
     return torch.addcmul(value[:, None], bump, (value * saturation)[:, None], value=-1)
 
 
 def adjust(channel: Float[Tensor, "b h w"], power: Tensor, factor: Tensor, offset: Tensor) -> Float[Tensor, "b h w"]:
-    """Raise to a power, multiply, add, and clip to 0..1."""
-    raised = channel.clamp_min(0).pow(power[:, None, None])
-    return torch.addcmul(offset[:, None, None], raised, factor[:, None, None]).clamp_(0, 1)
+    """Raise to a power above 0, multiply, add, and clip to 0..1."""
+    power, factor, offset = (number[:, None, None] for number in (power, factor, offset))
+    raised = channel.clamp_min(0).log2_().mul_(power).exp2_()  # half the time of pow
+    return raised.mul_(factor).add_(offset).clamp_(0, 1)

@@ -36,6 +36,16 @@ def test_hsv_agrees_with_colorsys():
         assert (saturation, value) == pytest.approx(expected[1:], abs=1e-6), pixel
 
 
+def test_a_grey_that_is_nearly_a_colour_keeps_its_hue():
+    """One step of 8 bits is enough: at every brightness the hue is that of the three differences."""
+    greys = torch.arange(0, 254, dtype=torch.float32)
+    for steps in ([1, 0, 0], [2, 1, 0], [0, 2, 1], [1, 0, 2], [0, 1, 1]):
+        colours = (greys[:, None] + torch.tensor(steps)) / 255
+        hue = colour.to_hsv(colours.T.reshape(1, 3, 1, -1))[0].flatten()
+        expected = colorsys.rgb_to_hsv(*map(float, steps))[0]
+        assert max(turns_apart(found, expected) for found in hue.tolist()) < 1e-5
+
+
 def test_rgb_agrees_with_colorsys():
     """Every hue, also beyond a full turn and below none."""
     hues, levels = [step / 12 - 1 for step in range(36)], [0.0, 0.3, 1.0]

@@ -93,10 +93,27 @@ def test_beyond_its_border_an_image_is_mirrored():
         torch.testing.assert_close(geometry.cut(image, mirrored, 4), geometry.cut(image, inside, 4), atol=1e-5, rtol=0)
 
 
-def test_every_image_of_a_batch_is_cut_for_itself():
-    """A batch gives what its images give alone."""
+@pytest.mark.parametrize("count", [1, 3, 2 * geometry.CHUNK + 5])
+def test_every_image_of_a_batch_is_cut_for_itself(count: int):
+    """A batch gives what its images give alone, whole chunks of it or a part."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.rand(3, 3, 20, 20, generator=generator)
-    where = torch.rand(3, 16, 2, generator=generator) * 20
-    alone = [geometry.cut(images[i : i + 1], where[i : i + 1], 4) for i in range(3)]
+    images = torch.rand(count, 3, 20, 20, generator=generator)
+    where = torch.rand(count, 16, 2, generator=generator) * 20
+    alone = [geometry.cut(images[i : i + 1], where[i : i + 1], 4) for i in range(count)]
     torch.testing.assert_close(geometry.cut(images, where, 4), torch.cat(alone))
+
+
+def test_bytes_give_the_samples_of_their_fractions():
+    """An image from 0 to 255 is the image from 0 to 1."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2, 3, 20, 20), generator=generator, dtype=torch.uint8)
+    where = torch.rand(2, 16, 2, generator=generator) * 30 - 5
+    expected = geometry.cut(images.float() / 255, where, 4)
+    torch.testing.assert_close(geometry.cut(images, where, 4), expected, atol=1e-6, rtol=0)
+
+
+def test_positions_may_lie_in_memory_point_by_point():
+    """What `square_positions` returns is stored by coordinate; samples do not depend on it."""
+    image = torch.rand(1, 3, 30, 40, generator=torch.Generator().manual_seed(0))
+    where = place(geometry.pixel_points(8, device=CPU), centre=(20.0, 15.0), side=12.0, angle=10.0)[None]
+    assert torch.equal(geometry.cut(image, where, 8), geometry.cut(image, where.contiguous(), 8))
