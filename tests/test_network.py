@@ -179,3 +179,15 @@ def test_pooling_in_cells_covers_the_map() -> None:
     maps = torch.arange(17 * 17, dtype=torch.float32).view(1, 1, 17, 17)
     expected = [8 * 17 + 8, 8 * 17 + 16, 16 * 17 + 8, 16 * 17 + 16]
     assert network.describe_cells(maps, 2).flatten().tolist() == expected
+
+
+def test_rectifying_after_pooling_is_rectifying_before_it() -> None:
+    """The training's shorter way gives the bytes of the last feature map, and its gradients."""
+    encoder = drawn("8c5-8c5-8c5-16f")
+    patches = torch.rand(4, 3, 32, 32)
+    short, long = encoder(patches), encoder.feature_maps(patches)[-1]
+    assert torch.equal(short, long)
+    for one, other in zip(
+        *(torch.autograd.grad(out.sum(), encoder.parameters()) for out in (short, long)), strict=True
+    ):
+        assert torch.equal(one, other)
