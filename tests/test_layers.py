@@ -14,7 +14,8 @@ LEVELS = {
     4: "tracking report  serving",
     3: "training methods/* finetune  gallery",
     2: "surrogate seeds features probe  comparison",
-    1: "network transformation datasets/* svm fetch  archives evaluation linear_svm paper sheets sources space transfer",
+    1: "network transformation datasets/* svm fetch "
+    " archives evaluation linear_svm paper sheets sources space transfer",
     0: "params architecture errors progress device atomic kernels/* datasets/base  figures provenance ranges signals",
 }
 
