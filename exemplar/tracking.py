@@ -20,7 +20,8 @@ import numpy as np
 from filelock import FileLock
 from jaxtyping import UInt8
 
-from exemplar import provenance
+from exemplar import orphans, provenance
+from exemplar.atomic import replacing
 from exemplar.errors import UserError
 from exemplar.signals import sigterm_raises
 
@@ -115,11 +116,10 @@ def find_experiment(client: "MlflowClient", *, local: bool) -> str:
 
 
 class Run:
-    """One run in the store, while it lasts."""
+    """One run in the store, while it lasts; `held` says up to which step the store has its curves already."""
 
-    def __init__(self, client: "MlflowClient", *, experiment: str, name: str, tags: Mapping[str, str]) -> None:
-        self.client, self.experiment = client, experiment
-        self.id: str = client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
+    def __init__(self, client: "MlflowClient", *, experiment: str, run_id: str, held: Mapping[str, int]) -> None:
+        self.client, self.experiment, self.id, self.held = client, experiment, run_id, held
         self.waiting: list[Metric] = []
         self.next_send = 0.0
         self.warned = False
@@ -152,11 +152,14 @@ class Run:
                 self.client.log_text(self.id, patch, "git.diff")
 
     def log_metrics(self, metrics: Mapping[str, int | float], *, step: int = 0) -> None:
-        """Numbers at a step (an epoch, a fold). They are sent together, every few seconds and at the end."""
+        """Numbers at a step (an epoch, a fold), sent together every few seconds and at the end, and no step twice."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        self.waiting += [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        now, new = (
+            int(time.time() * 1000),
+            {key: value for key, value in metrics.items() if step > self.held.get(key, -1)},
+        )
+        self.waiting += [Metric(key, float(value), now, step) for key, value in new.items()]
         if time.monotonic() >= self.next_send:
             self.send()
 
@@ -215,21 +218,38 @@ class Run:
             self.client.set_terminated(self.id, status)
 
 
+def start(client: "MlflowClient", *, experiment: str, name: str, tags: Mapping[str, str], marker: Path | None) -> Run:
+    """The run that `marker` names, gone on with, or else a new one, whose id is written there."""
+    orphans.close_orphans(client, experiment)
+    if run_id := orphans.reopened(client, marker):
+        run = Run(client, experiment=experiment, run_id=run_id, held=orphans.last_steps(client, run_id))
+        run.log_tags({**tags, "resumed": "true"})
+        return run
+    run_id = client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
+    if marker:
+        with replacing(marker) as temporary:
+            temporary.write_text(run_id, encoding="ascii")
+    return Run(client, experiment=experiment, run_id=run_id, held={})
+
+
 @contextmanager
-def run(*, stage: str, name: str, parameters: Mapping[str, object], read: Iterable[Path]) -> Iterator[Run]:
+def run(
+    *, stage: str, name: str, parameters: Mapping[str, object], read: Iterable[Path], marker: Path | None = None
+) -> Iterator[Run]:
     """A run in MLflow around the block: FINISHED, FAILED if the block raises, KILLED on Ctrl-C and SIGTERM.
 
-    `name` is shown in lists; `read` are the files and folders that the stage reads. Raises UserError when the store
-    does not answer. Use it in the main thread, one run at a time.
+    `name` is shown in lists; `read` are the files and folders that the stage reads. The file `marker` names the run
+    while it is unfinished, and where it does so already the same run goes on. Raises UserError when the store does not
+    answer. Use it in the main thread, one run at a time.
     """
     uri = store_uri()
-    tags = {"stage": stage, "mlflow.source.name": f"stages/{stage}.py"}
+    tags = {"stage": stage, "mlflow.source.name": f"stages/{stage}.py", orphans.PROCESS_TAG: orphans.owner()}
     changes = provenance.changes()
     tags |= provenance.tree_tags(changes) | provenance.experiment_tags() | provenance.read_tags(read)
     with sigterm_raises():
         with answering(uri):
             client, experiment = connect(uri)
-            started = Run(client, experiment=experiment, name=name, tags=tags)
+            started = start(client, experiment=experiment, name=name, tags=tags, marker=marker)
         try:
             started.log_start(parameters, patch=changes.patch)
             yield started

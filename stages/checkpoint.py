@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
+
+from filelock import FileLock, Timeout
 
 from exemplar import provenance
 
@@ -20,8 +24,28 @@ def key(settings: Mapping[str, object], read: list[Path]) -> str:
 
 @contextmanager
 def place(stage: str, *, settings: Mapping[str, object], read: list[Path]) -> Iterator[Path]:
-    """The path of a checkpoint in the user's own repository, also in a queued run; removed when the block succeeds."""
-    path = provenance.user_repository() / ".checkpoints" / f"{stage}-{key(settings, read)}.pt"
-    path.parent.mkdir(exist_ok=True)
-    yield path
-    path.unlink(missing_ok=True)
+    """A folder of the stage's own in the user's repository, also in a queued run; removed when the block succeeds.
+
+    Two processes that would make the same thing wait for each other.
+    """
+    folder = provenance.user_repository() / ".checkpoints" / f"{stage}-{key(settings, read)}"
+    locks = folder.parent / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with waiting(FileLock(locks / folder.name), what=stage):
+        folder.mkdir(exist_ok=True)
+        yield folder
+        rmtree(folder)
+
+
+@contextmanager
+def waiting(lock: FileLock, *, what: str) -> Iterator[None]:
+    """Hold a lock; where another process holds it, say so and wait until it is free."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"{what}: another process is at the same work; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -18,10 +18,12 @@ def train(method: str) -> None:
     numbers = settings.model_dump(include={"model", "random_seed", "train", "compute"})
     surrogate, mean = SurrogateSet.load(read[0]), load_mean(read[0])
     encoder_file, folder = Path(f"data/encoders/{method}.safetensors"), Path(f"results/training/{method}")
+    name = f"{method} {settings.model}"
     with (
-        tracking.run(stage="train", name=f"{method} {settings.model}", parameters=numbers, read=read) as run,
-        checkpoint.place(f"train-{method}", settings=numbers, read=read) as state,
+        checkpoint.place(f"train-{method}", settings=numbers, read=read) as unfinished,
+        tracking.run(stage="train", name=name, parameters=numbers, read=read, marker=unfinished / "run") as run,
     ):
+        state = unfinished / "state.pt"
         run.log_tags({"method": method})
         encoder, epochs = import_module(f"exemplar.methods.{method}").fit(
             architecture.parse(settings.model),

@@ -1,5 +1,6 @@
 """Where a killed stage finds what it had done."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def work(*, dies: bool) -> str:
     """A stage that keeps its state, and what it found when it began."""
-    with checkpoint.place("train-x", settings={"epochs": 3}, read=[]) as path:
+    with checkpoint.place("train-x", settings={"epochs": 3}, read=[]) as folder:
+        path = folder / "state"
         found = path.read_text() if path.exists() else ""
         path.write_text("state")
         if dies:
@@ -30,9 +32,9 @@ def test_a_checkpoint_outlives_a_stage_that_dies(repository: Path) -> None:
     """It lies in the user's repository, is found again by the same stage, and goes when that succeeds."""
     with pytest.raises(KeyboardInterrupt):
         work(dies=True)
-    assert len(list((repository / ".checkpoints").iterdir())) == 1
+    assert len(list((repository / ".checkpoints").glob("train-x-*"))) == 1
     assert work(dies=False) == "state"
-    assert not list((repository / ".checkpoints").iterdir())
+    assert not list((repository / ".checkpoints").glob("train-x-*"))
 
 
 def test_other_numbers_or_inputs_start_from_the_beginning() -> None:
@@ -44,3 +46,17 @@ def test_other_numbers_or_inputs_start_from_the_beginning() -> None:
     keys.append(checkpoint.key({"epochs": 3}, [data]))
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
+
+
+def test_the_same_work_is_not_done_by_two_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The second waits, says so, and finds nothing unfinished."""
+    second = threading.Thread(target=lambda: seen.append(work(dies=False)))
+    seen: list[str] = []
+    with checkpoint.place("train-x", settings={"epochs": 3}, read=[]) as folder:
+        (folder / "state").write_text("half done")
+        second.start()
+        second.join(timeout=0.5)
+        assert second.is_alive()
+    second.join(timeout=30)
+    assert seen == [""]
+    assert capsys.readouterr().err == "train-x: another process is at the same work; waiting for it\n"

@@ -16,7 +16,8 @@ LEVELS = {
     2: "surrogate seeds features probe  comparison",
     1: "network transformation datasets/* svm fetch "
     " archives evaluation linear_svm paper sheets sources space transfer",
-    0: "params architecture errors progress device atomic kernels/* datasets/base  figures provenance ranges signals",
+    0: "params architecture errors progress device atomic kernels/* datasets/base "
+    " figures orphans provenance ranges signals",
 }
 
 

@@ -1,0 +1,89 @@
+"""Runs whose process is killed without a chance to say so."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exemplar import orphans, tracking
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# mlflow's own, which it hides itself outside of pytest
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy:DeprecationWarning", "ignore:.*Any type hint:UserWarning"
+)
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from exemplar import tracking
+with tracking.run(stage="train", name="dies", parameters={}, read=[], marker=Path(sys.argv[1])) as run:
+    run.log_metrics({"loss": 3.0}, step=1)
+    run.log_metrics({"loss": 2.0}, step=2)
+    run.send()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":
+    """Somebody who looks into the store of a fresh repository."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tracking.connect(tracking.store_uri())[0]
+
+
+@pytest.fixture
+def marker(client: "MlflowClient", tmp_path: Path) -> Path:
+    """The file that names the run of a process that is killed in its third epoch."""
+    path = tmp_path / "unfinished"
+    killed = subprocess.run([sys.executable, "-c", DIES, str(path)], timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert client.get_run(path.read_text()).info.status == "RUNNING"
+    return path
+
+
+def test_a_killed_run_goes_on_where_it_stopped(client: "MlflowClient", marker: Path) -> None:
+    """The same run ends as FINISHED, and holds every epoch once although the first two are told again."""
+    with tracking.run(stage="train", name="dies", parameters={}, read=[], marker=marker) as run:
+        for epoch, loss in enumerate((3.0, 2.0, 1.0), 1):
+            run.log_metrics({"loss": loss}, step=epoch)
+    assert run.id == marker.read_text()
+    found = client.get_run(run.id)
+    assert (found.info.status, found.data.tags["resumed"]) == ("FINISHED", "true")
+    assert "reason" not in found.data.tags
+    assert [(point.step, point.value) for point in client.get_metric_history(run.id, "loss")] == [
+        (1, 3),
+        (2, 2),
+        (3, 1),
+    ]
+
+
+def test_a_killed_run_that_nobody_goes_on_with_is_closed_by_the_next(client: "MlflowClient", marker: Path) -> None:
+    """Whatever run comes next marks it KILLED with the reason, and leaves runs whose process lives alone."""
+    with tracking.run(stage="seeds", name="lives", parameters={}, read=[]) as living:
+        orphans.close_orphans(client, living.experiment)
+        assert client.get_run(living.id).info.status == "RUNNING"
+    dead = client.get_run(marker.read_text())
+    assert (dead.info.status, dead.data.tags["reason"]) == ("KILLED", orphans.REASON)
+
+
+def test_a_run_that_was_deleted_is_not_gone_on_with(client: "MlflowClient", marker: Path) -> None:
+    """Then, and in another store, the work gets a new run, which the marker names from then on."""
+    old = marker.read_text()
+    client.delete_run(old)
+    with tracking.run(stage="train", name="anew", parameters={}, read=[], marker=marker) as run:
+        assert run.id == marker.read_text() != old
+
+
+def test_a_process_is_known_by_host_number_and_start() -> None:
+    """A later process with the same number is another one, and of another host nothing is known."""
+    host, number, start = orphans.owner().rsplit(" ", 2)
+    assert not orphans.is_gone(orphans.owner())
+    assert orphans.is_gone(f"{host} {number} {float(start) - 60}")
+    assert orphans.is_gone(f"{host} 4194305 {start}")
+    assert not orphans.is_gone(f"elsewhere {number} 0")
