@@ -40,9 +40,9 @@ def train(method: str) -> None:
             curve.append(epoch)
         network.save_encoder(encoder, encoder_file)
         training.save_record(curve, folder, run_id=run.id)
-        run.log_encoder(encoder_file, example=surrogate.windows[:1].numpy())
-        run.log_file(folder / "curve.csv")
-        if state.exists():
+        if curve:  # filters that were drawn and raw pixels are no news
+            run.log_encoder(encoder_file, example=surrogate.windows[:1].numpy())
+            run.log_file(folder / "curve.csv")
             run.log_file(state, folder="checkpoints")
 
 
