@@ -21,6 +21,7 @@ from exemplar.seeds import Seeds, smooth
 from exemplar.transformation import PATCH_PIXELS
 
 REDRAWS = 64
+CONTEXT = 1.25  # an image at least so many times wider than its seed has samples of its own to draw; docs/log.md
 MEAN_BATCH = 256
 
 
@@ -129,22 +130,28 @@ def draw_table(
 ) -> tuple[Float[Tensor, "n k p"], float]:
     """Draw `samples` rows per seed in windows of `size` (width, height), and the fraction that still leaves its window.
 
-    A square that would leave the image is drawn again up to 64 times, as the release drops it; what is left then, such
-    as every shifted sample of a seed that is its whole image, will be mirrored at the border.
+    A square that would leave the image is drawn again up to 64 times, as the release drops it, so that samples come
+    from real pixels. What is left then will be mirrored at the border, and so is all that leaves an image hardly wider
+    than its seed (CIFAR's): drawn again until they fit, its samples would all be zoomed in and hardly shifted.
     """
     count = len(side) * samples
     owner = torch.arange(len(side)).repeat_interleave(samples)
     rows = transformation.draw_geometry(count, ranges, generator=generator)
-    outside = torch.arange(count)
-    for redraw in range(REDRAWS + 1):
-        seed = owner[outside]
-        kept = transformation.inside(rows[outside], centre=centre[seed], side=side[seed], size=size)
-        outside = outside[~kept]
-        if len(outside) == 0 or redraw == REDRAWS:
+
+    def leaving(some: Int64[Tensor, " m"]) -> Int64[Tensor, " l"]:
+        seed = owner[some]
+        return some[~transformation.inside(rows[some], centre=centre[seed], side=side[seed], size=size)]
+
+    outside = leaving(torch.arange(count))
+    has_context = (CONTEXT * side <= min(size))[owner[outside]]
+    again, mirrored = outside[has_context], outside[~has_context]
+    for _ in range(REDRAWS):
+        if len(again) == 0:
             break
-        rows[outside] = transformation.draw_geometry(len(outside), ranges, generator=generator)
+        rows[again] = transformation.draw_geometry(len(again), ranges, generator=generator)
+        again = leaving(again)
     table = torch.cat([rows, transformation.draw_colours(count, ranges, generator=generator)], 1)
-    return table.view(len(side), samples, -1), len(outside) / count
+    return table.view(len(side), samples, -1), (len(again) + len(mirrored)) / count
 
 
 def build(

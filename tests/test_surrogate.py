@@ -69,15 +69,18 @@ def test_an_image_without_room_and_neutral_ranges_gives_the_image_itself(neutral
 
 
 def test_the_mirrored_fraction_counts_the_squares_with_a_corner_outside(geometric: Ranges) -> None:
-    """Where the redraws do not suffice, what is left is what an independent look at the corners finds."""
+    """An image without context mirrors what leaves it, as an independent look at the corners counts it."""
     images = NOISE[:, :, :40, :40]
     built, mirrored = surrogate.build(images, whole_images(40), samples=50, ranges=geometric, random_seed=0)
     shift_x, shift_y, scale, angle = built.table[..., :4].double().flatten(0, 1).T
     turn = torch.deg2rad(angle).abs()
     reach = 0.5 * (turn.cos() + turn.sin()) + torch.maximum(shift_x.abs(), shift_y.abs())
     outside = float((reach / scale > 0.5).double().mean())
-    assert 0 < mirrored < 0.9
+    assert 0.5 < mirrored < 1
     assert mirrored == pytest.approx(outside)
+    low, high = geometric.shift_fraction
+    assert float(shift_x.min()) < 0.98 * low, "drawn again, shifts would be small"
+    assert float(shift_x.mean()) == pytest.approx((low + high) / 2, abs=0.05)
 
 
 def test_windows_hold_the_images_own_pixels(geometric: Ranges) -> None:
