@@ -1,7 +1,8 @@
 """Encoder + labels -> classifier, trained on transformed patches of the labeled images and tested by its own softmax.
 
 From random filters it is the supervised baseline. The labeled images take the place of the seeds' windows: each gives
-squares at random places and scales, which get rows of the same transformation table, and classes are the labels.
+squares at random places and scales, smoothed as seeds are where they are wider than 32 pixels; they get rows of the
+same transformation table, and classes are the labels.
 """
 
 import copy
@@ -93,22 +94,28 @@ def labeled_samples(
 ) -> SurrogateSet:
     """A set whose classes are labels: `squares` transformed squares of every labeled image."""
     generator = torch.Generator().manual_seed(random_seed)
-    windows = torch.from_numpy(np.array(images))
-    owner = torch.arange(len(windows)).repeat_interleave(squares)
-    size = (windows.shape[3], windows.shape[2])
-    centre, side = draw_squares(len(owner), image_size=size, scales=scales, generator=generator)
+    image = torch.arange(len(images)).repeat_interleave(squares)
+    size = (images.shape[3], images.shape[2])
+    centre, side = draw_squares(len(image), image_size=size, scales=scales, generator=generator)
     table, _ = surrogate.draw_table(centre=centre, side=side, size=size, samples=1, ranges=ranges, generator=generator)
+    sides, group = np.unique(side.numpy(), return_inverse=True)
+    windows = torch.cat([smoothed(images, ratio=width / PATCH_PIXELS) for width in sides.tolist()])
     basis, colour_mean = surrogate.principal_components(windows)
     return SurrogateSet(
         windows=windows,
-        owner=owner,
-        target=torch.from_numpy(labels)[owner],
+        owner=torch.from_numpy(group) * len(images) + image,
+        target=torch.from_numpy(labels)[image],
         centre=centre,
         side=side,
         table=table,
         basis=basis,
         colour_mean=colour_mean,
     )
+
+
+def smoothed(images: UInt8[np.ndarray, "m 3 h w"], *, ratio: float) -> UInt8[Tensor, "m 3 h w"]:
+    """The images without the detail that squares `ratio` times as wide as 32 pixels would alias."""
+    return torch.from_numpy(np.stack([surrogate.smooth_window(image, ratio) for image in images]))
 
 
 def start(encoder: Encoder, *, mean: Float[Tensor, "3 32 32"], classes: int, random_seed: int) -> Classifier:

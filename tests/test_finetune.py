@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from exemplar import finetune
+from exemplar import finetune, surrogate
 from exemplar.architecture import parse
 from exemplar.datasets.base import Labeled
 from exemplar.device import Compute
@@ -14,6 +14,7 @@ from exemplar.errors import UserError
 from exemplar.finetune import Finetune
 from exemplar.network import Encoder, Pixels, draw_encoder
 from exemplar.ranges import Ranges
+from exemplar.seeds import Seeds
 from exemplar.training import Settings
 
 SCHEDULE = Settings(epochs=16, batch_size=16, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
@@ -95,6 +96,24 @@ def test_samples_of_an_image_have_its_label(neutral: Ranges) -> None:
     levels = (patches.mean((1, 2, 3)) * 255).round().tolist()
     assert levels == [10] * 4 + [90] * 4 + [200] * 4
     assert (patches.flatten(1).std(1) < 1e-5).all()
+
+
+def test_squares_wider_than_32_pixels_are_smoothed_as_seeds_are(neutral: Ranges) -> None:
+    """The same square of noise as a seed and as a training square is the same patch; one of 32 pixels is as it was."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 80, 80), np.uint8)
+    drawn = finetune.labeled_samples(
+        images, np.array([0, 1, 2]), squares=6, scales=(1.0, 0.5), ranges=neutral, random_seed=0
+    )
+    assert sorted(drawn.side.unique().tolist()) == [32, 64]
+    assert drawn.target.tolist() == np.repeat([0, 1, 2], 6).tolist()
+    seeds = Seeds(image=drawn.target.numpy(), centre=drawn.centre.double().numpy(), side=drawn.side.double().numpy())
+    cut, _ = surrogate.build(images, seeds, samples=1, ranges=neutral, random_seed=0)
+    # But for their rims: a seed's window ends nearer to it than the image does, and is mirrored there.
+    mine, theirs = (made.render(torch.arange(len(drawn)))[0][:, :, 2:-2, 2:-2] for made in (drawn, cut))
+    torch.testing.assert_close(mine, theirs, atol=1.01 / 255, rtol=0)
+    wide = drawn.side == 64
+    assert torch.equal(drawn.windows[drawn.owner[~wide]], torch.from_numpy(images)[drawn.target[~wide]])
+    assert drawn.windows[drawn.owner[wide]].double().std() < 0.8 * images.std()
 
 
 def test_a_classifier_starts_from_the_encoder_and_the_mean_of_its_own_samples(encoder: Encoder) -> None:
