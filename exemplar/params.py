@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from exemplar.architecture import parse
 from exemplar.errors import UserError
-from exemplar.ranges import Float, Positive, Ranges
+from exemplar.ranges import Float, NamedRanges, Positive, resolve
 
 PARAMS = Path("params.yaml")
 
@@ -130,7 +130,7 @@ class Params(Section):
     sources: dict[Dataset, SourceSection]
     seeds: SeedsSection
     surrogate: SurrogateSection
-    transformation: Ranges
+    transformation: Annotated[NamedRanges, BeforeValidator(resolve)]
     train: TrainSection
     finetune: FinetuneSection
     probe: dict[Dataset, ProbeSection]

@@ -20,23 +20,9 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def release() -> "Ranges":
     """The ranges of the authors' release."""
-    from exemplar.ranges import Ranges
+    from exemplar.ranges import RELEASE
 
-    return Ranges(
-        shift_fraction=(-0.25, 0.25),
-        scale_factor=(0.5**0.5, 2**0.5),
-        angle_degrees=(-20.0, 20.0),
-        pca_distribution="normal",
-        pca_log2_spread=(1.0, 1.0, 0.5),
-        stretch_fraction=1.0,
-        saturation_power=(0.25, 4.0),
-        saturation_factor=(0.5**0.5, 2**0.5),
-        saturation_offset=(-0.1, 0.1),
-        value_power=(0.25, 4.0),
-        value_factor=(0.5**0.5, 2**0.5),
-        value_offset=(-0.1, 0.1),
-        hue_offset_turns=(-0.1, 0.1),
-    )
+    return RELEASE
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from exemplar import params
 from exemplar.errors import UserError
+from exemplar.ranges import PAPER, RELEASE, Ranges
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = params.read(ROOT / "params.yaml")
@@ -50,9 +53,10 @@ def refusal(path: Path) -> str:
 
 
 def test_the_published_file_is_read_as_it_stands():
-    """What is read is what is written, number by number: nothing is filled in and nothing is lost."""
+    """What is read is what is written, number by number: only nulls of a family are filled in, and nothing is lost."""
     read = params.load(ROOT / "params.yaml").model_dump(mode="json")
-    assert read == PUBLISHED
+    family = TypeAdapter(Ranges).dump_python(RELEASE, mode="json")
+    assert read == PUBLISHED | {"transformation": {"family": "release", **family}}
 
 
 def test_the_published_file_describes_every_dataset():
@@ -99,8 +103,8 @@ def test_an_unknown_key_is_refused_wherever_it_stands(change: Change, section: s
 
 COUNTS = ["seeds.count", "surrogate.samples", "train.epochs", "train.batch_size", "finetune.squares", "finetune.epochs",
           "finetune.batch_size", "probe.photos.cost_draws"]  # fmt: skip
-RANGES = [f"transformation.{key}" for key, value in PUBLISHED["transformation"].items()
-          if isinstance(value, list) and len(value) == 2]  # fmt: skip
+RANGES = [f"transformation.{key}" for key, value in asdict(RELEASE).items()
+          if isinstance(value, tuple) and len(value) == 2]  # fmt: skip
 
 
 @pytest.mark.parametrize("key", COUNTS)
@@ -120,6 +124,27 @@ def test_a_range_upside_down_is_refused_with_a_proposal(change: Change, key: str
     """The bounds of [low, high] may not be exchanged."""
     said = f"{key} [0.9, 0.5]: is upside down; expected [low, high], so perhaps [0.5, 0.9]"
     assert said in refusal(change(key, [0.9, 0.5]))
+
+
+def test_a_family_is_chosen_by_its_name(change: Change):
+    """`-S transformation.family=paper` is all it takes; the numbers come with the name."""
+    chosen = params.load(change("transformation.family", "paper")).transformation
+    assert asdict(chosen) == asdict(PAPER) | {"family": "paper"}
+
+
+@pytest.mark.parametrize("key", RANGES)
+def test_a_range_replaces_that_of_its_family_and_no_other(change: Change, key: str):
+    """What is not null stands for itself."""
+    name = key.removeprefix("transformation.")
+    chosen = params.load(change(key, [1, 1])).transformation
+    assert asdict(chosen) == asdict(RELEASE) | {"family": "release", name: (1, 1)}
+
+
+@pytest.mark.parametrize("value", ["text", "Paper", "", None, 5, ["paper"]])
+def test_an_unknown_family_is_refused(change: Change, value: object):
+    """The line says which there are, and nothing else is blamed."""
+    said = f"transformation.family {value!r}: input should be 'release' or 'paper'"
+    assert said in refusal(change("transformation.family", value))
 
 
 def test_equal_bounds_are_a_range(change: Change):
