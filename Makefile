@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check ui
+.PHONY: help setup repro test check ui doctor
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,3 +35,6 @@ check: $(READY)  ## lint and check types
 
 ui: $(READY)  ## show the MLflow runs on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+doctor: $(READY)  ## say what this machine has, and whether what was made is whole
+	@$(BIN)/python -m stages.doctor

@@ -50,6 +50,13 @@ def choose(*, device: str, precision: str) -> Compute:
     return Compute(chosen, getattr(torch, precision))
 
 
+def describe(compute: Compute) -> str:
+    """A device, what it is called, its threads and its precision, for people."""
+    on_cuda = compute.device.type == "cuda"
+    name = torch.cuda.get_device_name(compute.device) if on_cuda else f"{torch.get_num_threads()} threads"
+    return f"{compute.device.type} ({name}), {str(compute.precision).removeprefix('torch.')}"
+
+
 def cap_threads() -> None:
     """Share the cores among queue workers: EXEMPLAR_THREADS, where it is set, is this process's number of threads."""
     if threads := os.environ.get("EXEMPLAR_THREADS"):

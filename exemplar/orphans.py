@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 
 Client = Any  # an MlflowClient; only tracking.py imports mlflow
-PROCESS_TAG = "process"
+PROCESS_TAG, UNKNOWN = "process", "? 0 0"
 REASON = "its process is gone and did not say why (kill -9, power cut, out of memory)"
 
 
@@ -28,13 +28,17 @@ def is_gone(process: str) -> bool:
         return True
 
 
-def close_orphans(client: Client, experiment: str) -> None:
+def find(client: Client, experiment: str) -> list[str]:
+    """The ids of the runs that nobody will end any more."""
+    running = client.search_runs([experiment], "attributes.status = 'RUNNING'")
+    return [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS_TAG, UNKNOWN))]
+
+
+def close(client: Client, experiment: str) -> None:
     """Mark the runs that nobody will end any more as KILLED, with the reason."""
-    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
-        process = run.data.tags.get(PROCESS_TAG)
-        if process and is_gone(process):
-            client.set_tag(run.info.run_id, "reason", REASON)
-            client.set_terminated(run.info.run_id, "KILLED")
+    for run_id in find(client, experiment):
+        client.set_tag(run_id, "reason", REASON)
+        client.set_terminated(run_id, "KILLED")
 
 
 def reopened(client: Client, marker: Path | None) -> str | None:

@@ -43,6 +43,7 @@ SECONDS_BETWEEN_SENDS = 2.0
 SECONDS_FOR_THE_LOCK = 120.0
 METRICS_A_REQUEST, PARAMETERS_A_REQUEST, PARAMETER_LENGTH = 1000, 100, 6000  # MLflow's limits
 LINE_LENGTH = 500
+MOST_RUNS = 50_000
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -113,6 +114,13 @@ def find_experiment(client: "MlflowClient", *, local: bool) -> str:
             if found is None:
                 raise
     return str(found.experiment_id)
+
+
+def census() -> tuple[int, int]:
+    """How many runs the store holds, and how many of them say RUNNING although their process is gone."""
+    with answering(store_uri()):
+        client, experiment = connect(store_uri())
+        return len(client.search_runs([experiment], max_results=MOST_RUNS)), len(orphans.find(client, experiment))
 
 
 class Run:
@@ -220,7 +228,7 @@ class Run:
 
 def start(client: "MlflowClient", *, experiment: str, name: str, tags: Mapping[str, str], marker: Path | None) -> Run:
     """The run that `marker` names, gone on with, or else a new one, whose id is written there."""
-    orphans.close_orphans(client, experiment)
+    orphans.close(client, experiment)
     if run_id := orphans.reopened(client, marker):
         run = Run(client, experiment=experiment, run_id=run_id, held=orphans.last_steps(client, run_id))
         run.log_tags({**tags, "resumed": "true"})

@@ -11,7 +11,7 @@ from imports import MODULES, ROOT, imported, names, strings
 # of the picture in the design; what was split off from them stands behind.
 LEVELS = {
     5: "stages/*",
-    4: "tracking report  serving",
+    4: "tracking report  doctor serving",
     3: "training methods/* finetune  gallery",
     2: "surrogate seeds features probe  comparison",
     1: "network transformation datasets/* svm fetch "

@@ -66,7 +66,7 @@ def test_a_killed_run_goes_on_where_it_stopped(client: "MlflowClient", marker: P
 def test_a_killed_run_that_nobody_goes_on_with_is_closed_by_the_next(client: "MlflowClient", marker: Path) -> None:
     """Whatever run comes next marks it KILLED with the reason, and leaves runs whose process lives alone."""
     with tracking.run(stage="seeds", name="lives", parameters={}, read=[]) as living:
-        orphans.close_orphans(client, living.experiment)
+        orphans.close(client, living.experiment)
         assert client.get_run(living.id).info.status == "RUNNING"
     dead = client.get_run(marker.read_text())
     assert (dead.info.status, dead.data.tags["reason"]) == ("KILLED", orphans.REASON)

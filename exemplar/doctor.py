@@ -1,0 +1,124 @@
+"""What this machine has, whether what was made is whole, and what an interrupted run left: one finding a line."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from exemplar import device, params, provenance, tracking
+from exemplar.errors import UserError
+from exemplar.sources import digest
+
+PACKAGES = ("torch", "torchvision", "dvc", "mlflow", "scikit-learn", "pandas")
+GIGABYTE = 1e9
+ROOM_GIGABYTES = 2.0  # what `make repro` leaves in data/, results/ and the cache, ten times over
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `remedy` is what to do, empty where all is well."""
+
+    what: str
+    remedy: str = ""
+
+    def line(self) -> str:
+        """`ok` or `look`, what was found, and what to do."""
+        return f"look  {self.what}: {self.remedy}" if self.remedy else f"ok    {self.what}"
+
+
+def versions() -> Iterator[Finding]:
+    """Python and the packages that results depend on."""
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    yield Finding(f"Python {sys.version.split()[0]}, {packages}")
+
+
+def machine() -> Iterator[Finding]:
+    """The device that `compute` in params.yaml leads to, and the room on the disk."""
+    try:
+        compute = device.choose(**params.load().compute.model_dump())
+        yield Finding(f"params.yaml is sound; {device.describe(compute)}")
+    except UserError as error:
+        yield Finding(f"params.yaml ({error})", "correct it; every stage stops before it begins")
+    free = shutil.disk_usage(provenance.user_repository()).free / GIGABYTE
+    short = free < ROOM_GIGABYTES
+    yield Finding(f"{free:.1f} GB free on this disk", "make room, a stage needs some" if short else "")
+
+
+def outputs(root: Path) -> Iterator[Finding]:
+    """Whether every output that dvc.lock names lies in the cache with the bytes that its name promises."""
+    made = provenance.outputs()
+    if not made:
+        yield Finding("nothing was made here yet", "make repro")
+    for place, md5 in made.items():
+        broken = sorted({name for name in (md5, *members(root, md5)) if not is_whole(cached(root, name), name)})
+        if broken:
+            files = ", ".join(str(cached(root, name)) for name in broken)
+            yield Finding(
+                f"{place}: in the cache {files} is missing or not what its name says", f"rm -f {files}; dvc repro"
+            )
+        elif not Path(place).exists():
+            yield Finding(f"{place} is not in the folder but in the cache", f"dvc checkout {place}")
+        else:
+            yield Finding(f"{place} is whole in the cache")
+
+
+def cached(root: Path, md5: str) -> Path:
+    """Where DVC keeps an object; those of folders end in `.dir`."""
+    return root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def members(root: Path, md5: str) -> list[str]:
+    """The objects that a folder's object lists; none for a file, and none where the list cannot be read."""
+    if not md5.endswith(".dir"):
+        return []
+    try:
+        entries: list[dict[str, Any]] = json.loads(cached(root, md5).read_bytes())
+        return [entry["md5"] for entry in entries]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def is_whole(path: Path, md5: str) -> bool:
+    """Whether a file is there and has this digest."""
+    return path.is_file() and digest(path) == md5.removesuffix(".dir")
+
+
+def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
+    """What killed processes left: half-written results, half-fetched archives, unfinished trainings."""
+    for folder in made:
+        for path in sorted(folder.rglob(".*.tmp")):
+            yield Finding(f"{path} is half a result of a killed process, which nobody reads", f"rm -r {path}")
+    for path in sorted((root / "downloads").glob("*.part")):
+        yield Finding(f"{path} has {path.stat().st_size / GIGABYTE:.3f} GB of an archive", "dvc repro fetches the rest")
+    for path in sorted((root / "downloads").glob("*.wrong-*")):
+        yield Finding(f"{path} came with a wrong digest", "look at it or remove it")
+    for path in sorted((root / ".checkpoints").glob("*/state.pt")):
+        name = path.parent.name.rpartition("-")[0]
+        yield Finding(
+            f"{name} was interrupted ({path})", "the same command goes on with it; remove its folder to forget it"
+        )
+
+
+def store() -> Iterator[Finding]:
+    """Whether MLflow's store answers, and which of its runs ended without a word."""
+    try:
+        runs, orphaned = tracking.census()
+    except UserError as error:
+        yield Finding(str(error), "stages cannot start without it")
+        return
+    yield Finding(f"the MLflow store {tracking.one_line(tracking.store_uri())} answers and holds {runs} runs")
+    if orphaned:
+        yield Finding(
+            f"{orphaned} of them say RUNNING, but their process is gone", "the next run closes or continues them"
+        )
+
+
+def findings(made: Iterable[Path]) -> Iterator[Finding]:
+    """Everything, in the order in which it matters; `made` are the folders that stages write to."""
+    root = provenance.user_repository()
+    for look in (versions(), machine(), store(), outputs(root), leftovers(root, made)):
+        yield from look

@@ -1,0 +1,101 @@
+"""What the doctor says of a repository that DVC made something in."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from hashlib import md5
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from exemplar import doctor
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy:DeprecationWarning", "ignore:.*Any type hint:UserWarning"
+)
+CONTENT = {"data/seeds.npz": b"seeds", "data/surrogate/mean.npy": b"mean"}
+
+
+def store(content: bytes, *, suffix: str = "") -> str:
+    """Put bytes into DVC's cache, and return their name there."""
+    name = md5(content, usedforsecurity=False).hexdigest() + suffix
+    path = doctor.cached(Path(), name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return name
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with params.yaml, a file and a folder that DVC made, and both in its cache."""
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for place, content in CONTENT.items():
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        Path(place).write_bytes(content)
+        names[place] = store(content)
+    listed = json.dumps([{"md5": names["data/surrogate/mean.npy"], "relpath": "mean.npy"}]).encode()
+    outs = [
+        {"path": "data/seeds.npz", "md5": names["data/seeds.npz"]},
+        {"path": "data/surrogate", "md5": store(listed, suffix=".dir")},
+    ]
+    YAML().dump({"stages": {"seeds": {"outs": outs}}}, tmp_path / "dvc.lock")
+    return tmp_path
+
+
+def complaints() -> list[str]:
+    """The lines that ask somebody to look."""
+    return [finding.line() for finding in doctor.findings([Path("data")]) if finding.remedy]
+
+
+def test_a_sound_repository_has_nothing_to_look_at() -> None:
+    """Versions, device, disk, store and both outputs each have their line."""
+    lines = [finding.line() for finding in doctor.findings([Path("data")])]
+    assert all(line.startswith("ok    ") for line in lines)
+    for part in ("torch 2", "cpu", "GB free", "holds 0 runs", "data/seeds.npz is whole", "data/surrogate is whole"):
+        assert any(part in line for line in lines), part
+
+
+def damage(content: bytes) -> None:
+    """Change one byte of an object in the cache."""
+    doctor.cached(Path(), md5(content, usedforsecurity=False).hexdigest()).write_bytes(b"X" + content[1:])
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (
+            lambda: damage(b"seeds"),
+            "data/seeds.npz: in the cache .* is missing or not what its name says: rm -f .*; dvc",
+        ),
+        (lambda: damage(b"mean"), "data/surrogate: in the cache .* is missing or not what"),
+        (lambda: Path("data/seeds.npz").unlink(), "data/seeds.npz is not in the folder but in the cache: dvc checkout"),
+        (lambda: Path("data/.x.7.tmp").write_text("half"), "data/.x.7.tmp is half a result of a killed process"),
+        (lambda: Path("params.yaml").write_text("model: 3"), "params.yaml .*: correct it"),
+        (lambda: Path("mlflow.db").write_text("no database" * 99), "MLflow store .* cannot be used"),
+    ],
+)
+def test_what_is_wrong_is_told_with_what_to_do(harm: Callable[[], object], told: str) -> None:
+    """One line for one harm."""
+    harm()
+    (line,) = complaints()
+    assert line.startswith("look  ")
+    assert re.search(told, line)
+
+
+def test_what_an_interrupted_run_left_is_named(repository: Path) -> None:
+    """A checkpoint, a half-fetched archive, and one that came wrong."""
+    (repository / ".checkpoints" / "train-exemplar-0123").mkdir(parents=True)
+    (repository / ".checkpoints" / "train-exemplar-0123" / "state.pt").touch()
+    (repository / "downloads").mkdir()
+    for name in ("0f.part", "0f.wrong-1e"):
+        (repository / "downloads" / name).touch()
+    told = complaints()
+    for part in ("train-exemplar was interrupted", "0f.part", "0f.wrong-1e"):
+        assert sum(part in line for line in told) == 1, part
+    assert len(told) == 3
