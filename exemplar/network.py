@@ -101,6 +101,10 @@ class Encoder(nn.Module):
                 f"images of {images.shape[-2]} x {images.shape[-1]} pixels are too small for {max(cells)} cells a side "
                 f"of the last layer; raise `side` of this dataset under `probe` in params.yaml"
             )
+        return self.pool_maps(maps, cells)
+
+    def pool_maps(self, maps: list[Tensor], cells: tuple[int, ...]) -> list[Tensor]:
+        """Maps of all layers, max-pooled in each grid of `cells`."""
         return [describe_cells(layer, count) for layer in maps for count in cells]
 
     def recentred(self, mean: Float[Tensor, " 3"]) -> "Encoder":
@@ -115,9 +119,17 @@ class Pixels(nn.Module):
 
     model = "pixels"
 
-    def describe(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
+    def feature_maps(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        """The image is its only map."""
+        return [images]
+
+    def pool_maps(self, maps: list[Tensor], cells: tuple[int, ...]) -> list[Tensor]:
         """The image as one vector per cell grid; there is nothing to pool."""
-        return [images.flatten(1)] * len(cells)
+        return [maps[0].flatten(1)] * len(cells)
+
+    def describe(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
+        """The image as one vector per cell grid."""
+        return self.pool_maps([images], cells)
 
     def recentred(self, mean: Float[Tensor, " 3"]) -> "Pixels":
         """Itself: it subtracts nothing."""

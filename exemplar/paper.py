@@ -24,6 +24,12 @@ class Reported:
     source: str
 
 
+# Figure 6 has nets that were trained under different ranges. These are those under the ranges of the authors' release.
+FIGURE_6 = {
+    "angle_degrees": ("Figure 6 rotation", "rotation up to 20 degrees"),
+    "hue_offset_turns": ("Figure 6 hue", "with color"),
+    "contrast_factor": ("Figure 6 contrast", "contrast (2, 0.5, 0.1)"),
+}
 NOT_REPORTED = Reported(accuracy=math.nan, std=math.nan, source="")
 
 
@@ -53,6 +59,19 @@ def reported(*, dataset: str, method: str, model: str, unlabeled: str) -> Report
     best = rows[rows["source"] == rows["source"].iloc[0]].sort_values("percent").iloc[-1]
     digitised = ", digitised" if best["reading"] == "digitised" else ""
     return Reported(accuracy=best["percent"] / 100, std=best["std"] / 100, source=f"{best['source']}{digitised}")
+
+
+def invariance(*, dataset: str, transformation: str) -> pd.DataFrame:
+    """Find the accuracies of Figure 6 in percent: `magnitude`, `percent` (empty where only a range is known), bounds.
+
+    Empty where the paper has no numbers for the dataset or the transformation.
+    """
+    table = numbers()
+    source, condition = FIGURE_6.get(transformation, ("", ""))
+    rows = table[(table["source"] == source) & (table["dataset"] == dataset) & (table["condition"] == condition)]
+    both = rows[rows["note"].str.contains("either direction|up to this change")]
+    rows = pd.concat([rows, both.assign(x=-both["x"])])[["x", "percent", "low", "high"]]
+    return rows.drop_duplicates().rename(columns={"x": "magnitude"}).sort_values("magnitude", ignore_index=True)
 
 
 def competitors() -> pd.DataFrame:

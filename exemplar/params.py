@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from exemplar.architecture import parse
 from exemplar.errors import UserError
-from exemplar.ranges import Float, NamedRanges, Positive, resolve
+from exemplar.ranges import Float, NamedRanges, Positive, magnitudes, resolve
 
 PARAMS = Path("params.yaml")
 
@@ -57,6 +57,7 @@ def model_string(model: str) -> str:
 Unlabeled = Annotated[str, name_in("datasets", having=r"^def write_unlabeled\(")]
 Dataset = Annotated[str, name_in("datasets", having=r"^def write_labeled\(")]
 Method = Annotated[str, name_in("methods", having=r"^READOUT = ")]
+Frozen = Annotated[str, name_in("methods", having=r'^READOUT = "probe"')]
 
 
 class Section(BaseModel):
@@ -114,6 +115,20 @@ class ProbeSection(Section):
         return self
 
 
+class MagnitudesSection(Section):
+    shift_fraction: Annotated[list[Float], magnitudes(neutral=0.0, low=-1.0, high=1.0)]
+    angle_degrees: Annotated[list[Float], magnitudes(neutral=0.0, low=-180.0, high=180.0)]
+    scale_factor: Annotated[list[Float], magnitudes(neutral=1.0, low=0.1, high=10.0)]
+    hue_offset_turns: Annotated[list[Float], magnitudes(neutral=0.0, low=-1.0, high=1.0)]
+    contrast_factor: Annotated[list[Float], magnitudes(neutral=1.0, low=0.01, high=100.0)]
+
+
+class InvarianceSection(Section):
+    methods: Annotated[list[Frozen], Field(min_length=1), AfterValidator(different)]
+    images: Count
+    magnitudes: MagnitudesSection
+
+
 class ComputeSection(Section):
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["auto", "float32", "bfloat16"]
@@ -134,6 +149,7 @@ class Params(Section):
     train: TrainSection
     finetune: FinetuneSection
     probe: dict[Dataset, ProbeSection]
+    invariance: InvarianceSection
     compute: ComputeSection
 
     @model_validator(mode="after")

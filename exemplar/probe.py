@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
+from torch import Tensor
 
 from exemplar import features, svm
 from exemplar.datasets.base import Labeled
@@ -73,11 +74,36 @@ def selection_splits(labeled: Labeled, *, validation: str, random_seed: int) -> 
     return [(one, two), (two, one)]
 
 
+def divisors(found: Features, train: Int64[np.ndarray, " m"], settings: Probe) -> list[float]:
+    """What each block is divided by: a high percentile of its training features over the weight of its grid."""
+    highest = features.percentiles(found, rows=train, percentile=settings.percentile)
+    weights = np.resize(settings.cell_weights, len(highest))
+    return (np.asarray(highest) / weights).tolist()  # type: ignore[no-any-return]
+
+
 def scale(found: Features, train: Int64[np.ndarray, " m"], settings: Probe) -> Float[np.ndarray, "n d"]:
     """Features with every layer divided by a high percentile of its training features and every grid weighted."""
-    divisors = features.percentiles(found, rows=train, percentile=settings.percentile)
-    weights = np.resize(settings.cell_weights, len(divisors))
-    return found.scaled((np.asarray(divisors) / weights).tolist())
+    return found.scaled(divisors(found, train, settings))
+
+
+def fit(
+    scaled: Float[np.ndarray, "m d"],
+    labels: Int64[np.ndarray, " m"],
+    settings: Probe,
+    *,
+    classes: int,
+    costs: Sequence[float],
+    compute: Compute,
+) -> Float[Tensor, "costs classes d+1"]:
+    """The weights of the SVMs of scaled training features, for each value of C."""
+    return svm.fit_path(
+        torch.from_numpy(scaled).to(compute.device),
+        torch.from_numpy(labels).to(compute.device),
+        classes=classes,
+        costs=costs,
+        intercept_scaling=settings.intercept_scaling,
+        tolerance=TOLERANCE,
+    )
 
 
 def predict(
@@ -85,15 +111,8 @@ def predict(
 ) -> Int64[np.ndarray, "costs v"]:
     """The classes that SVMs trained on the first half of a split give to the second, for each value of C."""
     train, test = split
-    scaled = scale(found, train, settings)
-    solved = svm.fit_path(
-        torch.from_numpy(scaled[train]).to(compute.device),
-        torch.from_numpy(labeled.labels[train]).to(compute.device),
-        classes=len(labeled.classes),
-        costs=costs,
-        intercept_scaling=settings.intercept_scaling,
-        tolerance=TOLERANCE,
-    )
+    scaled, classes = scale(found, train, settings), len(labeled.classes)
+    solved = fit(scaled[train], labeled.labels[train], settings, classes=classes, costs=costs, compute=compute)
     images = torch.from_numpy(scaled[test]).to(compute.device)
     return svm.decide(solved, images, settings.intercept_scaling).argmax(1).cpu().numpy()
 

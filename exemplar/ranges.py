@@ -1,6 +1,7 @@
 """The ranges that transformations are drawn from: types, meaning, and the two families to choose from."""
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -36,6 +37,21 @@ def within(largest: float) -> AfterValidator:
 
 
 Positive = Annotated[tuple[Float, Float], AfterValidator(positive)]
+
+
+def magnitudes(*, neutral: float, low: float, high: float) -> AfterValidator:
+    """Accept numbers between two bounds that grow from one to the next, the neutral one among them."""
+
+    def check(numbers: list[float]) -> list[float]:
+        if not all(low <= number <= high for number in numbers):
+            raise ValueError(f"expected numbers between {low} and {high}")
+        if any(first >= second for first, second in pairwise(numbers)):
+            raise ValueError("expected every number above the one before it")
+        if neutral not in numbers:
+            raise ValueError(f"lacks {neutral}, which changes nothing and which the others are compared with")
+        return numbers
+
+    return AfterValidator(check)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
-from exemplar import comparison, figures, paper, sheets
+from exemplar import comparison, figures, panels, paper, sheets
 from exemplar.atomic import replacing
 from exemplar.evaluation import Evaluation
 from exemplar.gallery import Gallery
@@ -27,12 +27,14 @@ def page(
     filters: Mapping[str, Float[np.ndarray, "_ 3 _ _"]],
     seeds: UInt8[np.ndarray, "n 3 h w"],
     samples: UInt8[np.ndarray, "classes k 3 h w"],
+    invariance: pd.DataFrame,
     settings: Mapping[str, Any],
     runs: Mapping[str, str],
 ) -> str:
     """Write the page: it carries its images inside, needs no script and asks no other address for anything.
 
-    `curves` and `filters` are keyed by the encoder's name, `runs` maps what was run to the id of its MLflow run.
+    `curves` and `filters` are keyed by the encoder's name, `invariance` is what `panels.load` reads, and `runs` maps
+    what was run to the id of its MLflow run.
     """
     rows = comparison.table(records, unlabeled=unlabeled)
     trained = {name: frame for name, frame in curves.items() if len(frame)}
@@ -50,6 +52,7 @@ def page(
         filters=data_uri(sheets.filter_sheet(filters)) if filters else None,
         seeds=data_uri(sheets.seed_sheet(seeds)),
         samples=data_uri(sheets.sample_sheet(samples)),
+        invariance=[(dataset, data_uri(figure)) for dataset, figure in invariances(invariance)],
         confusions=[(title(record), data_uri(confusion(record))) for record in records],
         competitors=paper.competitors(),
         unlabeled=unlabeled,
@@ -61,6 +64,12 @@ def page(
 def title(record: Evaluation) -> str:
     """What a record is called above its picture."""
     return f"{record.method} on {record.dataset}"
+
+
+def invariances(table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    """The curves of every dataset."""
+    for dataset, rows in table.groupby("dataset", sort=False):
+        yield str(dataset), panels.invariance_curves(rows)
 
 
 def confusion(record: Evaluation) -> Figure:
@@ -82,10 +91,12 @@ def data_uri(figure: Figure) -> str:
     return f"data:image/png;base64,{base64.b64encode(figures.png(figure)).decode()}"
 
 
-def runs(records: Sequence[Evaluation], pictures: Gallery) -> dict[str, str]:
+def runs(records: Sequence[Evaluation], pictures: Gallery, invariance: pd.DataFrame) -> dict[str, str]:
     """The ids of the MLflow runs that the results rest on, by what was run."""
-    found = {f"train.{name}": run_id for name, run_id in pictures.runs.items()}
-    return found | {f"evaluate.{record.dataset}.{record.method}": record.run_id for record in records}
+    trained = {f"train.{name}": run_id for name, run_id in pictures.runs.items()}
+    evaluated = {f"evaluate.{record.dataset}.{record.method}": record.run_id for record in records}
+    moved = invariance.drop_duplicates("run_id").to_dict("records")
+    return trained | evaluated | {f"invariance.{row['dataset']}.{row['method']}": row["run_id"] for row in moved}
 
 
 def save(
@@ -93,6 +104,7 @@ def save(
     *,
     records: Sequence[Evaluation],
     pictures: Gallery,
+    invariance: pd.DataFrame,
     unlabeled: str,
     settings: Mapping[str, Any],
     runs: Mapping[str, str],
@@ -111,6 +123,7 @@ def save(
             filters=pictures.filters,
             seeds=pictures.seeds,
             samples=pictures.samples,
+            invariance=invariance,
             settings=settings,
             runs=runs,
         ),
@@ -126,4 +139,6 @@ def save(
         temporary.mkdir()
         (temporary / "overview.png").write_bytes(figures.png(overview))
         (temporary / "accuracy.png").write_bytes(figures.png(figures.accuracy_bars(rows)))
+        for dataset, figure in invariances(invariance):
+            (temporary / f"invariance-{dataset}.png").write_bytes(figures.png(figure))
         (temporary / "table.md").write_text(comparison.markdown_table(rows), encoding="utf-8")

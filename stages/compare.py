@@ -7,22 +7,27 @@ from stages import cli
 
 def compare() -> None:
     """Put every row side by side, with the paper's numbers where they exist, and log one summary run."""
-    from exemplar import comparison, gallery, params, report, tracking
+    from exemplar import comparison, gallery, panels, params, report, tracking
     from exemplar.evaluation import Evaluation
 
     settings = params.load()
     numbers, datasets, methods = settings.model_dump(), settings.datasets, settings.methods
     surrogate, encoders, training = Path("data/surrogate"), Path("data/encoders"), Path("results/training")
     evaluations = [Path(f"results/evaluations/{dataset}-{method}.json") for dataset in datasets for method in methods]
-    name, read = f"{settings.model} on {', '.join(datasets)}", [surrogate, encoders, training, *evaluations]
+    moved = [
+        Path(f"results/invariance/{one}-{method}.csv") for one in datasets for method in settings.invariance.methods
+    ]
+    name, read = f"{settings.model} on {', '.join(datasets)}", [surrogate, encoders, training, *evaluations, *moved]
     with tracking.run(stage="compare", name=name, parameters=numbers, read=read) as run:
         records = [Evaluation.load(path) for path in evaluations]
         pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training)
-        runs = report.runs(records, pictures)
+        invariance = panels.load(moved)
+        runs = report.runs(records, pictures, invariance)
         report.save(
             Path("results"),
             records=records,
             pictures=pictures,
+            invariance=invariance,
             unlabeled=settings.unlabeled,
             settings=numbers,
             runs=runs,

@@ -152,7 +152,7 @@ def test_every_method_has_an_encoder():
 
 
 # Named in a run's title; the encoder that is measured brings its own.
-WATCHED = {"stages/evaluate.py": {"model"}}
+WATCHED = {"stages/evaluate.py": {"model"}, "stages/invariance.py": {"model"}}
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -12,8 +12,8 @@ from imports import MODULES, ROOT, imported, names, strings
 LEVELS = {
     5: "stages/*",
     4: "tracking report  doctor serving",
-    3: "training methods/* finetune  gallery",
-    2: "surrogate seeds features probe  comparison",
+    3: "training methods/* finetune  gallery invariance",
+    2: "surrogate seeds features probe  comparison panels",
     1: "network transformation datasets/* svm fetch "
     " archives evaluation linear_svm paper sheets sources space transfer",
     0: "params architecture errors progress device atomic kernels/* datasets/base "

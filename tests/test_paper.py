@@ -73,6 +73,21 @@ def test_untrained_filters_have_a_number_beside_any_unlabeled_set() -> None:
     assert found.source == "Figure 4, digitised"
 
 
+def test_figure_6_has_points_of_nets_trained_under_the_releases_ranges() -> None:
+    """Both directions of a turn, a range where only a range could be read, and nothing for other sets and axes."""
+    turned, hue, contrast = (
+        paper.invariance(dataset="stl10", transformation=name)
+        for name in ("angle_degrees", "hue_offset_turns", "contrast_factor")
+    )
+    assert turned["magnitude"].tolist() == [-45, 0, 45]
+    assert turned["percent"].tolist() == [24, 61.8, 24]
+    assert hue[["magnitude", "low", "high"]].to_numpy().tolist() == [[-0.3, 59, 62], [0.3, 59, 62]]
+    assert hue["percent"].isna().all()
+    assert contrast[["magnitude", "percent"]].to_numpy().tolist() == [[0.125, 42.6], [1, 61.6], [8, 48.7]]
+    assert paper.invariance(dataset="stl10", transformation="shift_fraction").empty
+    assert paper.invariance(dataset="photos", transformation="angle_degrees").empty
+
+
 def test_competitors_are_printed_as_in_the_paper() -> None:
     """Table 1 keeps its order, its spreads and its empty cells."""
     table = paper.competitors()

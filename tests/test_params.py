@@ -95,14 +95,14 @@ def test_every_key_is_needed(change: Change, key: str):
     assert key in refusal(change(key, GONE))
 
 
-@pytest.mark.parametrize("section", [*SECTIONS, "sources.photos.", "probe.photos."])
+@pytest.mark.parametrize("section", [*SECTIONS, "sources.photos.", "probe.photos.", "invariance.magnitudes."])
 def test_an_unknown_key_is_refused_wherever_it_stands(change: Change, section: str):
     """A misspelt key is told with its value and does not count as absent."""
     assert f"{section}colour is no known key (its value is 7)" in refusal(change(f"{section}colour", 7))
 
 
 COUNTS = ["seeds.count", "surrogate.samples", "train.epochs", "train.batch_size", "finetune.squares", "finetune.epochs",
-          "finetune.batch_size", "probe.photos.cost_draws"]  # fmt: skip
+          "finetune.batch_size", "probe.photos.cost_draws", "invariance.images"]  # fmt: skip
 RANGES = [f"transformation.{key}" for key, value in asdict(RELEASE).items()
           if isinstance(value, tuple) and len(value) == 2]  # fmt: skip
 
@@ -202,6 +202,16 @@ def test_a_range_is_two_finite_numbers_that_make_sense(change: Change, key: str,
         ("probe.photos.percentile", 101, "probe.photos.percentile 101: "),
         ("probe.photos.cell_weights", [1.0, 2.0], "probe.photos: has 1 cells but 2 cell_weights; expected one each"),
         ("probe.photos.validation", "test", "probe.photos.validation 'test': "),
+        ("invariance.methods", [], "invariance.methods []: "),
+        ("invariance.methods", ["supervised"], "methods.0 'supervised': is unknown; expected one of exemplar, pixels,"),
+        ("invariance.methods", ["random", "random"], "invariance.methods ['random', 'random']: names something twice"),
+        ("invariance.magnitudes", None, "invariance.magnitudes None: "),
+        ("invariance.magnitudes.angle_degrees", [10, 20], "angle_degrees [10, 20]: lacks 0.0, which changes nothing"),
+        ("invariance.magnitudes.angle_degrees", [], "angle_degrees []: lacks 0.0"),
+        ("invariance.magnitudes.angle_degrees", [0, 0], "angle_degrees [0, 0]: expected every number above the one be"),
+        ("invariance.magnitudes.angle_degrees", ["0"], "angle_degrees.0 '0': "),
+        ("invariance.magnitudes.contrast_factor", [0, 1], "factor [0, 1]: expected numbers between 0.01 and 100.0"),
+        ("invariance.magnitudes.scale_factor", [1, float("nan")], "invariance.magnitudes.scale_factor.1 nan: "),
         ("compute.device", "tpu", "compute.device 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
         ("compute.precision", "float8", "compute.precision 'float8': "),
         ("sources.photos.options", {"side": "a"}, "sources.photos.options.side"),

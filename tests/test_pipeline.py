@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,7 @@ TOY: dict[str, Any] = {
     "train": {"epochs": 2, "batch_size": 16},
     "finetune": {"epochs": 1, "squares": 1, "scales": [0.35]},
     "probe": {"photos": {"cost_draws": 2, "side": 40}},
+    "invariance": {"methods": ["exemplar"], "images": 8},
 }
 OTHERS = (", random, pixels", "        - {method: supervised, encoder: random}\n")
 # Each a change of params.yaml and what the one line must say.
@@ -68,7 +70,7 @@ class Copy:
         self.folder, self.params = folder, folder / "params.yaml"
         for name in ("exemplar", "stages"):
             shutil.copytree(CHECKOUT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / ".dvc").mkdir()
+        shutil.copytree(CHECKOUT / ".dvc" / "plots", folder / ".dvc" / "plots")
         for name in ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
             shutil.copy(CHECKOUT / name, folder / name)
         self.change(TOY)
@@ -173,7 +175,7 @@ def test_every_training_evaluation_and_comparison_has_its_run(made: Copy) -> Non
     """All finished; the summary holds all parameters and accuracies, the page, and the runs that it rests on."""
     runs = made.runs()
     assert {run.info.status for run in runs} == {"FINISHED"}
-    assert sorted(run.data.tags["stage"] for run in runs) == ["compare"] + ["evaluate"] * 2 + ["train"]
+    assert sorted(run.data.tags["stage"] for run in runs) == ["compare", "evaluate", "evaluate", "invariance", "train"]
     (summary,) = (run for run in runs if run.data.tags["stage"] == "compare")
     shown = json.loads((made.folder / "results" / "mlflow.json").read_text())["mlflow_run"]
     assert shown == summary.info.run_id
@@ -186,7 +188,36 @@ def test_every_training_evaluation_and_comparison_has_its_run(made: Copy) -> Non
     assert "report.html" in {file.path for file in made.client().list_artifacts(shown)}
     known = {run.info.run_id for run in runs}
     assert {summary.data.tags[f"evaluate.photos.{method}"] for method in METHODS} < known
-    assert summary.data.tags["train.exemplar"] in known
+    assert {summary.data.tags[f"{name}exemplar"] for name in ("train.", "invariance.photos.")} < known
+
+
+def test_the_invariance_of_an_encoder_is_a_table_curves_and_a_picture(made: Copy) -> None:
+    """What stands in the file stands in MLflow and, drawn, in the page; an untransformed image has not moved."""
+    (run,) = (run for run in made.runs() if run.data.tags["stage"] == "invariance")
+    assert (run.data.tags["dataset"], run.data.tags["method"]) == ("photos", "exemplar")
+    table = pd.read_csv(made.folder / "results" / "invariance" / "photos-exemplar.csv")
+    turned = table[table["transformation"] == "angle_degrees"]
+    assert turned.loc[turned["magnitude"] == 0, "distance_pooled"].tolist() == [0]
+    assert turned["distance_layer_3"].max() == 1
+    for name in ("magnitude", "accuracy", "distance_layer_3", "distance_pooled"):
+        points = made.client().get_metric_history(run.info.run_id, f"angle_degrees.{name}")
+        assert [point.value for point in points] == pytest.approx(turned[name].tolist())
+    assert set(table["run_id"]) == {run.info.run_id}
+    assert (made.folder / "results" / "figures" / "invariance-photos.png").stat().st_size > 10_000
+    assert "<h2>Invariance</h2>" in (made.folder / "results" / "report.html").read_text()
+
+
+def test_dvc_draws_the_curves_of_invariance(made: Copy) -> None:
+    """`dvc plots show` has a panel per transformation, above accuracies and below distances."""
+    made.call(sys.executable, "-m", "dvc", "plots", "show", "-q", "-o", "drawn", check=True)
+    page = (made.folder / "drawn" / "index.html").read_text()
+    shutil.rmtree(made.folder / "drawn")
+    (spec,) = re.findall(r"var spec = (\{.*facet.*\});", page)
+    drawn = json.loads(spec)
+    table = pd.read_csv(made.folder / "results" / "invariance" / "photos-exemplar.csv")
+    assert len(drawn["data"]["values"]) == 2 * len(table)
+    assert {point["field"] for point in drawn["data"]["values"]} == {"accuracy", "distance_pooled"}
+    assert drawn["spec"]["encoding"]["x"]["field"] == "magnitude"
 
 
 def test_a_training_leaves_its_curve(made: Copy) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from exemplar import comparison, figures, report, sheets
 from exemplar.evaluation import Evaluation
+from exemplar.gallery import Gallery
 
 HOSTILE = '<img src=x onerror="alert(1)">&'
 SETTINGS = {"model": "64c5-64c5-128f", "seeds": {"count": 20, "scales": [1.0, 0.8]}, "note": HOSTILE}
@@ -42,6 +43,13 @@ CURVE = pd.DataFrame(
         "samples_per_second": [50, 70],
     }
 )
+INVARIANCE = pd.DataFrame(
+    [
+        {"transformation": "angle_degrees", "magnitude": angle, "accuracy": 0.5, "distance_pooled": abs(angle) / 45,
+         "dataset": dataset, "method": method, "run_id": f"{dataset} {method}"}
+        for dataset in ("photos", HOSTILE) for method in ("exemplar", "random") for angle in (-45, 0, 45)
+    ]
+)  # fmt: skip
 random = np.random.default_rng(0)
 PICTURES: dict[str, Any] = {
     "filters": {"exemplar": random.normal(size=(8, 3, 5, 5)), "random": random.normal(size=(8, 3, 5, 5))},
@@ -75,6 +83,7 @@ def write(**changes: Any) -> str:
         "records": RECORDS,
         "unlabeled": "photos",
         "curves": {"exemplar": CURVE, "random": CURVE.iloc[:0]},
+        "invariance": INVARIANCE,
         "settings": SETTINGS,
         "runs": RUNS,
         **PICTURES,
@@ -94,7 +103,7 @@ def test_the_page_needs_nothing_else(source: str) -> None:
     assert [address for address in page.addresses if not address.startswith("data:")] == [
         "https://arxiv.org/abs/1406.6909"
     ]
-    assert page.elements.count("img") == 5 + len(RECORDS)
+    assert page.elements.count("img") == 5 + INVARIANCE["dataset"].nunique() + len(RECORDS)
     assert "script" not in page.elements
     assert "url(" not in source
     assert "@import" not in source
@@ -136,6 +145,18 @@ def test_encoders_without_training_have_no_curves() -> None:
     page = Page(write(records=[replace(RECORD, method="random")], curves={"random": CURVE.iloc[:0]}, filters={}))
     assert "Learning curves" not in page.text
     assert "First-layer filters" not in page.text
+
+
+def test_the_runs_are_those_of_every_stage_that_has_one() -> None:
+    """Each under the name of what was run."""
+    pictures = Gallery(**{**PICTURES, "curves": {}, "runs": {"exemplar": "feed"}})
+    found = report.runs([RECORD], pictures, INVARIANCE[INVARIANCE["dataset"] == "photos"])
+    assert found == {
+        "train.exemplar": "feed",
+        "evaluate.photos.exemplar": "beef",
+        "invariance.photos.exemplar": "photos exemplar",
+        "invariance.photos.random": "photos random",
+    }
 
 
 def test_the_overview_is_wide_and_small() -> None:

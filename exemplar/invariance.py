@@ -1,0 +1,209 @@
+"""How much a frozen encoder's features change when the image does (paper, Figure 6 and appendix C).
+
+Test images are transformed as a whole, and what is compared is their central two thirds: 64 of 96 pixels, which stay
+inside the image when it is turned by any angle, shifted by a quarter of the crop or shrunk to 0.67.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from exemplar import features, probe, svm, transformation
+from exemplar.atomic import replacing
+from exemplar.datasets.base import Labeled
+from exemplar.device import Compute
+from exemplar.kernels import geometry
+from exemplar.network import PATCH_PIXELS, Encoder, Pixels
+from exemplar.probe import Probe
+from exemplar.progress import track
+
+BATCH_PIXELS = 16 * 64 * 64  # larger maps are given back to the system after every step, which doubles the time
+SMALLEST = 1e-12
+POOLINGS = 4  # pixels of the image per pixel of the last map
+# Each name of `invariance.magnitudes` in params.yaml, and the columns of the transformation table that it sets. The
+# paper's contrast multiplies, and its legend speaks of the HSV contrast, whose factors these are (docs/method.md).
+COLUMNS = {
+    "shift_fraction": ("shift_x_fraction",),
+    "angle_degrees": ("angle_degrees",),
+    "scale_factor": ("scale_factor",),
+    "hue_offset_turns": ("hue_offset_turns",),
+    "contrast_factor": ("saturation_factor", "value_factor"),
+}
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A frozen encoder for crops of `side` pixels, and the SVM on its pooled features: `weights` [classes d+1]."""
+
+    encoder: Encoder | Pixels
+    settings: Probe
+    side: int
+    divisors: Sequence[float]
+    weights: Float[Tensor, "classes extended"]
+    compute: Compute
+
+    def respond(self, crops: Float[Tensor, "b 3 h w"]) -> tuple[list[Float[Tensor, "b ..."]], Int64[Tensor, " b"]]:
+        """Features of unit length, those of each layer and last the pooled ones, and the class that the SVM sees."""
+        images = features.resize(crops, self.side).contiguous(memory_format=torch.channels_last)
+        with self.compute.autocast():
+            maps = self.encoder.feature_maps(images)
+            blocks = self.encoder.pool_maps(maps, self.settings.cells)
+        pooled = torch.cat([block.float() / number for block, number in zip(blocks, self.divisors, strict=True)], 1)
+        answers = svm.decide(self.weights, pooled, self.settings.intercept_scaling).argmax(0)
+        return [unit(found.float()) for found in (*maps, pooled)], answers
+
+
+def length(found: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+    """The Euclidean length of each image's features, whatever their shape."""
+    squares: Tensor = found.square().sum(dim=tuple(range(1, found.dim())), keepdim=True)
+    return squares.sqrt()
+
+
+def unit(found: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+    """Each image's features divided by their length."""
+    return found / length(found).clamp_min(SMALLEST)
+
+
+def crop_pixels(size: tuple[int, int]) -> int:
+    """Two thirds of the shorter side, on whole pixels: 64 of 96, 22 of 32."""
+    return min(size) - 2 * round(min(size) / 6)
+
+
+def probed_pixels(size: tuple[int, int], settings: Probe) -> int:
+    """The side that crops are brought to: in proportion to the probe's, but no less than all its cells need."""
+    proportion = crop_pixels(size) / min(size)
+    return max(PATCH_PIXELS + POOLINGS * max(settings.cells), round(settings.side * proportion))
+
+
+def training_crops(labeled: Labeled, *, pixels: int, validation: str) -> Labeled:
+    """The central squares of the training images that choose C and train the SVM: the same folds, no test images."""
+    folds = labeled.train if validation == "other_folds" else labeled.train[:1]
+    used = np.unique(folds)
+    top, left = ((side - pixels) // 2 for side in labeled.images.shape[2:])
+    return Labeled(
+        images=np.array(labeled.images[used, :, top : top + pixels, left : left + pixels]),
+        labels=labeled.labels[used],
+        train=np.searchsorted(used, folds),
+        test=np.empty((len(folds), 0), np.int64),
+        classes=labeled.classes,
+    )
+
+
+def fit(
+    encoder: Encoder | Pixels, training: Labeled, settings: Probe, *, side: int, random_seed: int, compute: Compute
+) -> Readout:
+    """Train the SVM on the crops of the first fold, with the C that the probe's own rule finds inside the training."""
+    fold = training.train[0]
+    centred = encoder.recentred(features.mean_colour(training.images[fold]))
+    found = features.measure(centred, training.images, side=side, cells=settings.cells, compute=compute)
+    cost = probe.choose_cost(found, training, settings, random_seed=random_seed, compute=compute)
+    divisors, classes = probe.divisors(found, fold, settings), len(training.classes)
+    scaled = found.scaled(divisors)[fold]
+    weights = probe.fit(scaled, training.labels[fold], settings, classes=classes, costs=[cost], compute=compute)[0]
+    return Readout(centred, settings, side, divisors, weights, compute)
+
+
+def crop(images: Float[Tensor, "b 3 h w"], row: Float[Tensor, " p"], *, pixels: int) -> Float[Tensor, "b 3 s s"]:
+    """The central squares of images (0..1) that were all transformed as a row of the table says, about their centre.
+
+    One resampling: turning the square against the image is turning the image.
+    """
+    rows = row.to(images.device).expand(len(images), -1)
+    where = transformation.positions(
+        rows,
+        centre=images.new_tensor([images.shape[3] / 2, images.shape[2] / 2]).expand(len(images), 2),
+        side=images.new_full((len(images),), pixels),
+        points=geometry.pixel_points(pixels, device=images.device),
+    )
+    cut = geometry.cut(images, where, pixels)
+    return transformation.recolour(
+        cut, rows, basis=torch.eye(3, device=images.device), mean=torch.zeros(3, device=images.device)
+    )
+
+
+def table_row(name: str, magnitude: float) -> Float[Tensor, " p"]:
+    """The row of the transformation table that does one thing."""
+    row = transformation.neutral_rows(1)[0]
+    for column in COLUMNS[name]:
+        row[transformation.COLUMNS.index(column)] = magnitude
+    return row
+
+
+def measure(
+    encoder: Encoder | Pixels,
+    labeled: Labeled,
+    settings: Probe,
+    *,
+    images: int,
+    magnitudes: Mapping[str, Sequence[float]],
+    random_seed: int,
+    compute: Compute,
+) -> pd.DataFrame:
+    """Accuracy and distances at every magnitude: a row each, `transformation` by `transformation`.
+
+    At most `images` test images of the first fold are drawn. A distance is that of an image's unit-length features
+    from those of the same image untransformed, averaged over the images and divided by the largest of its curve.
+    """
+    size = (labeled.images.shape[3], labeled.images.shape[2])
+    pixels, side = crop_pixels(size), probed_pixels(size, settings)
+    training = training_crops(labeled, pixels=pixels, validation=settings.validation)
+    readout = fit(encoder, training, settings, side=side, random_seed=random_seed, compute=compute)
+    drawn = np.sort(np.random.default_rng(random_seed).permutation(labeled.test[0])[:images])
+    points = [(name, magnitude) for name, listed in magnitudes.items() for magnitude in listed]
+    rows = [table_row(*point) for point in points]
+    accuracy, distances = expose(readout, labeled, drawn, rows=rows, pixels=pixels)
+    layers = [f"distance_layer_{number}" for number in range(1, distances.shape[1])]
+    table = pd.DataFrame(points, columns=["transformation", "magnitude"])
+    table["accuracy"] = accuracy
+    table[[*layers, "distance_pooled"]] = distances
+    largest = table.groupby("transformation", sort=False)[[*layers, "distance_pooled"]].transform("max")
+    table[[*layers, "distance_pooled"]] /= largest.where(largest > 0, 1)
+    return table
+
+
+def expose(
+    readout: Readout,
+    labeled: Labeled,
+    drawn: Int64[np.ndarray, " n"],
+    *,
+    rows: Sequence[Float[Tensor, " p"]],
+    pixels: int,
+) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, "rows features"]]:
+    """Accuracy on the drawn images under each row, and how far their features lie from those of the neutral row."""
+    right, moved = [], []
+    neutral, device = transformation.neutral_rows(1)[0], readout.compute.device
+    chunks = np.array_split(drawn, max(1, len(drawn) * readout.side**2 // BATCH_PIXELS))
+    with track(total=len(drawn) * len(rows), unit="images", label="invariance") as progress, torch.inference_mode():
+        for chunk in chunks:
+            images = torch.from_numpy(np.array(labeled.images[chunk])).to(device).float() / 255
+            labels = torch.from_numpy(labeled.labels[chunk]).to(device)
+            before, _ = readout.respond(crop(images, neutral, pixels=pixels))
+            for row in rows:
+                after, answers = readout.respond(crop(images, row, pixels=pixels))
+                moved.append([float(length(a - b).sum()) for a, b in zip(after, before, strict=True)])
+                right.append(int((answers == labels).sum()))
+                progress.advance(len(chunk))
+    per_chunk = (len(chunks), len(rows))
+    return (
+        np.reshape(right, per_chunk).sum(0) / len(drawn),
+        np.reshape(moved, (*per_chunk, -1)).sum(0) / len(drawn),
+    )
+
+
+def steps(table: pd.DataFrame) -> Iterator[tuple[int, dict[str, float]]]:
+    """What a tracker shows: a curve per transformation and column, its steps the places of the magnitudes."""
+    for name, curve in table.groupby("transformation", sort=False):
+        for place, numbers in enumerate(curve.drop(columns="transformation").to_dict("records")):
+            yield place, {f"{name}.{column}": number for column, number in numbers.items()}
+
+
+def save(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)

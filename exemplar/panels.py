@@ -1,0 +1,84 @@
+"""Curves of invariance: what the stage wrote about each encoder, beside each other and beside the paper's Figure 6."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from exemplar import paper
+from exemplar.errors import UserError
+from exemplar.figures import COLOURS, INK, LINES, STYLE, blank
+
+LABELS = {
+    "shift_fraction": "shift, of the crop's side",
+    "angle_degrees": "rotation, degrees",
+    "scale_factor": "zoom factor",
+    "hue_offset_turns": "hue offset, turns",
+    "contrast_factor": "factor of saturation and value",
+}
+RATIOS = ("scale_factor", "contrast_factor")
+
+
+def load(paths: Sequence[Path]) -> pd.DataFrame:
+    """Read the tables of several encoders and datasets as one; a layer that a network lacks is empty."""
+    tables = []
+    for path in paths:
+        try:
+            tables.append(pd.read_csv(path))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"cannot read the invariance {path} ({error}); remove it and run the invariance stage"
+            ) from None
+    return pd.concat(tables, ignore_index=True)
+
+
+@matplotlib.rc_context(STYLE)
+def invariance_curves(table: pd.DataFrame) -> Figure:
+    """Draw one dataset: a row per transformation, at the left distances of pooled features, at the right accuracy."""
+    dataset, names = table["dataset"].iloc[0], list(table["transformation"].unique())
+    figure = blank(height_inches=1.75 * len(names) + 0.9)
+    panels = figure.subplots(len(names), 2, squeeze=False, sharey="col")
+    legend: dict[str, Artist] = {}
+    for (distance, accuracy), name in zip(panels, names, strict=True):
+        rows = table[table["transformation"] == name]
+        for place, (method, curve) in enumerate(rows.groupby("method", sort=False)):
+            colour, line = COLOURS[place % len(COLOURS)], f"o{LINES[place % len(LINES)]}"
+            for axes, heights in ((distance, curve["distance_pooled"]), (accuracy, 100 * curve["accuracy"])):
+                axes.plot(curve["magnitude"], heights, line, color=colour, markersize=3.5, linewidth=1.8, label=method)
+        draw_paper(accuracy, dataset=dataset, transformation=name)
+        for axes in (distance, accuracy):
+            arrange(axes, name, sorted(map(float, rows["magnitude"].unique())))
+        legend.update({str(line.get_label()): line for line in accuracy.lines})
+    panels[0, 0].set_title("distance of features")
+    panels[0, 1].set_title("accuracy, %")
+    panels[0, 1].set_ylim(bottom=0)
+    figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=3)
+    return figure
+
+
+def draw_paper(axes: Axes, *, dataset: str, transformation: str) -> None:
+    """Mark what the paper's nets reached, as a range where only a range could be read."""
+    points = paper.invariance(dataset=dataset, transformation=transformation)
+    if len(points):
+        middles = points["percent"].fillna((points["low"] + points["high"]) / 2)
+        axes.vlines(points["magnitude"], points["low"], points["high"], color=INK, linewidth=1.2)
+        axes.plot(
+            points["magnitude"], middles, "D", color="white", markeredgecolor=INK, markersize=5, label="the paper"
+        )
+
+
+def arrange(axes: Axes, name: str, magnitudes: Sequence[float]) -> None:
+    """Name an axis; ratios are spread by their logarithms."""
+    axes.set_xlabel(LABELS[name])
+    axes.grid()
+    if name in RATIOS:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(magnitudes))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.tick_params(axis="x", labelsize=9)
