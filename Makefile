@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check ui doctor
+.PHONY: help setup repro figures test check ui doctor
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +24,9 @@ $(READY): pyproject.toml
 
 repro: $(READY)  ## run the pipeline: train, measure, compare; results/report.html
 	dvc repro
+
+figures: $(READY)  ## draw the paper's figures from all experiments: results/published
+	$(BIN)/python -m stages.figures
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 import exemplar
 from exemplar.network import load_encoder
 from exemplar.serving import FeatureFunction
+from exemplar.sources import digest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -290,3 +292,36 @@ def test_a_failing_pipeline_leaves_the_earlier_comparison(copy: Copy, changes: d
     after = copy.results()
     assert {name: after.get(name) for name in before} == before
     assert {run.info.status for run in copy.runs()} <= {"FINISHED", "FAILED"}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A tree of ten pictures of two classes."""
+    noise = np.random.default_rng(0)
+    for number, name in enumerate(("red", "green")):
+        (tmp_path / name).mkdir()
+        for place in range(5):
+            image = noise.integers(0, 128, (96, 96, 3), np.uint8)
+            image[:, :, number] += 127
+            Image.fromarray(image).save(tmp_path / name / f"{place}.png")
+    return tmp_path
+
+
+def test_another_dataset_is_measured_without_another_training(copy: Copy, pictures: Path) -> None:
+    """The encoder that is there meets it, frozen and fine-tuned, and the results show it below the first."""
+    options = {"side": 96, "train_per_class": 3, "folds": 2}
+    source = {"url": str(pictures), "md5": digest(pictures), "options": options}
+    probe = {"side": 40, "cost_draws": 2}
+    copy.change({"datasets": ["photos", "folder"], "sources": {"folder": source}, "probe": {"folder": probe}})
+    done = copy.repro()
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
+    assert ran == {"check", "download@folder", "evaluate@folder-exemplar", "evaluate@folder-finetune", "compare"}
+    table = pd.read_csv(copy.folder / "results" / "comparison.csv")
+    rows = [(dataset, method) for dataset in ("photos", "folder") for method in METHODS]
+    assert list(zip(table["dataset"], table["method"], strict=True)) == rows
+    assert table["folds"].tolist() == [5, 5, 2, 2]
+    metrics = json.loads((copy.folder / "results" / "metrics.json").read_text())
+    assert {name: list(found) for name, found in metrics.items()} == {"photos": METHODS, "folder": METHODS}
+    page = (copy.folder / "results" / "report.html").read_text()
+    assert all(f"{method} on {dataset}" in page for dataset, method in rows)
