@@ -196,7 +196,7 @@ def test_figure_5_removes_what_the_paper_removed(asked: dict[str, list[Asked]]):
     rows = paper.numbers()
     expected = list(rows[(rows["source"] == "Figure 5") & (rows["dataset"] == "stl10")]["condition"])
     base, *others = [
-        Point(dict(flat(each.numbers)), accuracy=0, std=0, random=0, random_seeds=1, created="")
+        Point(dict(flat(each.numbers)), accuracy=0.0, std=0.0, random=0.0, random_seeds=1, created="")
         for each in asked["figure5"]
     ]
     assert studies.removed(base) == ()
