@@ -13,7 +13,7 @@ from exemplar.device import Compute
 from exemplar.network import Encoder, Pixels
 from exemplar.progress import track
 
-BATCH_PIXELS = 64 * 96 * 96
+BATCH_PIXELS = 8 * 96 * 96  # the widest maps then stay below the blocks that device.py keeps
 
 
 @dataclass(frozen=True)

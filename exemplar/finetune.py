@@ -27,7 +27,7 @@ from exemplar.surrogate import SurrogateSet
 from exemplar.training import Classifier, Epoch, Settings, fit
 from exemplar.transformation import PATCH_PIXELS
 
-BATCH_PIXELS = 64 * 96 * 96
+BATCH_PIXELS = 8 * 96 * 96  # the widest maps then stay below the blocks that device.py keeps
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ SECONDS_BETWEEN_LINES = 10.0
 class Progress:
     """Counts what is done of `total` and shows it with the numbers of the moment."""
 
-    def __init__(self, *, total: int, unit: str, label: str) -> None:
+    def __init__(self, *, total: int, unit: str, label: str, done: int) -> None:
         self.total, self.unit, self.label = total, unit, label
-        self.done, self.numbers = 0, dict[str, float]()
+        self.done, self.before, self.numbers = done, done, dict[str, float]()
         self.started = self.said = time.monotonic()
-        self.bar = tqdm(total=total, unit=unit, desc=label, unit_scale=True, disable=not sys.stderr.isatty())
+        self.bar = tqdm(
+            total=total, initial=done, unit=unit, desc=label, unit_scale=True, disable=not sys.stderr.isatty()
+        )
 
     def show(self, **numbers: float) -> None:
         """Remember the numbers (loss, score, ...) that are shown beside what is done."""
@@ -35,16 +37,16 @@ class Progress:
 
     def line(self, seconds: float) -> str:
         """What a log shows: share done, numbers, rate and time left."""
-        rate = self.done / max(seconds, 1e-9)
+        rate = (self.done - self.before) / max(seconds, 1e-9)
         shown = "".join(f"  {name} {value:.4g}" for name, value in self.numbers.items())
         left = (self.total - self.done) / max(rate, 1e-9)
         return f"{self.label}: {self.done}/{self.total} {self.unit}{shown}  {rate:.0f} {self.unit}/s  {left:.0f} s left"
 
 
 @contextmanager
-def track(*, total: int, unit: str, label: str) -> Iterator[Progress]:
-    """Show the progress of the block: `total` things of `unit`, under the name `label`."""
-    progress = Progress(total=total, unit=unit, label=label)
+def track(*, total: int, unit: str, label: str, done: int = 0) -> Iterator[Progress]:
+    """Show the progress of the block: `total` things of `unit`, under the name `label`, of which `done` were before."""
+    progress = Progress(total=total, unit=unit, label=label, done=done)
     try:
         yield progress
     finally:

@@ -190,8 +190,8 @@ def fit(
     if checkpoint and checkpoint.exists():
         state.load(checkpoint)
         yield from state.epochs
-    with track(total=settings.epochs * len(data), unit="samples", label=label) as progress:
-        progress.advance(len(state.epochs) * len(data))
+    done = len(state.epochs) * len(data)
+    with track(total=settings.epochs * len(data), unit="samples", label=label, done=done) as progress:
         for epoch in range(len(state.epochs), settings.epochs):
             # One seed per epoch, for the order and dropout: a resumed training draws what the uninterrupted one drew.
             torch.manual_seed(random_seed * 1_000_003 + epoch)

@@ -19,10 +19,17 @@ class Terminal(io.StringIO):
 
 def test_a_line_says_how_much_is_done_how_fast_and_how_long_it_will_take():
     """The rate is the mean since the beginning; the numbers of the moment stand in between."""
-    shown = Progress(total=200, unit="samples", label="epoch 1/5")
+    shown = Progress(total=200, unit="samples", label="epoch 1/5", done=0)
     shown.show(loss=1.23456, score=0.5)
     shown.advance(50)
     assert shown.line(10.0) == "epoch 1/5: 50/200 samples  loss 1.235  score 0.5  5 samples/s  30 s left"
+
+
+def test_what_an_earlier_process_did_makes_nothing_faster():
+    """Work that is gone on with counts as done, and the rate is that of this process."""
+    shown = Progress(total=200, unit="samples", label="train", done=100)
+    shown.advance(50)
+    assert shown.line(10.0) == "train: 150/200 samples  5 samples/s  10 s left"
 
 
 def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(
