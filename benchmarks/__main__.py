@@ -1,0 +1,73 @@
+"""`python -m benchmarks [NAME ...]` measures groups of rows, each a file of this folder, and writes the table.
+
+All groups at full size write results.json and table.md anew; named groups replace their own rows in them. A quick look
+(`--quick`) only shows that everything runs: its numbers mean nothing and are not kept.
+"""
+
+import argparse
+import io
+import json
+import sys
+from contextlib import redirect_stderr
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks import table
+from benchmarks.measure import LackingError, NotTheSameError, Row
+from exemplar import device
+
+GROUPS = ("rendering", "training", "features", "probe", "seeds", "tracking", "startup")
+FOLDER = Path(__file__).parent
+
+
+def main() -> None:
+    """Measure, print every row when it is there, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=str(__doc__).splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"groups of rows: {', '.join(GROUPS)}; all by default")
+    parser.add_argument("--repeats", type=int, default=5, help="how often every side runs (5)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs; nothing is kept")
+    asked = parser.parse_args()
+    if unknown := set(asked.names) - set(GROUPS):
+        parser.error(f"no rows are called {', '.join(sorted(unknown))}; expected some of {', '.join(GROUPS)}")
+    device.cap_threads()
+    conditions = table.conditions(asked.repeats)
+    print(conditions, flush=True)
+    for name in table.HEAD:
+        print(name, flush=True)
+    found: list[Row] = []
+    lacking = [reason for name in asked.names or GROUPS if (reason := measure(name, found, asked))]
+    if not asked.quick:
+        save(found, conditions, anew=not asked.names, folder=FOLDER)
+    for reason in lacking:
+        print(f"error: {reason}", file=sys.stderr)
+    sys.exit(bool(lacking))
+
+
+def measure(name: str, found: list[Row], asked: argparse.Namespace) -> str | None:
+    """Add a group's rows to those found, and say what kept the rest of them from being measured."""
+    rows = import_module(f"benchmarks.{name}").rows(quick=asked.quick, repeats=asked.repeats)
+    try:
+        while True:
+            with redirect_stderr(io.StringIO()):  # the library's progress
+                row = next(rows, None)
+            if row is None:
+                return None
+            print(table.line(row), flush=True)
+            found.append(row)
+    except (NotTheSameError, LackingError) as error:
+        return f"{name}: {error}; its rows from here on are missing"
+
+
+def save(found: list[Row], conditions: str, *, anew: bool, folder: Path) -> None:
+    """Write results.json and table.md; rows that are there stay unless they were measured again, or all are anew."""
+    results, place = folder / "results.json", folder / "table.md"
+    before = json.loads(results.read_text("utf-8")) if results.exists() and not anew else []
+    names = {row.name for row in found}
+    rows = [table.row(entry) for entry in before if entry["name"] not in names] + found
+    results.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    place.write_text("\n".join([conditions, "", *table.HEAD, *map(table.line, rows), ""]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Seeds cut out of 100,000 images on disk: time and memory."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import material
+from benchmarks.measure import Row, check_same, in_process, limit
+from exemplar import seeds
+
+IMAGES, COUNT = 100_000, 16_000
+SCALES = (1.0, 0.8, 0.64, 0.512)
+
+
+def rows(*, quick: bool, repeats: int) -> Iterator[Row]:
+    """Two rows."""
+    images, count = (2_000, 300) if quick else (IMAGES, COUNT)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        material.write_images(path, images)
+        found = [in_process(draw, path, count) for _ in range(repeats)]
+    yield limit(f"seeds of {images:,} images of 96 x 96", [spent for spent, _ in found], most=60, unit="s")
+    yield limit("the same: memory beside the mapped images", [peak for _, peak in found], most=1.5, unit="GB")
+
+
+def draw(path: Path, count: int) -> float:
+    """The seconds for so many seeds, one each of different images and inside them."""
+    images = np.load(path, mmap_mode="r")
+    started = time.perf_counter()
+    drawn = seeds.draw(images, count=count, scales=SCALES, random_seed=0)
+    spent = time.perf_counter() - started
+    inside = (np.abs(drawn.centre - material.SIDE / 2) + drawn.side[:, None] / 2 <= material.SIDE / 2 + 4).all()
+    check_same("seeds", bool(inside) and len(np.unique(drawn.image)) == count)
+    return spent

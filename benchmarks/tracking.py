@@ -1,0 +1,50 @@
+"""MLflow's share of a training of params.yaml's size."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from benchmarks import training
+from benchmarks.measure import Row, in_process, limit
+from exemplar import device, network, params
+from exemplar.training import Epoch
+
+
+def rows(*, quick: bool, repeats: int) -> Iterator[Row]:
+    """One row: all that MLflow does in a fresh process, over that and the time of the samples at the measured rate."""
+    settings = params.load()
+    compute = device.choose(device="cpu", precision="auto")
+    data, method = training.data_of(2 if quick else 40), training.draw_method(settings.model)
+    training.train(method, data, compute)
+    shares = []
+    with tempfile.TemporaryDirectory() as folder:
+        in_process(track, folder, settings.train.epochs)  # makes the store, which is done once in a repository's life
+        for _ in range(repeats):
+            rate = training.train(method, data, compute).samples_per_second
+            work = settings.train.epochs * settings.seeds.count * settings.surrogate.samples / rate
+            spent, _ = in_process(track, folder, settings.train.epochs)
+            shares.append(spent / (spent + work))
+    yield limit("MLflow's share of a training, with its start", shares, most=0.01, unit="share")
+
+
+def track(folder: str, epochs: int) -> float:
+    """The seconds of a training's run in MLflow without the training: opened, told every epoch, given the encoder."""
+    os.environ |= {"DVC_ROOT": folder, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    encoder = training.draw_method(training.SMALL).encoder
+    path, example = Path(folder) / "encoder.safetensors", torch.zeros(1, 3, 96, 96, dtype=torch.uint8).numpy()
+    network.save_encoder(encoder, path)
+    record = Epoch(epoch=1, loss=1.0, score=0.5, learning_rate=0.01, samples_per_second=1000.0)
+    numbers = params.load().model_dump(include={"model", "random_seed", "train", "compute"})
+    started = time.perf_counter()
+    from exemplar import tracking
+
+    with tracking.run(stage="train", name="benchmark", parameters=numbers, read=[]) as run:
+        for epoch in range(epochs):
+            run.log_metrics(record.numbers(), step=epoch)
+        run.log_encoder(path, example=example)
+        run.log_file(path, folder="checkpoints")
+    return time.perf_counter() - started
