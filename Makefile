@@ -36,7 +36,7 @@ check: $(READY)  ## lint and check types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## measure speed against peers and limits (20 minutes, a C++ compiler); ROWS=rendering: a part
+bench: $(READY)  ## measure speed against peers and limits (half an hour, needs a C++ compiler); ROWS=rendering for a part
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m benchmarks $(ROWS)
 

@@ -178,7 +178,7 @@ def expose(
     """Accuracy on the drawn images under each row, and how far their features lie from those of the neutral row."""
     right, moved = [], []
     neutral, device = transformation.neutral_rows(1)[0], readout.compute.device
-    chunks = np.array_split(drawn, max(1, len(drawn) * readout.side**2 // BATCH_PIXELS))
+    chunks = np.array_split(drawn, min(len(drawn), -(-len(drawn) * readout.side**2 // BATCH_PIXELS)))
     with track(total=len(drawn) * len(rows), unit="images", label="invariance") as progress, torch.inference_mode():
         for chunk in chunks:
             images = torch.from_numpy(np.array(labeled.images[chunk])).to(device).float() / 255

@@ -190,12 +190,13 @@ def test_training_crops_are_the_middles_of_the_folds_that_are_needed(hard: Label
 def test_the_size_of_a_batch_does_not_matter(
     encoder: Encoder, hard: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seven images at a time with a rest, or all at once."""
+    """One image at a time where a single one is larger than a batch, seven with a rest, or all at once."""
     tables = []
-    for number in (7, 48):
-        monkeypatch.setattr(invariance, "BATCH_PIXELS", number * 40**2)
+    for number in (0.1, 7, 48):
+        monkeypatch.setattr(invariance, "BATCH_PIXELS", int(number * 40**2))
         tables.append(measure(encoder, hard, compute, images=20))
-    pd.testing.assert_frame_equal(*tables, rtol=1e-4)
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0], rtol=1e-4)
 
 
 def test_images_are_drawn_from_the_random_seed(encoder: Encoder, hard: Labeled, compute: Compute) -> None:

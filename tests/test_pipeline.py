@@ -316,7 +316,8 @@ def test_another_dataset_is_measured_without_another_training(copy: Copy, pictur
     done = copy.repro()
     assert done.returncode == 0, done.stdout + done.stderr
     ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
-    assert ran == {"check", "download@folder", "evaluate@folder-exemplar", "evaluate@folder-finetune", "compare"}
+    measured = {f"{what}@folder-exemplar" for what in ("evaluate", "invariance")} | {"evaluate@folder-finetune"}
+    assert ran == {"check", "download@folder", *measured, "compare"}
     table = pd.read_csv(copy.folder / "results" / "comparison.csv")
     rows = [(dataset, method) for dataset in ("photos", "folder") for method in METHODS]
     assert list(zip(table["dataset"], table["method"], strict=True)) == rows
