@@ -17,6 +17,7 @@ setup: $(READY)  ## make the virtual environment and install into it, once
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than 3.11; call make PYTHON=python3.11 or newer" >&2; exit 1; }
+	@echo "setting up in $(VENV), once; some minutes, 5 GB of packages"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable . --group dev

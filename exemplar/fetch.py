@@ -43,8 +43,10 @@ def fetch(
     patience = Patience(attempts, pause_seconds, timeout_seconds)
     if md5 is None or not re.fullmatch("[0-9a-f]{32}", md5):
         raise UserError(f"the md5 {md5!r} is no digest; expected 32 hexadecimal digits in lower case")
-    failures = []
+    failures: list[str] = []
     for source in source_urls:
+        if failures:
+            say(f"{failures[-1]}; trying the next source")
         try:
             if local := local_path(source):
                 return verified(local, md5)
@@ -52,8 +54,10 @@ def fetch(
                 return download(source, md5, folder, patience)
         except TransferError as failure:
             failures.append(f"{shown(source)}: {failure}")
-            say(failures[-1])
-    raise UserError(f"no source gave the file with md5 {md5}: {'; '.join(failures) or 'none is named'}")
+    raise UserError(
+        f"no source gave what has the md5 {md5}: {'; '.join(failures) or 'none is named'}; "
+        "correct url, mirrors or md5 under `sources` in params.yaml"
+    )
 
 
 def verified(path: Path, md5: str) -> Path:

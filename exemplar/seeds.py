@@ -155,6 +155,9 @@ def draw(images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[f
             f"seeds.scales {list(scales)} make images of {images.shape[2]} x {images.shape[3]} smaller than seeds; "
             + (f"expected a scale of at least {needed}" if needed <= 1 else f"expected {PATCH_PIXELS} pixels or more")
         )
+    most = len(images) * sum(math.prod(math.ceil(side * scale / STEP) for side in images.shape[2:]) for scale in usable)
+    if count > most:
+        raise UserError(f"seeds.count is {count}, but these {len(images)} images have only {most} places; lower it")
     generator = torch.Generator().manual_seed(random_seed)
     order = draw_order(images, scale=max(usable), generator=generator)
     rounds = -(-count // len(images))

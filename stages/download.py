@@ -19,9 +19,12 @@ def download(part: Part, dataset: str) -> None:
 
     from exemplar import params, provenance
     from exemplar.atomic import replacing
+    from exemplar.errors import UserError
     from exemplar.fetch import fetch
 
     settings = params.load()
+    if dataset not in settings.sources:
+        raise UserError(f"dataset {dataset!r} is unknown; expected one of {', '.join(settings.sources)}")
     source = settings.sources[dataset]
     downloads = provenance.user_repository() / "downloads"
     archive = fetch([source.url, *source.mirrors], md5=source.md5, folder=downloads) if source.url else None

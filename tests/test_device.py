@@ -75,11 +75,12 @@ def test_a_number_of_threads_that_is_none_is_quoted(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has this setting")
 def test_memory_that_a_step_frees_serves_the_next():
-    """Ten times 24 megabytes cost the page faults of one."""
+    """Once it has found its places, ten times 24 megabytes cost next to no page faults."""
     choose(device="cpu", precision="float32")
-    torch.zeros(6_000_000)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        torch.zeros(6_000_000)
-    pages = 10 * 24_000_000 / resource.getpagesize()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < pages / 5
+    faults = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            torch.zeros(6_000_000)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults) < 10 * 24_000_000 / resource.getpagesize() / 10
