@@ -27,6 +27,7 @@ from exemplar.surrogate import SurrogateSet
 from exemplar.training import Classifier, Epoch, Settings, fit
 from exemplar.transformation import PATCH_PIXELS
 
+EQUALIZING_SAMPLES, SMALLEST_RMS = 256, 1e-6
 BATCH_PIXELS = 8 * 96 * 96  # the widest maps then stay below the blocks that device.py keeps
 
 
@@ -67,6 +68,7 @@ class Finetune:
         )
         mean = surrogate.measure_mean(samples, device=compute.device)
         classifier = start(encoder, mean=mean, classes=len(labeled.classes), random_seed=random_seed)
+        equalize(classifier.encoder, samples)
         epochs = fit(
             classifier, samples, self.schedule, compute=compute, random_seed=random_seed, label=f"fold {fold + 1}"
         )
@@ -124,6 +126,22 @@ def start(encoder: Encoder, *, mean: Float[Tensor, "3 32 32"], classes: int, ran
     copied.mean.copy_(mean)
     head = draw_head(copied.width, classes, generator=torch.Generator().manual_seed(random_seed))
     return Classifier(copied, head)
+
+
+def equalize(encoder: Encoder, samples: SurrogateSet) -> None:
+    """Scale each layer, in place, so that the mean square of its map over some samples is 1.
+
+    Rectifiers and pooling pass a positive factor on, so that every feature stays what it is but for its scale. The
+    release's small random weights would need more samples to grow than a few labeled images give (docs/log.md).
+    """
+    spread = torch.linspace(0, len(samples) - 1, EQUALIZING_SAMPLES).long()
+    with torch.no_grad():
+        maps, before = encoder.feature_maps(samples.render(spread)[0]), 1.0
+        for layer, after in zip(encoder.layers, maps, strict=True):
+            factor = 1 / max(float(after.square().mean().sqrt()), SMALLEST_RMS)
+            layer.weight.mul_(factor / before)
+            layer.bias.mul_(factor)
+            before = factor
 
 
 def classify(

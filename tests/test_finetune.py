@@ -17,7 +17,7 @@ from exemplar.ranges import Ranges
 from exemplar.seeds import Seeds
 from exemplar.training import Settings
 
-SCHEDULE = Settings(epochs=16, batch_size=16, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
+SCHEDULE = Settings(epochs=16, batch_size=16, learning_rate=0.01, momentum=0.9, weight_decay=0.004)
 
 
 @pytest.fixture
@@ -53,6 +53,19 @@ def test_classes_that_differ_in_colour_are_learnt_and_the_encoder_is_left_alone(
         [epoch["loss"] for epoch in curve] for curve in again.curves
     ]
     assert all(torch.equal(*pair) for pair in zip(before, weights(encoder), strict=True))
+
+
+def test_equalizing_changes_no_feature_but_its_scale(readout: Finetune, encoder: Encoder, labeled: Labeled) -> None:
+    """Every map is the old one times one positive number, and on average as large as 1."""
+    samples = finetune.labeled_samples(
+        labeled.images, labeled.labels, squares=10, scales=(1.0,), ranges=readout.ranges, random_seed=0
+    )
+    patches, _ = samples.render(torch.arange(len(samples)))
+    before = [layer.detach() for layer in encoder.feature_maps(patches)]
+    finetune.equalize(encoder, samples)
+    for old, new in zip(before, encoder.feature_maps(patches), strict=True):
+        assert float(new.detach().square().mean().sqrt()) == pytest.approx(1, rel=0.1)
+        assert torch.allclose(new, old * (new.norm() / old.norm()), atol=1e-4)
 
 
 def test_a_fold_sees_nothing_but_its_own_training_images(
