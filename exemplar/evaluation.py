@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
+from pydantic import TypeAdapter, ValidationError
 
 from exemplar.atomic import replacing
 from exemplar.datasets.base import Labeled
 from exemplar.errors import UserError
+
+ROUNDING = 1e-9  # all folds test equally many images, so that their mean is that of all
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,37 @@ class Evaluation:
     def load(cls, path: Path) -> "Evaluation":
         """Read what `save` wrote."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            record = TypeAdapter(cls).validate_json(path.read_bytes(), strict=True, extra="forbid")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else shortened(error)
             raise UserError(
-                f"cannot read the evaluation {path} ({error}); remove it and run the evaluate stage"
+                f"cannot read the evaluation {path} ({reason}); remove it and run the evaluate stage"
             ) from None
+        if reason := record.contradiction():
+            raise UserError(f"cannot use the evaluation {path} ({reason}); remove it and run the evaluate stage")
+        return record
+
+    def contradiction(self) -> str | None:
+        """What in the record cannot be: numbers that are no accuracies, or that its own confusion matrix belies."""
+        table = np.array(self.confusion) if len({*map(len, self.confusion)}) == 1 else np.zeros(0)
+        if table.shape != (len(self.classes),) * 2 or table.min() < 0 or table.sum() == 0:
+            return f"confusion is no table of counts for {len(self.classes)} classes"
+        shares = [*self.accuracy, *self.class_accuracy]
+        if not all(0 <= share <= 1 for share in shares) or not 0 < len(self.accuracy) == len(self.class_accuracy):
+            return "accuracy and class_accuracy are not as many numbers between 0 and 1"
+        if abs(np.mean(self.accuracy) - np.trace(table) / table.sum()) > ROUNDING:
+            return f"accuracy is {np.mean(self.accuracy):.4f}, its confusion {np.trace(table) / table.sum():.4f}"
+        if not all(0 <= number < np.inf for number in (self.seconds, self.cost or 0)) or self.training_samples < 1:
+            return "seconds, cost or training_samples is negative or not finite"
+        return None
+
+
+def shortened(error: ValueError) -> str:
+    """The first of pydantic's findings, without the address of its manual."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 
 
 def count_confusion(

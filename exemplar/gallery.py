@@ -1,6 +1,7 @@
 """What the pipeline made, to look at: seeds, their samples, first-layer filters and learning curves."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from exemplar import transformation
+from exemplar.errors import UserError
 from exemplar.network import Encoder, load_encoder
 from exemplar.surrogate import SurrogateSet
 
+CURVE = ["epoch", "loss", "score", "learning_rate", "samples_per_second"]
 SEEDS_SHOWN, CLASSES_SHOWN, SAMPLES_SHOWN = 144, 8, 11
 
 
@@ -39,7 +42,7 @@ def collect(*, surrogate: Path, encoders: Path, training: Path) -> Gallery:
     shown = torch.linspace(0, len(found.table) - 1, min(SEEDS_SHOWN, len(found.table))).long()
     classes = shown[:: max(1, len(shown) // CLASSES_SHOWN)][:CLASSES_SHOWN]
     seeds = to_bytes(found.cut(shown, transformation.neutral_rows(len(shown))))
-    trained = sorted(training.iterdir())
+    trained = sorted(path for path in training.iterdir() if path.is_dir() and not path.name.startswith("."))
     loaded = {folder.name: load_encoder(encoders / f"{folder.name}.safetensors") for folder in trained}
     rows = []
     for seed in classes:
@@ -49,9 +52,40 @@ def collect(*, surrogate: Path, encoders: Path, training: Path) -> Gallery:
         seeds=seeds,
         samples=np.stack(rows),
         filters={name: first_filters(encoder) for name, encoder in loaded.items() if isinstance(encoder, Encoder)},
-        curves={folder.name: pd.read_csv(folder / "curve.csv") for folder in trained},
-        runs={folder.name: json.loads((folder / "run.json").read_text())["run_id"] for folder in trained},
+        curves={folder.name: load_curve(folder / "curve.csv") for folder in trained},
+        runs={folder.name: load_run(folder / "run.json") for folder in trained},
     )
+
+
+def load_curve(path: Path) -> pd.DataFrame:
+    """Read the learning curve of a training: finite numbers, the epochs counted from 1."""
+    try:
+        curve = pd.read_csv(path)
+        if list(curve.columns) != CURVE:
+            raise ValueError(f"its columns are {', '.join(map(str, curve.columns))}; expected {', '.join(CURVE)}")
+        numbers = curve.to_numpy(np.float64)
+        if not np.isfinite(numbers).all() or list(numbers[:, 0]) != list(range(1, len(numbers) + 1)):
+            raise ValueError("its epochs are not 1, 2, ... with finite numbers")
+    except (OSError, ValueError) as error:
+        raise broken(path, error) from None
+    return curve
+
+
+def load_run(path: Path) -> str:
+    """Read the id of the MLflow run of a training."""
+    try:
+        run_id = json.loads(path.read_text(encoding="utf-8"))["run_id"]
+        if not isinstance(run_id, str) or not re.fullmatch("[0-9a-f]{1,64}", run_id):
+            raise ValueError(f"{run_id!r} is no id of a run")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise broken(path, error) from None
+    return run_id
+
+
+def broken(path: Path, error: Exception) -> UserError:
+    """The error for a record of a training that cannot be read."""
+    reason = error.strerror if isinstance(error, OSError) else error
+    return UserError(f"cannot read {path} ({reason}); remove {path.parent} and run the train stage again")
 
 
 def first_filters(encoder: Encoder) -> Float[np.ndarray, "n 3 s s"]:

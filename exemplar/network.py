@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from exemplar.architecture import Architecture, Conv, Full, describe, parse
+from exemplar.architecture import Architecture, Conv, Full, Layer, describe, parse
 from exemplar.atomic import replacing
 from exemplar.errors import UserError
 
@@ -23,6 +23,7 @@ CONV_STD = (0.05, 0.02, 0.01)
 FULL_STD = 0.01
 HEAD_STD = 0.005
 BIAS = 0.1
+MOST_WEIGHTS = 1 << 30  # of one layer, 4 GB; the paper's largest has 34 million
 
 
 def pool(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c g v"]:
@@ -55,6 +56,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList()
         channels, side, convolutions = 3, PATCH_PIXELS, 0
         for layer in architecture:
+            require_size(self.model, layer, channels=channels, side=side)
             if isinstance(layer, Conv):
                 self.layers.append(nn.Conv2d(channels, layer.filters, layer.side, layer.stride, layer.side // 2))
                 side, channels, convolutions = -(-side // layer.stride), layer.filters, convolutions + 1
@@ -150,6 +152,16 @@ class Head(nn.Module):
         return scores
 
 
+def require_size(model: str, layer: Layer, *, channels: int, side: int) -> None:
+    """Raise UserError for a layer with more weights than any machine trains."""
+    width, side = (layer.filters, layer.side) if isinstance(layer, Conv) else (layer.units, side)
+    if (weights := channels * width * side**2) > MOST_WEIGHTS:
+        raise UserError(
+            f"model {model!r}: {str(layer)!r} would have {weights:,} weights; at most {MOST_WEIGHTS:,} are built, "
+            "so use fewer filters or units"
+        )
+
+
 def draw_encoder(architecture: Architecture, *, mean: Float[Tensor, "3 32 32"], generator: torch.Generator) -> Encoder:
     """An untrained encoder, its weights drawn as in the release: Gaussian, the first layers wider, all biases 0.1."""
     encoder = Encoder(architecture, mean=mean)
@@ -189,11 +201,23 @@ def load_encoder(path: Path) -> Encoder | Pixels:
         with safe_open(path, framework="pt") as opened:
             model = (opened.metadata() or {}).get("model", "")
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no dict and cannot be iterated
-        if model == Pixels.model:
-            return Pixels()
-        encoder = Encoder(parse(model), mean=tensors["mean"])
-        encoder.load_state_dict(tensors)
-    except (OSError, SafetensorError, UserError, KeyError, RuntimeError) as error:
+        return Pixels() if model == Pixels.model and not tensors else rebuilt(model, tensors).eval()
+    except (OSError, SafetensorError, UserError, LookupError, RuntimeError, ValueError, OverflowError) as error:
         said = " ".join(str(error).split())
         raise UserError(f"cannot read the encoder {path} ({said}); remove it and run the train stage again") from None
-    return encoder.eval()
+
+
+def rebuilt(model: str, tensors: dict[str, Tensor]) -> Encoder:
+    """The encoder of a model string with these weights; raises for weights that are not its own.
+
+    It takes no memory before every shape is known to be right, whatever the string promises.
+    """
+    with torch.device("meta"):
+        encoder = Encoder(parse(model), mean=tensors["mean"])
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32 or not tensor.isfinite().all():
+            raise ValueError(f"{name!r} is not made of finite numbers of 32 bits")
+    if tensors["mean"].shape != (3, PATCH_PIXELS, PATCH_PIXELS):
+        raise ValueError("'mean' is no mean of patches")
+    encoder.load_state_dict(tensors, assign=True)
+    return encoder

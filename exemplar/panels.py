@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -21,6 +22,8 @@ LABELS = {
     "hue_offset_turns": "hue offset, turns",
     "contrast_factor": "factor of saturation and value",
 }
+NUMBERS = ("magnitude", "accuracy", "distance_pooled")
+NAMES = ["transformation", "dataset", "method", "run_id"]
 RATIOS = ("scale_factor", "contrast_factor")
 
 
@@ -30,11 +33,26 @@ def load(paths: Sequence[Path]) -> pd.DataFrame:
     for path in paths:
         try:
             tables.append(pd.read_csv(path))
+            require_curves(tables[-1])
         except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
             raise UserError(
-                f"cannot read the invariance {path} ({error}); remove it and run the invariance stage"
+                f"cannot read the invariance {path} ({reason}); remove it and run the invariance stage"
             ) from None
     return pd.concat(tables, ignore_index=True)
+
+
+def require_curves(table: pd.DataFrame) -> None:
+    """Raise ValueError for a table that is not what the invariance stage writes about one encoder."""
+    if not {*NUMBERS, *NAMES} <= set(table.columns) or not len(table):
+        raise ValueError(f"expected rows with the columns {', '.join((*NUMBERS, *NAMES))}")
+    if unknown := set(table["transformation"]) - set(LABELS):
+        raise ValueError(f"it has the transformation {min(map(str, unknown))!r}; expected {', '.join(LABELS)}")
+    measured = table[[name for name in table.columns if name not in NAMES]].to_numpy(np.float64)
+    if not np.isfinite(measured).all() or not table["accuracy"].between(0, 1).all():
+        raise ValueError("expected finite numbers, and accuracies between 0 and 1")
+    if table[["dataset", "method", "run_id"]].isna().any(axis=None) or len(table.drop_duplicates(NAMES[1:])) > 1:
+        raise ValueError("expected one dataset, method and run_id throughout")
 
 
 @matplotlib.rc_context(STYLE)

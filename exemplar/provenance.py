@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from exemplar.errors import UserError
+
 LARGEST_FILE_TO_HASH = 64 << 20
 LARGEST_PATCH = 1_000_000
 LONGEST_LIST = 5_000
@@ -63,9 +65,14 @@ def outputs() -> dict[str, str]:
     if not lock.exists():
         return {}
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
-    stages = YAML(typ="safe").load(lock).get("stages", {})
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ()) if "md5" in out}
+    try:
+        stages = YAML(typ="safe").load(lock)["stages"].values()
+        return {str(out["path"]): str(out["md5"]) for stage in stages for out in stage.get("outs", ()) if "md5" in out}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"dvc.lock is broken ({said}); remove it, and dvc repro makes it anew") from None
 
 
 def origin(path: Path, places: Iterable[str]) -> str | None:

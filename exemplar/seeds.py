@@ -5,10 +5,12 @@ size of a patch. A seed at scale s is 32 / s pixels wide in its image.
 """
 
 import math
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from exemplar.arrays import from_bytes
 from exemplar.errors import UserError
 from exemplar.progress import track
 
@@ -26,6 +29,8 @@ BORDER = 5
 CHUNK = 512
 NEIGHBOURHOOD = 2
 SMALLEST_ENERGY = 1e-9
+# what a zip that is broken anywhere raises
+UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, BadZipFile, struct.error, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,14 @@ class Seeds:
     def load(cls, path: Path) -> "Seeds":
         """Read what `save` wrote."""
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return cls(**{name: arrays[name] for name in ("image", "centre", "side")})
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            with ZipFile(path) as package:  # whose checksums tell a byte that has changed
+                image = from_bytes(package.read("image.npy"), kind=np.int64, shape=(None,))
+                centre = from_bytes(package.read("centre.npy"), kind=np.float64, shape=(len(image), 2))
+                side = from_bytes(package.read("side.npy"), kind=np.float64, shape=(len(image),))
+            if image.min() < 0 or side.min() <= 0:
+                raise ValueError("a seed lies in no image, or has no side")
+            return cls(image=image, centre=centre, side=side)
+        except UNREADABLE as error:
             raise UserError(
                 f"cannot read the seeds {path} ({error}); remove them and run the seeds stage again"
             ) from None

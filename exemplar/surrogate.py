@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from exemplar import transformation
+from exemplar.arrays import load_array
 from exemplar.errors import UserError
 from exemplar.progress import track
 from exemplar.ranges import Ranges
@@ -68,12 +69,36 @@ class SurrogateSet:
     @classmethod
     def load(cls, folder: Path) -> "SurrogateSet":
         """Read what `save` wrote, on the CPU."""
-        try:
-            return cls(*(torch.from_numpy(np.load(folder / f"{field.name}.npy")) for field in fields(cls)))
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(
-                f"cannot read the surrogate set {folder} ({error}); run the surrogate stage again"
-            ) from None
+        remedy = f"remove {folder} and run the surrogate stage again"
+
+        def read(name: str, kind: type[np.generic], *shape: int | None) -> Tensor:
+            return torch.from_numpy(load_array(folder / f"{name}.npy", kind=kind, shape=shape, remedy=remedy))
+
+        table = read("table", np.float32, None, None, len(transformation.COLUMNS))
+        found = cls(
+            windows=read("windows", np.uint8, None, 3, None, None),
+            owner=read("owner", np.int64, len(table)),
+            target=read("target", np.int64, len(table)),
+            centre=read("centre", np.float32, len(table), 2),
+            side=read("side", np.float32, len(table)),
+            table=table,
+            basis=read("basis", np.float32, 3, 3),
+            colour_mean=read("colour_mean", np.float32, 3),
+        )
+        if reason := found.contradiction():
+            raise UserError(f"cannot use the surrogate set {folder} ({reason}); {remedy}")
+        return found
+
+    def contradiction(self) -> str | None:
+        """What cannot be: a seed in a window that is not there or beside its window, a class beyond their number."""
+        size = self.centre.new_tensor([self.windows.shape[3], self.windows.shape[2]])
+        if self.owner.min() < 0 or self.owner.max() >= len(self.windows):
+            return f"owner.npy names windows up to {self.owner.max()}, and there are {len(self.windows)} windows"
+        if self.target.min() < 0 or self.target.max() >= len(self.table):
+            return f"target.npy holds up to {self.target.max()}, but there are {len(self.table)} seeds"
+        if (self.side <= 0).any() or (self.centre < 0).any() or (self.centre > size).any():
+            return "centre.npy or side.npy names a square beside its window"
+        return None
 
 
 def reach(ranges: Ranges) -> float:
@@ -158,6 +183,10 @@ def build(
     images: UInt8[np.ndarray, "m 3 h w"], seeds: Seeds, *, samples: int, ranges: Ranges, random_seed: int
 ) -> tuple[SurrogateSet, float]:
     """The surrogate set of seeds, one class each, and the fraction of its samples that is mirrored at a border."""
+    if seeds.image.max() >= len(images):
+        raise UserError(
+            f"a seed is cut from image {seeds.image.max()}, but there are {len(images)}; run the seeds stage again"
+        )
     cut, centre = cut_windows(images, seeds, reach=reach(ranges))
     windows, classes = torch.from_numpy(cut), torch.arange(len(cut))
     where = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(seeds.side).float()}
@@ -192,7 +221,8 @@ def save_mean(mean: Float[Tensor, "3 32 32"], folder: Path) -> None:
 
 def load_mean(folder: Path) -> Float[Tensor, "3 32 32"]:
     """Read what `save_mean` wrote."""
-    try:
-        return torch.from_numpy(np.load(folder / "mean.npy", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"cannot read the surrogate set {folder} ({error}); run the surrogate stage again") from None
+    path, remedy = folder / "mean.npy", f"remove {folder} and run the surrogate stage again"
+    mean = load_array(path, kind=np.float32, shape=(3, PATCH_PIXELS, PATCH_PIXELS), remedy=remedy)
+    if mean.min() < 0 or mean.max() > 1:
+        raise UserError(f"cannot read {path} (its numbers are not between 0 and 1); {remedy}")
+    return torch.from_numpy(mean)

@@ -7,7 +7,7 @@ from stages import cli
 
 def compare() -> None:
     """Put every row side by side, with the paper's numbers where they exist, and log one summary run."""
-    from exemplar import comparison, gallery, panels, params, report, tracking
+    from exemplar import comparison, gallery, intact, panels, params, report, tracking
     from exemplar.evaluation import Evaluation
 
     settings = params.load()
@@ -18,11 +18,11 @@ def compare() -> None:
         Path(f"results/invariance/{one}-{method}.csv") for one in datasets for method in settings.invariance.methods
     ]
     name, read = f"{settings.model} on {', '.join(datasets)}", [surrogate, encoders, training, *evaluations, *moved]
+    intact.require(read)
+    records, invariance = [Evaluation.load(path) for path in evaluations], panels.load(moved)
+    pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training)
+    runs = report.runs(records, pictures, invariance)
     with tracking.run(stage="compare", name=name, parameters=numbers, read=read) as run:
-        records = [Evaluation.load(path) for path in evaluations]
-        pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training)
-        invariance = panels.load(moved)
-        runs = report.runs(records, pictures, invariance)
         report.save(
             Path("results"),
             records=records,

@@ -10,7 +10,7 @@ def evaluate(dataset: str, method: str) -> None:
     import time
     from importlib import import_module
 
-    from exemplar import device, finetune, network, params, probe, tracking, training
+    from exemplar import device, finetune, intact, network, params, probe, tracking, training
     from exemplar.datasets.base import Labeled
     from exemplar.evaluation import Evaluation
 
@@ -30,9 +30,10 @@ def evaluate(dataset: str, method: str) -> None:
     record_file = Path(f"results/evaluations/{dataset}-{method}.json")
     numbers = settings.model_dump(include={"model", "random_seed", "probe", "finetune", "transformation", "compute"})
     name = f"{dataset} {method} {settings.model}"
-    with tracking.run(stage="evaluate", name=name, parameters=numbers, read=[encoder_file, labeled_folder]) as run:
+    intact.require(read := [encoder_file, labeled_folder])
+    encoder, labeled = network.load_encoder(encoder_file), Labeled.load(labeled_folder)
+    with tracking.run(stage="evaluate", name=name, parameters=numbers, read=read) as run:
         started = time.monotonic()
-        encoder, labeled = network.load_encoder(encoder_file), Labeled.load(labeled_folder)
         measured = readouts[readout].measure(
             encoder, labeled, random_seed=settings.random_seed, compute=device.choose(**settings.compute.model_dump())
         )

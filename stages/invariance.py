@@ -7,17 +7,19 @@ from stages import cli
 
 def measure(dataset: str, method: str) -> None:
     """Measure the frozen encoder of METHOD on the central crops of DATASET's test images, under each magnitude."""
-    from exemplar import device, invariance, network, params, probe, tracking
+    from exemplar import device, intact, invariance, network, params, probe, tracking
     from exemplar.datasets.base import Labeled
 
     settings = params.load()
     encoder_file, labeled_folder = Path(f"data/encoders/{method}.safetensors"), Path(f"data/labeled/{dataset}")
     numbers = settings.model_dump(include={"model", "random_seed", "probe", "invariance", "compute"})
     name, read = f"{dataset} {method} {settings.model}", [encoder_file, labeled_folder]
+    intact.require(read)
+    encoder, labeled = network.load_encoder(encoder_file), Labeled.load(labeled_folder)
     with tracking.run(stage="invariance", name=name, parameters=numbers, read=read) as run:
         table = invariance.measure(
-            network.load_encoder(encoder_file),
-            Labeled.load(labeled_folder),
+            encoder,
+            labeled,
             probe.Probe(**settings.probe[dataset].model_dump()),
             images=settings.invariance.images,
             magnitudes=settings.invariance.magnitudes.model_dump(),

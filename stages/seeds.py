@@ -7,12 +7,14 @@ from stages import cli
 
 def cut() -> None:
     """Draw the seeds by gradient energy."""
-    from exemplar import params, seeds
+    from exemplar import intact, params, seeds
     from exemplar.atomic import replacing
     from exemplar.datasets.base import load_images
 
     settings = params.load()
-    images = load_images(Path("data/unlabeled"))
+    unlabeled = Path("data/unlabeled")
+    intact.require([unlabeled])
+    images = load_images(unlabeled)
     drawn = seeds.draw(
         images, count=settings.seeds.count, scales=settings.seeds.scales, random_seed=settings.random_seed
     )

@@ -7,13 +7,15 @@ from stages import cli
 
 def build() -> None:
     """Draw the table and measure the per-pixel mean of all samples."""
-    from exemplar import device, params, surrogate
+    from exemplar import device, intact, params, surrogate
     from exemplar.atomic import replacing
     from exemplar.datasets.base import load_images
     from exemplar.seeds import Seeds
 
     settings = params.load()
-    images, seeds = load_images(Path("data/unlabeled")), Seeds.load(Path("data/seeds.npz"))
+    unlabeled, seeds_file = Path("data/unlabeled"), Path("data/seeds.npz")
+    intact.require([unlabeled, seeds_file])
+    images, seeds = load_images(unlabeled), Seeds.load(seeds_file)
     built, mirrored = surrogate.build(
         images,
         seeds,

@@ -9,13 +9,14 @@ def train(method: str) -> None:
     """Fit the encoder of METHOD, a file in exemplar/methods, and go on where a killed run stopped."""
     from importlib import import_module
 
-    from exemplar import architecture, device, network, params, tracking, training
+    from exemplar import architecture, device, intact, network, params, tracking, training
     from exemplar.surrogate import SurrogateSet, load_mean
     from stages import checkpoint
 
     settings = params.load()
     read = [Path("data/surrogate")]
     numbers = settings.model_dump(include={"model", "random_seed", "train", "compute"})
+    intact.require(read)
     surrogate, mean = SurrogateSet.load(read[0]), load_mean(read[0])
     encoder_file, folder = Path(f"data/encoders/{method}.safetensors"), Path(f"results/training/{method}")
     name = f"{method} {settings.model}"

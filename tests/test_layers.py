@@ -14,10 +14,9 @@ LEVELS = {
     4: "tracking report  doctor serving",
     3: "training methods/* finetune  gallery invariance",
     2: "surrogate seeds features probe  comparison experiments panels published studies",
-    1: "network transformation datasets/* svm fetch "
-    " archives evaluation linear_svm paper sheets sources space transfer",
+    1: "network transformation datasets/* svm fetch  archives evaluation intact linear_svm paper sheets space transfer",
     0: "params architecture errors progress device atomic kernels/* datasets/base "
-    " figures orphans provenance ranges signals",
+    " arrays figures orphans provenance ranges signals sources",
 }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from exemplar.arrays import load_array, map_array
 from exemplar.errors import UserError
 
 
@@ -31,14 +32,44 @@ class Labeled:
 
     @classmethod
     def load(cls, folder: Path) -> "Labeled":
-        """Open a saved set; the images stay on disk and are mapped into memory."""
-        return cls(
-            images=load_images(folder),
-            labels=np.load(folder / "labels.npy"),
-            train=np.load(folder / "train.npy"),
-            test=np.load(folder / "test.npy"),
-            classes=tuple(json.loads((folder / "classes.json").read_text(encoding="utf-8"))),
+        """Open a saved set; the images stay on disk and are mapped into memory.
+
+        Raises UserError for a file that is broken or does not match the others: none may be used by mistake.
+        """
+        images, remedy = load_images(folder), again(folder)
+        free = (None, None)
+        found = cls(
+            images=images,
+            labels=load_array(folder / "labels.npy", kind=np.int64, shape=(len(images),), remedy=remedy),
+            train=load_array(folder / "train.npy", kind=np.int64, shape=free, remedy=remedy),
+            test=load_array(folder / "test.npy", kind=np.int64, shape=free, remedy=remedy),
+            classes=load_classes(folder / "classes.json", remedy=remedy),
         )
+        if reason := found.contradiction():
+            raise UserError(f"cannot use the labeled set {folder} ({reason}); {remedy}")
+        return found
+
+    def contradiction(self) -> str | None:
+        """What cannot be in the protocol: labels without a class, images that are not there or stand twice in a fold."""
+        if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
+            return f"labels.npy holds {self.labels.min()} to {self.labels.max()}; there are {len(self.classes)} classes"
+        if len(self.train) != len(self.test):
+            return f"train.npy has {len(self.train)} folds and test.npy {len(self.test)}"
+        for number, (train, test) in enumerate(zip(self.train, self.test, strict=True), start=1):
+            used = np.concatenate([train, test])
+            if used.min() < 0 or used.max() >= len(self.images):
+                wrong = used.min() if used.min() < 0 else used.max()
+                return f"fold {number} names image {wrong} of {len(self.images)}"
+            if len(np.unique(used)) < len(used):
+                return f"fold {number} names an image twice, perhaps to train on and to test on"
+            if len(np.unique(self.labels[train])) < 2:
+                return f"fold {number} trains on one class only, {self.classes[self.labels[train[0]]]!r}"
+        return None
+
+
+def again(folder: Path) -> str:
+    """What to do about a broken set."""
+    return f"remove {folder} and run the download stage again"
 
 
 def save_protocol(
@@ -58,9 +89,15 @@ def save_protocol(
 
 def load_images(folder: Path) -> UInt8[np.ndarray, "n 3 h w"]:
     """Map the images of a set into memory."""
-    path = folder / "images.npy"
+    return map_array(folder / "images.npy", kind=np.uint8, shape=(None, 3, None, None), remedy=again(folder))
+
+
+def load_classes(path: Path, *, remedy: str) -> tuple[str, ...]:
+    """Read the names of the classes."""
     try:
-        images: UInt8[np.ndarray, "n 3 h w"] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"cannot read {path} ({error}); remove {folder} and run the download stage again") from None
-    return images
+        names = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError("it is no list of names")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {path} ({error}); {remedy}") from None
+    return tuple(names)

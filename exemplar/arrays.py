@@ -1,0 +1,78 @@
+"""Arrays on the disk, opened only if they are what a stage has written: their kind, their shape, every byte of them.
+
+What the numbers are worth is for the readers to say. NumPy alone would take an array of another kind or shape, and one
+with bytes too many; of a broken header it says anything from a warning to a request for exabytes.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from exemplar.errors import UserError
+
+Shape = tuple[int | None, ...]  # None is a length that the file may choose
+
+
+class Layout(NamedTuple):
+    """Where the numbers begin in a file, and how they lie there."""
+
+    offset: int
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+
+
+def layout(file: io.BufferedIOBase, *, size_bytes: int, kind: type[np.generic], shape: Shape) -> Layout:
+    """Read the header of a .npy file; raises ValueError for another kind, shape or length than it should have."""
+    try:
+        with warnings.catch_warnings(action="error"):
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("another version")
+            found, by_columns, found_kind = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:  # its parser of Python's literals can fail in any way
+        raise ValueError("its header is broken" if size_bytes else "it is empty") from error
+    fits = len(found) == len(shape) and all(
+        have >= 1 and need in (None, have) for have, need in zip(found, shape, strict=True)
+    )
+    if found_kind != np.dtype(kind) or not fits:
+        raise ValueError(f"it holds {found_kind} {list(found)}; expected {np.dtype(kind)} {named(shape)}")
+    needed = file.tell() + found_kind.itemsize * int(np.prod([int(side) for side in found], dtype=object))
+    if needed != size_bytes:
+        raise ValueError(f"it has {size_bytes:,} bytes; its header promises {needed:,}")
+    return Layout(file.tell(), found, "F" if by_columns else "C")
+
+
+def named(shape: Shape) -> str:
+    """`[n 3 h w]` for a shape whose free lengths have no number: what a message says."""
+    letters = iter("nhwabc")
+    return f"[{' '.join(next(letters) if side is None else str(side) for side in shape)}]"
+
+
+def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) -> np.memmap:
+    """Map an array into memory, read-only; raises UserError with the remedy for a file that is not what is expected."""
+    try:
+        with path.open("rb") as file:
+            found = layout(file, size_bytes=path.stat().st_size, kind=kind, shape=shape)
+        return np.memmap(path, kind, "r", found.offset, found.shape, found.order)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read {path} ({reason}); {remedy}") from None
+
+
+def load_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) -> np.ndarray:
+    """Read an array into memory, with the same checks; floating-point numbers must be finite."""
+    numbers = np.array(map_array(path, kind=kind, shape=shape, remedy=remedy))
+    if not np.isfinite(numbers).all():
+        raise UserError(f"cannot read {path} (it holds numbers that are not finite); {remedy}")
+    return numbers
+
+
+def from_bytes(content: bytes, *, kind: type[np.generic], shape: Shape) -> np.ndarray:
+    """The array in the bytes of a .npy file; raises ValueError for one that is not what it should be."""
+    found = layout(io.BytesIO(content), size_bytes=len(content), kind=kind, shape=shape)
+    numbers = np.frombuffer(content, kind, offset=found.offset).reshape(found.shape, order=found.order)
+    if not np.isfinite(numbers).all():
+        raise ValueError("it holds numbers that are not finite")
+    return numbers.copy()
