@@ -46,12 +46,20 @@ FULL = re.compile(r"([1-9]\d{0,5})f", re.ASCII)
 
 def parse_layer(word: str, model: str) -> Layer:
     """Read one word of a model string."""
+    if not word:
+        raise UserError(f"model {model!r}: {stray_hyphen(model)}; {EXPECTED}")
+    if re.fullmatch(r"0+\d*[cf].*|\d+c0\d*.*|\d+c\d+s0\d*", word, re.ASCII):
+        raise UserError(
+            f"model {model!r}: {word!r} has a 0 where a number begins; expected numbers of filters, units and pixels "
+            "from 1, such as 64c5 or 512f"
+        )
     if matched := CONV.fullmatch(word):
         filters, side, stride = (int(group or 1) for group in matched.groups())
         layer: Layer = Conv(filters, side, stride)
         if side % 2 == 0:
             raise UserError(
-                f"model {model!r}: {word!r} has filters of even side {side}, which have no centre; use an odd side"
+                f"model {model!r}: {word!r} has filters of even side {side}, which have no centre; use an odd side, "
+                f"such as {Conv(filters, side + 1, stride)}"
             )
         width = filters
     elif matched := FULL.fullmatch(word):
@@ -62,6 +70,13 @@ def parse_layer(word: str, model: str) -> Layer:
     if width > LARGEST_WIDTH:
         raise UserError(f"model {model!r}: {word!r} is wider than {LARGEST_WIDTH}")
     return layer
+
+
+def stray_hyphen(model: str) -> str:
+    """Where the hyphen stands that joins nothing."""
+    if model.endswith("-"):
+        return "a hyphen stands at its end, and no layer follows"
+    return "a hyphen stands at its beginning" if model.startswith("-") else "two hyphens stand side by side"
 
 
 def parse(model: str) -> Architecture:
@@ -75,7 +90,8 @@ def parse(model: str) -> Architecture:
     architecture = tuple(parse_layer(word, model) for word in model.split("-"))
     kinds = "".join("f" if isinstance(layer, Full) else "c" for layer in architecture)
     if not re.fullmatch("c+f+", kinds):
-        raise UserError(f"model {model!r} mixes up its layers; {EXPECTED}")
+        lacking = {"c": "no fully connected layer at its end", "f": "no convolution"}.get("".join(sorted(set(kinds))))
+        raise UserError(f"model {model!r} has {lacking or 'a convolution behind a fully connected layer'}; {EXPECTED}")
     return architecture
 
 

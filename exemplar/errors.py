@@ -1,5 +1,17 @@
-"""The one kind of error that a user is meant to read."""
+"""The one kind of error that a user is meant to read, and how it is printed."""
+
+import re
 
 
 class UserError(Exception):
     """Something the user or the machine did wrong, told in one line: the value, what was expected, what to do."""
+
+
+def without_secrets(text: str) -> str:
+    """A text without the user part of any URL in it, where names and passwords stand."""
+    return re.sub(r"://[^\s/'\"]*@", "://", text)
+
+
+def one_line(text: str) -> str:
+    """A text on one line, also where a library that it quotes took several, and without what nobody should read."""
+    return without_secrets(" ".join("".join(c if c.isprintable() else " " for c in text).split()))

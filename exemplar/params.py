@@ -4,16 +4,30 @@ A default in code would be a number that DVC cannot see. Unknown keys and missin
 """
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from exemplar.architecture import parse
 from exemplar.errors import UserError
+from exemplar.mistakes import explain
 from exemplar.ranges import Float, NamedRanges, Positive, magnitudes, resolve
+from exemplar.sources import shown
 
 PARAMS = Path("params.yaml")
 
@@ -35,7 +49,10 @@ def name_in(package: str, *, having: str) -> AfterValidator:
     def check(name: str) -> str:
         known = names_in(package, having=having)
         if name not in known:
-            raise ValueError(f"is unknown; expected one of {', '.join(known)}")
+            near = get_close_matches(name, known, 1)
+            raise ValueError(
+                f"is unknown; expected one of {', '.join(known)}" + (f" (perhaps {near[0]}?)" if near else "")
+            )
         return name
 
     return AfterValidator(check)
@@ -70,7 +87,12 @@ class SourceSection(Section):
     url: str | None
     mirrors: list[str]
     md5: str | None
-    options: dict[str, int | bool]
+    options: dict[str, StrictInt | StrictBool]
+
+    @field_serializer("url", "mirrors")
+    def without_secrets(self, value: str | list[str] | None) -> str | list[str] | None:
+        """What MLflow and the report are told: no name, no password, no query."""
+        return [shown(each) for each in value] if isinstance(value, list) else value and shown(value)
 
 
 class SeedsSection(Section):
@@ -170,7 +192,7 @@ def read(path: Path = PARAMS) -> dict[Any, Any]:
         content = YAML(typ="safe").load(path)
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}); run from the root of the repository") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError, LookupError, ArithmeticError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}; expected a mapping of sections")
@@ -186,23 +208,6 @@ def load(path: Path = PARAMS) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {explain(error)}") from None
+        raise UserError(f"{path}: {explain(error, Params)}") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-def explain(error: ValidationError) -> str:
-    """One line for the first of pydantic's findings."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{where} is no known key (its value is {first['input']!r}); remove it or correct its spelling"
-    if first["type"] == "missing" and isinstance(first["loc"][-1], int):
-        return (
-            f"{where.rpartition('.')[0]} {first['input']!r}: too short; expected as many as the published params.yaml"
-        )
-    if first["type"] == "missing":
-        return f"{where} is missing or misspelt; expected every key of the published params.yaml"
-    said = first["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(first["input"], dict) else f" {first['input']!r}"
-    return f"{f'{where}{value}: ' if where else ''}{said[0].lower() + said[1:]}"

@@ -3,16 +3,20 @@
 import errno
 import sys
 from collections.abc import Callable
+from functools import wraps
 
 import typer
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, one_line
+from exemplar.signals import sigterm_raises
+
+INTERRUPTED, TERMINATED = 130, 143  # the shell's statuses for Ctrl-C and SIGTERM
 
 
 def start(command: Callable[..., None]) -> None:
     """Run a command with the arguments of the shell; exit status 1 and `error: ...` on stderr for a UserError."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
+    app.command()(interruptible(command))
     try:
         app()
     except UserError as error:
@@ -25,7 +29,31 @@ def start(command: Callable[..., None]) -> None:
         )
 
 
+def interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, which Ctrl-C and SIGTERM end with one line after what must be closed is closed."""
+
+    @wraps(command)
+    def run(*arguments: object, **named: object) -> None:
+        try:
+            with sigterm_raises():
+                command(*arguments, **named)
+        except KeyboardInterrupt:
+            say_interrupted()
+            sys.exit(INTERRUPTED)
+        except SystemExit as end:
+            if end.code == TERMINATED:
+                say_interrupted()
+            raise
+
+    return run
+
+
+def say_interrupted() -> None:
+    """Tell that nothing has to be repaired."""
+    print("interrupted; the same command goes on from what was kept", file=sys.stderr)
+
+
 def fail(message: str) -> None:
-    """Say what was wrong on one line, also where a quoted library took several, and leave."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    """Say what was wrong on one line and leave."""
+    print(f"error: {one_line(message)}", file=sys.stderr)
     sys.exit(1)

@@ -80,7 +80,7 @@ def test_what_is_no_network_is_refused_in_one_line_that_quotes_it(model: str):
         ("64c5-64x5-8f", "'64x5' is no layer"),
         ("64c5-128c4-8f", "'128c4' has filters of even side 4"),
         ("64c5-70000f", "'70000f' is wider than 65536"),
-        ("8f-64c5", "mixes up its layers"),
+        ("8f-64c5", "has a convolution behind a fully connected layer"),
     ],
 )
 def test_the_wrong_word_is_named(model: str, said: str):

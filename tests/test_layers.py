@@ -16,7 +16,7 @@ LEVELS = {
     2: "surrogate seeds features probe  comparison experiments panels published studies",
     1: "network transformation datasets/* svm fetch  archives evaluation intact linear_svm paper sheets space transfer",
     0: "params architecture errors progress device atomic kernels/* datasets/base "
-    " arrays figures orphans provenance ranges signals sources",
+    " arrays figures mistakes orphans provenance ranges signals sources",
 }
 
 
@@ -59,7 +59,7 @@ def test_only_tracking_imports_mlflow():
 
 def test_architecture_and_params_know_no_torch():
     """A wrong model string is told before two seconds of imports."""
-    for file in ("architecture", "params", "ranges", "errors", "atomic", "progress", "provenance", "fetch"):
+    for file in ("architecture", "params", "ranges", "mistakes", "errors", "atomic", "progress", "provenance", "fetch"):
         assert not [name for name in names(Path(f"exemplar/{file}.py")) if name.split(".")[0] == "torch"], file
 
 

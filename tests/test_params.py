@@ -110,7 +110,7 @@ RANGES = [f"transformation.{key}" for key, value in asdict(RELEASE).items()
 @pytest.mark.parametrize("key", COUNTS)
 def test_a_count_of_0_is_refused(change: Change, key: str):
     """The line names the key, quotes the value and says what was expected."""
-    assert f"{key} 0: input should be greater than or equal to 1" in refusal(change(key, 0))
+    assert f"{key} 0: expected a number of at least 1" in refusal(change(key, 0))
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, "5", True, None, [5]])
@@ -143,7 +143,7 @@ def test_a_range_replaces_that_of_its_family_and_no_other(change: Change, key: s
 @pytest.mark.parametrize("value", ["text", "Paper", "", None, 5, ["paper"]])
 def test_an_unknown_family_is_refused(change: Change, value: object):
     """The line says which there are, and nothing else is blamed."""
-    said = f"transformation.family {value!r}: input should be 'release' or 'paper'"
+    said = f"transformation.family {value!r}: expected 'release' or 'paper'"
     assert said in refusal(change("transformation.family", value))
 
 
@@ -167,30 +167,30 @@ def test_a_range_is_two_finite_numbers_that_make_sense(change: Change, key: str,
     ("key", "value", "said"),
     [
         ("model", "64x5", "params.yaml: model '64x5': '64x5' is no layer; expected convolutions"),
-        ("model", 64, "model 64: input should be a valid string"),
+        ("model", 64, "model 64: expected a text"),
         ("random_seed", -1, "random_seed -1: "),
         ("random_seed", 2**31, "random_seed 2147483648: "),
         ("random_seed", 0.5, "random_seed 0.5: "),
         ("unlabeled", "imagenet", "unlabeled 'imagenet': is unknown; expected one of caltech101, "),
         ("unlabeled", "base", "unlabeled 'base': is unknown"),
         ("unlabeled", "../datasets/photos", "unlabeled '../datasets/photos': is unknown"),
-        ("datasets", ["imagenet"], "datasets.0 'imagenet': is unknown; expected one of caltech101, "),
+        ("datasets", ["imagenet"], "datasets[0] 'imagenet': is unknown; expected one of caltech101, "),
         ("datasets", [], "datasets []: "),
         ("datasets", "photos", "datasets 'photos': "),
         ("datasets", ["photos", "photos"], "datasets ['photos', 'photos']: names something twice"),
         ("probe.photos", GONE, "there is no section probe.photos, but datasets names photos"),
         ("sources.photos", GONE, "there is no section sources.photos, but photos is used"),
-        ("methods", ["exemplar", "jigsaw"], "methods.1 'jigsaw': is unknown; expected one of exemplar, finetune,"),
-        ("methods", ["base"], "methods.0 'base': is unknown"),
+        ("methods", ["exemplar", "jigsaw"], "methods[1] 'jigsaw': is unknown; expected one of exemplar, finetune,"),
+        ("methods", ["base"], "methods[0] 'base': is unknown"),
         ("seeds.scales", [], "seeds.scales []: "),
-        ("seeds.scales", [1.0, 0.0], "seeds.scales.1 0.0: "),
-        ("seeds.scales", [1.5], "seeds.scales.0 1.5: "),
+        ("seeds.scales", [1.0, 0.0], "seeds.scales[1] 0.0: "),
+        ("seeds.scales", [1.5], "seeds.scales[0] 1.5: "),
         ("transformation.shift_fraction", [1], "transformation.shift_fraction [1]: too short"),
         ("transformation.scale_factor", [0, 1], "transformation.scale_factor [0, 1]: expected two numbers above 0"),
         ("transformation.angle_degrees", [-181, 0], "[-181, 0]: expected numbers between -180.0 and 180.0"),
         ("transformation.pca_distribution", "cauchy", "transformation.pca_distribution 'cauchy': "),
         ("transformation.pca_log2_spread", [1, 1], "transformation.pca_log2_spread [1, 1]: too short"),
-        ("transformation.pca_log2_spread", [1, 1, -1], "transformation.pca_log2_spread.2 -1: "),
+        ("transformation.pca_log2_spread", [1, 1, -1], "transformation.pca_log2_spread[2] -1: "),
         ("transformation.stretch_fraction", 1.1, "transformation.stretch_fraction 1.1: "),
         ("transformation.stretch_fraction", "0.1", "transformation.stretch_fraction '0.1': "),
         ("transformation", None, "transformation None: "),
@@ -203,16 +203,16 @@ def test_a_range_is_two_finite_numbers_that_make_sense(change: Change, key: str,
         ("probe.photos.cell_weights", [1.0, 2.0], "probe.photos: has 1 cells but 2 cell_weights; expected one each"),
         ("probe.photos.validation", "test", "probe.photos.validation 'test': "),
         ("invariance.methods", [], "invariance.methods []: "),
-        ("invariance.methods", ["supervised"], "methods.0 'supervised': is unknown; expected one of exemplar, pixels,"),
+        ("invariance.methods", ["supervised"], "methods[0] 'supervised': is unknown; expected one of exemplar, pix"),
         ("invariance.methods", ["random", "random"], "invariance.methods ['random', 'random']: names something twice"),
         ("invariance.magnitudes", None, "invariance.magnitudes None: "),
         ("invariance.magnitudes.angle_degrees", [10, 20], "angle_degrees [10, 20]: lacks 0.0, which changes nothing"),
         ("invariance.magnitudes.angle_degrees", [], "angle_degrees []: lacks 0.0"),
         ("invariance.magnitudes.angle_degrees", [0, 0], "angle_degrees [0, 0]: expected every number above the one be"),
-        ("invariance.magnitudes.angle_degrees", ["0"], "angle_degrees.0 '0': "),
+        ("invariance.magnitudes.angle_degrees", ["0"], "angle_degrees[0] '0': "),
         ("invariance.magnitudes.contrast_factor", [0, 1], "factor [0, 1]: expected numbers between 0.01 and 100.0"),
-        ("invariance.magnitudes.scale_factor", [1, float("nan")], "invariance.magnitudes.scale_factor.1 nan: "),
-        ("compute.device", "tpu", "compute.device 'tpu': input should be 'auto', 'cpu' or 'cuda'"),
+        ("invariance.magnitudes.scale_factor", [1, float("nan")], "invariance.magnitudes.scale_factor[1] nan: "),
+        ("compute.device", "tpu", "compute.device 'tpu': expected 'auto', 'cpu' or 'cuda'"),
         ("compute.precision", "float8", "compute.precision 'float8': "),
         ("sources.photos.options", {"side": "a"}, "sources.photos.options.side"),
         ("sources.imagenet", {}, "'imagenet': is unknown"),
@@ -256,5 +256,5 @@ def test_a_mistake_ends_the_pipeline_before_it_touches_a_result(change: Change):
         text=True,
     )
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == "error: params.yaml: seeds.count 0: input should be greater than or equal to 1\n"
+    assert ended.stderr == "error: params.yaml: seeds.count 0: expected a number of at least 1\n"
     assert (folder / "data/checked").read_text() == "earlier"

@@ -41,15 +41,15 @@ OTHERS = (", random, pixels", "        - {method: supervised, encoder: random}\n
 # Each a change of params.yaml and what the one line must say.
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"model": "64x5"}, "'64x5' is no layer; expected"),
-    ({"model": "64c5-"}, "'' is no layer; expected"),
-    ({"model": "0c5-8f"}, "'0c5' is no layer; expected"),
+    ({"model": "64c5-"}, "model '64c5-': a hyphen stands at its end, and no layer follows"),
+    ({"model": "0c5-8f"}, "'0c5' has a 0 where a number begins; expected"),
     ({"model": "64c4-8f"}, "'64c4' has filters of even side 4"),
     ({"methods": ["exemplar", "jigsaw"]}, "'jigsaw': is unknown; expected one of exemplar"),
     ({"datasets": ["fotos"]}, "'fotos': is unknown; expected one of"),
     ({"unlabeled": "fotos"}, "'fotos': is unknown; expected one of"),
     ({"seeds": {"count": 0}}, "seeds.count 0: "),
     ({"seeds": {"count": "many"}}, "seeds.count 'many': "),
-    ({"train": {"epoch": 3}}, "train.epoch is no known key"),
+    ({"train": {"epoch": 3}}, "train.epoch is no known key (its value is 3); did you mean train.epochs?"),
     ({"train": None}, "train"),
     ({"transformation": {"angle_degrees": [20.0, -20.0]}}, "angle_degrees [20.0, -20.0]: is upside down"),
     ({"transformation": {"shift": [0.0, 0.1]}}, "shift"),

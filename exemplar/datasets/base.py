@@ -1,7 +1,9 @@
 """What a labeled dataset is, on disk and in memory."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +52,7 @@ class Labeled:
         return found
 
     def contradiction(self) -> str | None:
-        """What cannot be in the protocol: labels without a class, images that are not there or stand twice in a fold."""
+        """What cannot be: labels without a class, images that are not there or stand twice in a fold."""
         if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
             return f"labels.npy holds {self.labels.min()} to {self.labels.max()}; there are {len(self.classes)} classes"
         if len(self.train) != len(self.test):
@@ -70,6 +72,16 @@ class Labeled:
 def again(folder: Path) -> str:
     """What to do about a broken set."""
     return f"remove {folder} and run the download stage again"
+
+
+def require_options(write: Callable[..., None], options: Mapping[str, object], *, dataset: str) -> None:
+    """Raise UserError for options of a dataset that are not those its function takes beside places and the seed."""
+    known = [name for name in signature(write).parameters if name not in ("archive", "folder", "random_seed")]
+    if sorted(known) != sorted(options):
+        raise UserError(
+            f"sources.{dataset}.options has the keys {', '.join(options) or 'none'}; "
+            f"expected {', '.join(known) or 'none'}"
+        )
 
 
 def save_protocol(
