@@ -39,12 +39,12 @@ class Labeled:
         Raises UserError for a file that is broken or does not match the others: none may be used by mistake.
         """
         images, remedy = load_images(folder), again(folder)
-        free = (None, None)
+        train = load_array(folder / "train.npy", kind=np.int64, shape=(None, None), remedy=remedy)
         found = cls(
             images=images,
             labels=load_array(folder / "labels.npy", kind=np.int64, shape=(len(images),), remedy=remedy),
-            train=load_array(folder / "train.npy", kind=np.int64, shape=free, remedy=remedy),
-            test=load_array(folder / "test.npy", kind=np.int64, shape=free, remedy=remedy),
+            train=train,
+            test=load_array(folder / "test.npy", kind=np.int64, shape=(len(train), None), remedy=remedy),
             classes=load_classes(folder / "classes.json", remedy=remedy),
         )
         if reason := found.contradiction():
@@ -55,8 +55,6 @@ class Labeled:
         """What cannot be: labels without a class, images that are not there or stand twice in a fold."""
         if self.labels.min() < 0 or self.labels.max() >= len(self.classes):
             return f"labels.npy holds {self.labels.min()} to {self.labels.max()}; there are {len(self.classes)} classes"
-        if len(self.train) != len(self.test):
-            return f"train.npy has {len(self.train)} folds and test.npy {len(self.test)}"
         for number, (train, test) in enumerate(zip(self.train, self.test, strict=True), start=1):
             used = np.concatenate([train, test])
             if used.min() < 0 or used.max() >= len(self.images):

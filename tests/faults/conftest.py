@@ -1,0 +1,144 @@
+"""A small repository in which every stage has run, made of files that the library writes."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+if TYPE_CHECKING:
+    from exemplar.datasets.base import Labeled
+    from exemplar.surrogate import SurrogateSet
+
+ROOT = Path(__file__).parents[2]
+OUTPUTS = (
+    "data/unlabeled",
+    "data/labeled/photos",
+    "data/seeds.npz",
+    "data/surrogate",
+    "data/encoders/exemplar.safetensors",
+    "data/encoders/pixels.safetensors",
+    "results/training/exemplar",
+    "results/training/pixels",
+    "results/evaluations/photos-exemplar.json",
+    "results/invariance/photos-exemplar.csv",
+)
+
+
+class Reached(Exception):  # noqa: N818  # no error: a stage has read all that it reads
+    """A stage came to its work."""
+
+
+def write_data(folder: Path, labeled: "Labeled", surrogate_set: "SurrogateSet") -> None:
+    """What the stages before training write."""
+    from exemplar import surrogate
+    from exemplar.seeds import Seeds
+
+    for name in ("unlabeled", "labeled/photos", "surrogate", "encoders"):
+        (folder / "data" / name).mkdir(parents=True)
+    np.save(folder / "data/unlabeled/images.npy", labeled.images)
+    labeled.save(folder / "data/labeled/photos")
+    Seeds(image=np.arange(3), centre=np.full((3, 2), 20.0), side=np.full(3, 32.0)).save(folder / "data/seeds.npz")
+    surrogate_set.save(folder / "data/surrogate")
+    surrogate.save_mean(torch.full((3, 32, 32), 0.5), folder / "data/surrogate")
+
+
+def write_results(folder: Path) -> None:
+    """What training, evaluation and invariance write."""
+    import pandas as pd
+
+    from exemplar import invariance
+    from exemplar.architecture import parse
+    from exemplar.evaluation import Evaluation
+    from exemplar.network import Pixels, draw_encoder, save_encoder
+    from exemplar.training import Epoch, save_record
+
+    generator = torch.Generator().manual_seed(0)
+    encoder = draw_encoder(parse("4c5-4c5-8f"), mean=torch.full((3, 32, 32), 0.5), generator=generator)
+    save_encoder(encoder, folder / "data/encoders/exemplar.safetensors")
+    save_encoder(Pixels(), folder / "data/encoders/pixels.safetensors")
+    save_record([Epoch(1, 2.0, 0.5, 0.1, 900.0)], folder / "results/training/exemplar", run_id="feed")
+    save_record([], folder / "results/training/pixels", run_id="beef")
+    Evaluation(
+        dataset="photos",
+        method="exemplar",
+        model="4c5-4c5-8f",
+        readout="probe",
+        accuracy=[0.75, 0.75, 0.75],
+        class_accuracy=[0.75, 0.75, 0.75],
+        cost=0.5,
+        training_samples=6,
+        seconds=1.5,
+        classes=["red", "green", "blue"],
+        confusion=[[12, 0, 0], [0, 12, 0], [9, 0, 3]],
+        run_id="feed",
+    ).save(folder / "results/evaluations/photos-exemplar.json")
+    points = {"transformation": "angle_degrees", "magnitude": [0.0, 45.0], "accuracy": [0.75, 0.5]}
+    table = pd.DataFrame(points | {"distance_layer_1": [0.0, 1.0], "distance_pooled": [0.0, 1.0]})
+    file = folder / "results/invariance/photos-exemplar.csv"
+    invariance.save(table.assign(dataset="photos", method="exemplar", run_id="feed"), file)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, labeled: "Labeled", surrogate_set: "SurrogateSet") -> Path:
+    """The repository, and in its dvc.lock what DVC would have written down."""
+    from exemplar import intact
+
+    folder = tmp_path_factory.mktemp("whole")
+    write_data(folder, labeled, surrogate_set)
+    write_results(folder)
+    outs = [{"path": place, "md5": intact.recorded(folder / place)} for place in OUTPUTS]
+    YAML().dump({"schema": "2.0", "stages": {"all": {"cmd": "true", "outs": outs}}}, folder / "dvc.lock")
+    yaml = YAML()
+    settings = yaml.load(ROOT / "params.yaml")
+    settings["methods"], settings["invariance"]["methods"] = ["exemplar"], ["exemplar"]
+    settings["sources"] = {"photos": settings["sources"]["photos"]}
+    settings["probe"] = {"photos": settings["probe"]["photos"]}
+    yaml.dump(settings, folder / "params.yaml")
+    return folder
+
+
+@pytest.fixture
+def repository(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy to break, which is the working directory."""
+    folder = tmp_path / "repository"
+    shutil.copytree(whole, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DVC_ROOT", str(folder))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    return folder
+
+
+@pytest.fixture
+def run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Run a stage in this process up to its work, which raises Reached; params.yaml is read once for all."""
+    from exemplar import params, seeds, surrogate, tracking
+    from stages import compare, evaluate, invariance, train
+    from stages.seeds import cut
+    from stages.surrogate import build
+
+    def reached(*_: object, **__: object) -> None:
+        raise Reached
+
+    settings = params.load()
+    # YAML's lists become tuples, which the types that are checked in tests ask for
+    probe = settings.probe["photos"].model_copy(update={"cells": (2,), "cell_weights": (1.0,)})
+    tuning = settings.finetune.model_copy(update={"scales": (0.64,)})
+    settings = settings.model_copy(update={"probe": {"photos": probe}, "finetune": tuning})
+    monkeypatch.setattr(params, "load", lambda: settings)
+    for module, name in ((tracking, "run"), (seeds, "draw"), (surrogate, "build")):
+        monkeypatch.setattr(module, name, reached)
+    stages: dict[str, Callable[[], None]] = {
+        "seeds": cut,
+        "surrogate": build,
+        "train": lambda: train.train("exemplar"),
+        "evaluate": lambda: evaluate.evaluate("photos", "exemplar"),
+        "invariance": lambda: invariance.measure("photos", "exemplar"),
+        "compare": compare.compare,
+    }
+    return lambda stage: stages[stage]()
