@@ -3,11 +3,9 @@
 import csv
 import json
 import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from torch.nn import functional
 
 from exemplar.architecture import Full
 from exemplar.atomic import replacing
+from exemplar.checkpoints import Checkpoint, Part
 from exemplar.device import Compute
 from exemplar.errors import UserError
 from exemplar.network import Encoder, Head
@@ -97,13 +96,14 @@ def parameter_groups(
 
 
 class State:
-    """All that goes on from one epoch to the next; saved whole."""
+    """All that goes on from one step to the next; saved whole."""
 
     def __init__(self, method: Classifier, settings: Settings) -> None:
         rate, decay = settings.learning_rate, settings.weight_decay
         groups = parameter_groups(method.encoder, method.head, learning_rate=rate, weight_decay=decay)
         self.method, self.optimizer = method, torch.optim.SGD(groups, momentum=settings.momentum)
         self.epochs: list[Epoch] = []
+        self.part = Part(next(method.parameters()).device)
         self.rates, self.factor = [group["lr"] for group in groups], 1.0
 
     def set_rate(self, progress: float) -> None:
@@ -112,26 +112,26 @@ class State:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * self.factor
 
-    def save(self, path: Path) -> None:
-        """Write weights, momenta and records into one file that is visible only when whole."""
-        content = {
+    def end_epoch(self, record: Epoch) -> None:
+        """Keep the record; the next epoch begins with nothing done."""
+        self.epochs.append(record)
+        self.part = Part(self.part.device)
+
+    def content(self) -> dict[str, Any]:
+        """Weights, momenta, records and the begun epoch."""
+        return {
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epochs": [asdict(epoch) for epoch in self.epochs],
+            "part": self.part.content(),
         }
-        with replacing(path) as temporary:
-            torch.save(content, temporary)
 
-    def load(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
-        try:
-            content = torch.load(path, weights_only=True)
-            self.method.load_state_dict(content["method"])
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.epochs[:] = [Epoch(**epoch) for epoch in content["epochs"]]
-        except (OSError, RuntimeError, ValueError, EOFError, KeyError, UnpicklingError) as error:
-            kind = type(error).__name__
-            raise UserError(f"cannot read the checkpoint {path} ({kind}); remove it to train from the start") from None
+    def restore(self, content: Mapping[str, Any]) -> None:
+        """Go on from a `content`."""
+        self.method.load_state_dict(content["method"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.part.restore(content["part"])
+        self.epochs[:] = [Epoch(**epoch) for epoch in content["epochs"]]
 
 
 def train_epoch(
@@ -142,12 +142,13 @@ def train_epoch(
     *,
     compute: Compute,
     progress: Progress,
+    checkpoint: Checkpoint | None,
 ) -> Epoch:
     """Every sample once, in this order: the release's step, with the learning rate of the moment."""
-    started, epoch = time.monotonic(), len(state.epochs)
-    loss_sum, right = (torch.zeros((), device=compute.device) for _ in range(2))
+    part, epoch = state.part, len(state.epochs)
+    part.go_on()
     batches = torch.split(order, settings.batch_size)
-    for step, indices in enumerate(batches):
+    for step, indices in list(enumerate(batches))[part.steps :]:
         state.set_rate((epoch + step / len(batches)) / settings.epochs)
         samples, targets = data.render(indices)
         with compute.autocast():
@@ -155,17 +156,18 @@ def train_epoch(
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
-        loss_sum += loss.detach() * len(indices)
-        right += correct
+        part.add(loss_sum=loss.detach() * len(indices), right=correct)
         if step % STEPS_BETWEEN_NUMBERS == 0:
             progress.show(loss=float(loss.detach()), score=float(correct) / len(indices))
         progress.advance(len(indices))
+        if checkpoint and checkpoint.is_due_inside() and part.steps < len(batches):
+            checkpoint.save(state.content())
     return Epoch(
         epoch=epoch + 1,
-        loss=float(loss_sum) / len(data),
-        score=float(right) / len(data),
+        loss=float(part.loss_sum) / len(data),
+        score=float(part.right) / len(data),
         learning_rate=settings.learning_rate * state.factor,
-        samples_per_second=len(data) / (time.monotonic() - started),
+        samples_per_second=len(data) / part.seconds(),
     )
 
 
@@ -181,30 +183,30 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train by SGD with momentum on every sample once an epoch, and yield a record after each.
 
-    With a `checkpoint` that exists the training goes on after its last epoch, whose records are yielded again, and ends
-    with the same weights as without the interruption. Raises UserError when the loss is no longer finite.
+    With a `checkpoint` that exists the training goes on where it was written, after the records of its epochs are
+    yielded again, and ends with the same weights as without the interruption. Raises UserError when the loss is no
+    longer finite.
     """
     data = data.to(compute.device)
     method.to(compute.device).to(memory_format=torch.channels_last).train()
-    state = State(method, settings)
-    if checkpoint and checkpoint.exists():
-        state.load(checkpoint)
+    state, kept = State(method, settings), Checkpoint(checkpoint) if checkpoint else None
+    if kept and kept.load(state.restore):
         yield from state.epochs
-    done = len(state.epochs) * len(data)
+    done = len(state.epochs) * len(data) + state.part.steps * settings.batch_size
     with track(total=settings.epochs * len(data), unit="samples", label=label, done=done) as progress:
         for epoch in range(len(state.epochs), settings.epochs):
             # One seed per epoch, for the order and dropout: a resumed training draws what the uninterrupted one drew.
             torch.manual_seed(random_seed * 1_000_003 + epoch)
             order = torch.randperm(len(data)).to(compute.device)
-            record = train_epoch(state, data, order, settings, compute=compute, progress=progress)
+            record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
             if not math.isfinite(record.loss):
                 raise UserError(
                     f"{label}: the loss is {record.loss} in epoch {record.epoch} "
                     f"with learning_rate {settings.learning_rate}; lower it in params.yaml"
                 )
-            state.epochs.append(record)
-            if checkpoint:
-                state.save(checkpoint)
+            state.end_epoch(record)
+            if kept and (kept.is_due() or record.epoch == settings.epochs):
+                kept.save(state.content())
             yield record
 
 
