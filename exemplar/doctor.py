@@ -96,11 +96,12 @@ def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
         yield Finding(f"{path} has {path.stat().st_size / GIGABYTE:.3f} GB of an archive", "dvc repro fetches the rest")
     for path in sorted((root / "downloads").glob("*.wrong-*")):
         yield Finding(f"{path} came with a wrong digest", "look at it or remove it")
-    for path in sorted((root / ".checkpoints").glob("*/state.pt")):
-        name = path.parent.name.rpartition("-")[0]
-        yield Finding(
-            f"{name} was interrupted ({path})", "the same command goes on with it; remove its folder to forget it"
-        )
+    for folder in sorted({path.parent for path in (root / ".checkpoints").glob("*/*.pt")}):
+        if not (folder / "done").exists():
+            name = folder.name.rpartition("-")[0]
+            yield Finding(
+                f"{name} was interrupted ({folder})", "the same command goes on with it; remove the folder to forget it"
+            )
 
 
 def store() -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +11,19 @@ from shutil import rmtree
 
 from filelock import FileLock, Timeout
 
-from exemplar import provenance
+from exemplar import provenance, sources
+
+DONE, DAY_SECONDS = "done", 86_400.0
 
 
 def key(settings: Mapping[str, object], read: list[Path]) -> str:
     """The digest of parameters, inputs and code: whatever changes the result starts from the beginning."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    digest.update(json.dumps(provenance.read_tags(read), sort_keys=True).encode())
+    tags = provenance.read_tags(read)
+    # Outside of DVC nobody vouches for a folder, so its files are read.
+    untagged = [path for path in read if path.is_dir() and f"md5.{path.as_posix()}" not in tags]
+    tags |= {path.as_posix(): sources.digest(path) for path in untagged}
+    digest.update(json.dumps(tags, sort_keys=True).encode())
     for file in sorted(Path(provenance.__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:32]
@@ -24,17 +31,32 @@ def key(settings: Mapping[str, object], read: list[Path]) -> str:
 
 @contextmanager
 def place(stage: str, *, settings: Mapping[str, object], read: list[Path]) -> Iterator[Path]:
-    """A folder of the stage's own in the user's repository, also in a queued run; removed when the block succeeds.
+    """A folder of the stage's own in the user's repository, also in a queued run.
 
-    Two processes that would make the same thing wait for each other.
+    When the block succeeds, the folder is kept until DVC has noted what the stage made: killed before that, DVC removes
+    the results and runs the stage again, which then is at its end at once and in the same MLflow run. Two processes
+    that would make the same thing wait for each other.
     """
     folder = provenance.user_repository() / ".checkpoints" / f"{stage}-{key(settings, read)}"
     locks = folder.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with waiting(FileLock(locks / folder.name), what=stage):
+        forget_noted(folder)
         folder.mkdir(exist_ok=True)
         yield folder
-        rmtree(folder)
+        (folder / DONE).write_text(str(Path.cwd()), encoding="utf-8")
+
+
+def forget_noted(own: Path) -> None:
+    """Remove what stages before ours left here when they were done: DVC has noted them, or ours would not run.
+
+    What was done in the clone of a queued run, which is gone, stays for a day: it may not have been noted there.
+    """
+    for done in own.parent.glob(f"*/{DONE}"):
+        clone = Path(done.read_text(encoding="utf-8"))
+        is_old = not clone.exists() and time.time() - done.stat().st_mtime > DAY_SECONDS
+        if done.parent != own and (clone == Path.cwd() or is_old):
+            rmtree(done.parent, ignore_errors=True)
 
 
 @contextmanager

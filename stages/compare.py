@@ -9,6 +9,7 @@ def compare() -> None:
     """Put every row side by side, with the paper's numbers where they exist, and log one summary run."""
     from exemplar import comparison, gallery, intact, panels, params, report, tracking
     from exemplar.evaluation import Evaluation
+    from stages import checkpoint
 
     settings = params.load()
     numbers, datasets, methods = settings.model_dump(), settings.datasets, settings.methods
@@ -22,7 +23,10 @@ def compare() -> None:
     records, invariance = [Evaluation.load(path) for path in evaluations], panels.load(moved)
     pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training)
     runs = report.runs(records, pictures, invariance)
-    with tracking.run(stage="compare", name=name, parameters=numbers, read=read) as run:
+    with (
+        checkpoint.place("compare", settings=numbers, read=read) as unfinished,
+        tracking.run(stage="compare", name=name, parameters=numbers, read=read, marker=unfinished / "run") as run,
+    ):
         report.save(
             Path("results"),
             records=records,

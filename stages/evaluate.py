@@ -13,6 +13,7 @@ def evaluate(dataset: str, method: str) -> None:
     from exemplar import device, finetune, intact, network, params, probe, tracking, training
     from exemplar.datasets.base import Labeled
     from exemplar.evaluation import Evaluation
+    from stages import checkpoint
 
     settings = params.load()
     encoder_file, labeled_folder = Path(f"data/encoders/{method}.safetensors"), Path(f"data/labeled/{dataset}")
@@ -29,10 +30,13 @@ def evaluate(dataset: str, method: str) -> None:
     readout = import_module(f"exemplar.methods.{method}").READOUT
     record_file = Path(f"results/evaluations/{dataset}-{method}.json")
     numbers = settings.model_dump(include={"model", "random_seed", "probe", "finetune", "transformation", "compute"})
-    name = f"{dataset} {method} {settings.model}"
-    intact.require(read := [encoder_file, labeled_folder])
+    name, read = f"{dataset} {method} {settings.model}", [encoder_file, labeled_folder]
+    intact.require(read)
     encoder, labeled = network.load_encoder(encoder_file), Labeled.load(labeled_folder)
-    with tracking.run(stage="evaluate", name=name, parameters=numbers, read=read) as run:
+    with (
+        checkpoint.place(f"evaluate-{dataset}-{method}", settings=numbers, read=read) as unfinished,
+        tracking.run(stage="evaluate", name=name, parameters=numbers, read=read, marker=unfinished / "run") as run,
+    ):
         started = time.monotonic()
         measured = readouts[readout].measure(
             encoder, labeled, random_seed=settings.random_seed, compute=device.choose(**settings.compute.model_dump())

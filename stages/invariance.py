@@ -9,6 +9,7 @@ def measure(dataset: str, method: str) -> None:
     """Measure the frozen encoder of METHOD on the central crops of DATASET's test images, under each magnitude."""
     from exemplar import device, intact, invariance, network, params, probe, tracking
     from exemplar.datasets.base import Labeled
+    from stages import checkpoint
 
     settings = params.load()
     encoder_file, labeled_folder = Path(f"data/encoders/{method}.safetensors"), Path(f"data/labeled/{dataset}")
@@ -16,7 +17,10 @@ def measure(dataset: str, method: str) -> None:
     name, read = f"{dataset} {method} {settings.model}", [encoder_file, labeled_folder]
     intact.require(read)
     encoder, labeled = network.load_encoder(encoder_file), Labeled.load(labeled_folder)
-    with tracking.run(stage="invariance", name=name, parameters=numbers, read=read) as run:
+    with (
+        checkpoint.place(f"invariance-{dataset}-{method}", settings=numbers, read=read) as unfinished,
+        tracking.run(stage="invariance", name=name, parameters=numbers, read=read, marker=unfinished / "run") as run,
+    ):
         table = invariance.measure(
             encoder,
             labeled,

@@ -1,7 +1,10 @@
 """Where a killed stage finds what it had done."""
 
+import os
 import threading
+import time
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -29,12 +32,40 @@ def work(*, dies: bool) -> str:
 
 
 def test_a_checkpoint_outlives_a_stage_that_dies(repository: Path) -> None:
-    """It lies in the user's repository, is found again by the same stage, and goes when that succeeds."""
+    """It lies in the user's repository, is found again by the same stage, and goes once a later stage begins."""
     with pytest.raises(KeyboardInterrupt):
         work(dies=True)
     assert len(list((repository / ".checkpoints").glob("train-x-*"))) == 1
     assert work(dies=False) == "state"
-    assert not list((repository / ".checkpoints").glob("train-x-*"))
+    assert work(dies=False) == "state", "DVC may have been killed before it noted the results"
+    with checkpoint.place("compare", settings={}, read=[]):
+        assert not list((repository / ".checkpoints").glob("train-x-*"))
+
+
+def test_what_another_clone_has_done_is_kept_for_a_day(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as that clone is there, or was until lately: DVC may have been killed before it noted the results."""
+    work(dies=False)
+    (repository / "other").mkdir()
+    monkeypatch.chdir(repository / "other")
+    (done,) = (repository / ".checkpoints").glob("train-x-*/done")
+    for gone, days, kept in [(False, 3, True), (True, 0, True), (True, 3, False)]:
+        if gone:
+            rmtree(repository / "clone", ignore_errors=True)
+        written = time.time() - days * 86_400
+        os.utime(done, (written, written))
+        with checkpoint.place("compare", settings={}, read=[]):
+            assert done.exists() is kept
+
+
+def test_outside_of_dvc_the_files_of_a_folder_count() -> None:
+    """Nobody vouches for them there."""
+    folder = Path("data/surrogate")
+    folder.mkdir(parents=True)
+    keys = []
+    for content in ("one", "one", "two"):
+        (folder / "table.npy").write_text(content)
+        keys.append(checkpoint.key({}, [folder]))
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_other_numbers_or_inputs_start_from_the_beginning() -> None:
@@ -49,14 +80,14 @@ def test_other_numbers_or_inputs_start_from_the_beginning() -> None:
 
 
 def test_the_same_work_is_not_done_by_two_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """The second waits, says so, and finds nothing unfinished."""
+    """The second waits, says so, and finds all of it done."""
     second = threading.Thread(target=lambda: seen.append(work(dies=False)))
     seen: list[str] = []
     with checkpoint.place("train-x", settings={"epochs": 3}, read=[]) as folder:
-        (folder / "state").write_text("half done")
+        (folder / "state").write_text("all done")
         second.start()
         second.join(timeout=0.5)
         assert second.is_alive()
     second.join(timeout=30)
-    assert seen == [""]
+    assert seen == ["all done"]
     assert capsys.readouterr().err == "train-x: another process is at the same work; waiting for it\n"

@@ -142,9 +142,7 @@ def test_a_broken_checkpoint_says_what_to_do(data: SurrogateSet, compute: Comput
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"no checkpoint", foreign.read_bytes()):
         path.write_bytes(content)
-        with pytest.raises(
-            UserError, match=r"cannot read the checkpoint .*; remove .* to train from")
-        ) as said:
+        with pytest.raises(UserError, match=r"cannot read the checkpoint .*; remove .* to train") as said:
             next(training(classifier(data), data, compute, checkpoint=path))
         assert "\n" not in str(said.value)
         assert path.read_bytes() == content
