@@ -3,7 +3,9 @@
 A default in code would be a number that DVC cannot see. Unknown keys and missing keys both stop the run.
 """
 
+import ast
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,6 +32,7 @@ from exemplar.ranges import Float, NamedRanges, Positive, magnitudes, resolve
 from exemplar.sources import shown
 
 PARAMS = Path("params.yaml")
+KINDS = {"int": "a whole number", "bool": "true or false"}
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 Number = Annotated[Float, Field(gt=0)]
@@ -41,6 +44,27 @@ def names_in(package: str, *, having: str) -> list[str]:
     """The names that a package offers: a dataset or a method is the name of a file that has a certain line."""
     files = (Path(__file__).parent / package).glob("*.py")
     return sorted(file.stem for file in files if re.search(having, file.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def options_of(dataset: str) -> dict[str, str]:
+    """The options that a dataset takes, by their type: what its functions want by keyword but the random seed."""
+    tree = ast.parse((Path(__file__).parent / "datasets" / f"{dataset}.py").read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("write_")]
+    wanted = {each.arg: each.annotation for function in functions for each in function.args.kwonlyargs}
+    return {name: ast.unparse(kind) for name, kind in wanted.items() if kind and name != "random_seed"}
+
+
+def require_options(dataset: str, options: Mapping[str, int | bool]) -> None:
+    """Raise ValueError unless the options are those that the dataset takes, each of its type."""
+    expected, where = options_of(dataset), f"sources.{dataset}.options"
+    for key in options:
+        if key not in expected:
+            raise ValueError(f"{where}.{key} is no known key; expected {', '.join(expected) or 'no options'}")
+    for key, kind in expected.items():
+        if key not in options:
+            raise ValueError(f"{where}.{key} is missing; expected {', '.join(expected)}")
+        if type(options[key]).__name__ != kind:
+            raise ValueError(f"{where}.{key} {options[key]!r}: expected {KINDS[kind]}")
 
 
 def name_in(package: str, *, having: str) -> AfterValidator:
@@ -183,6 +207,8 @@ class Params(Section):
         for name in {self.unlabeled, *self.datasets}:
             if name not in self.sources:
                 raise ValueError(f"there is no section sources.{name}, but {name} is used")
+        for name, source in self.sources.items():
+            require_options(name, source.options)
         return self
 
 

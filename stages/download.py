@@ -19,7 +19,6 @@ def download(part: Part, dataset: str) -> None:
 
     from exemplar import params, provenance
     from exemplar.atomic import replacing
-    from exemplar.datasets.base import require_options
     from exemplar.errors import UserError
     from exemplar.fetch import fetch
 
@@ -28,18 +27,16 @@ def download(part: Part, dataset: str) -> None:
         raise UserError(f"dataset {dataset!r} is unknown; expected one of {', '.join(settings.sources)}")
     source = settings.sources[dataset]
     downloads = provenance.user_repository() / "downloads"
-    module = import_module(f"exemplar.datasets.{dataset}")
-    write = module.write_unlabeled if part is Part.UNLABELED else module.write_labeled
-    require_options(write, source.options, dataset=dataset)
     archive = fetch([source.url, *source.mirrors], md5=source.md5, folder=downloads) if source.url else None
+    module = import_module(f"exemplar.datasets.{dataset}")
     if part is Part.UNLABELED:
         with replacing(Path("data/unlabeled")) as folder:
             folder.mkdir()
-            write(archive, folder, **source.options)
+            module.write_unlabeled(archive, folder, **source.options)
     else:
         with replacing(Path("data/labeled") / dataset) as folder:
             folder.mkdir()
-            write(archive, folder, random_seed=settings.random_seed, **source.options)
+            module.write_labeled(archive, folder, random_seed=settings.random_seed, **source.options)
 
 
 if __name__ == "__main__":

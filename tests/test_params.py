@@ -227,6 +227,25 @@ def test_a_value_that_makes_no_sense_is_quoted_where_it_stands(change: Change, k
 
 
 @pytest.mark.parametrize(
+    ("change_of_options", "said"),
+    [
+        ({"sides": 96}, "sources.folder.options.sides is no known key; expected side, train_per_class, folds, skip_br"),
+        ({"side": GONE}, "sources.folder.options.side is missing; expected side, train_per_class, folds, skip_broken"),
+        ({"side": True}, "sources.folder.options.side True: expected a whole number"),
+        ({"skip_broken": 1}, "sources.folder.options.skip_broken 1: expected true or false"),
+    ],
+)
+def test_options_are_those_of_the_dataset(change: Change, change_of_options: dict[str, Any], said: str):
+    """Its own functions say what they take, so a wrong or a missing one is told before anything runs."""
+    folder = PUBLISHED["sources"]["folder"]
+    options = {key: value for key, value in (folder["options"] | change_of_options).items() if value is not GONE}
+    assert said in refusal(change("sources.folder", folder | {"options": options}))
+    assert "sources.photos.options.side is no known key; expected no options" in refusal(
+        change("sources.photos.options", {"side": 96})
+    )
+
+
+@pytest.mark.parametrize(
     "content",
     [b"", b"- 1\n", b"5\n", b"a: [\n", b"a: 1\na: 2\n", b"a: \x00\n", b"a: \xff\n", b"1: 2\n", b"? [a]\n: b\n",
      b"!!python/object:os.system ls\n", b"a: !tag b\n", b"\t- a\n", b"&a [*a]\n"],

@@ -1,9 +1,7 @@
 """What a labeled dataset is, on disk and in memory."""
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -70,16 +68,6 @@ class Labeled:
 def again(folder: Path) -> str:
     """What to do about a broken set."""
     return f"remove {folder} and run the download stage again"
-
-
-def require_options(write: Callable[..., None], options: Mapping[str, object], *, dataset: str) -> None:
-    """Raise UserError for options of a dataset that are not those its function takes beside places and the seed."""
-    known = [name for name in signature(write).parameters if name not in ("archive", "folder", "random_seed")]
-    if sorted(known) != sorted(options):
-        raise UserError(
-            f"sources.{dataset}.options has the keys {', '.join(options) or 'none'}; "
-            f"expected {', '.join(known) or 'none'}"
-        )
 
 
 def save_protocol(
