@@ -16,8 +16,8 @@ import numpy as np
 from exemplar.errors import UserError
 
 SEED = "random_seed"
-# Neither the machine nor another row of the comparison changes the accuracy of an encoder and its probe.
-DECIDING = ("model", SEED, "unlabeled", "seeds.", "surrogate.", "transformation.", "train.", "probe.")
+# Neither the machine nor another row of the comparison changes what an encoder and its probe reach.
+DECIDING = ("model", SEED, "unlabeled", "seeds.", "surrogate.", "transformation.", "train.", "probe.", "invariance.")
 
 Value = int | float | str | tuple[int | float | str, ...] | None
 Settings = Mapping[str, Value]
@@ -25,9 +25,13 @@ Settings = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class Experiment:
-    """Its settings under their dotted names, and its accuracies (mean, std) between 0 and 1 by dataset and method."""
+    """Its settings under their dotted names, and its accuracies (mean, std) between 0 and 1 by dataset and method.
+
+    `revision` is the commit that DVC keeps it in.
+    """
 
     name: str
+    revision: str
     created: str
     settings: Settings
     accuracy: Mapping[tuple[str, str], tuple[float, float]]
@@ -35,26 +39,27 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Point:
-    """What the exemplar encoder reached with some settings: the mean over `random_seeds`, `std` that over the folds.
+    """What the exemplar encoder reached with some settings, the mean over random seeds; `std` is that over the folds.
 
-    `random` is the accuracy of untrained filters in the same experiments, NaN where they were not measured.
+    There is one of `revisions` for each random seed. `random` is the accuracy of untrained filters in the same
+    experiments, NaN where they were not measured.
     """
 
     settings: Settings
     accuracy: float
     std: float
     random: float
-    random_seeds: int
+    revisions: tuple[str, ...]
     created: str
 
 
 def read(table: str) -> list[Experiment]:
     """Read all experiments that have a result."""
     lines = csv.DictReader(table.splitlines())
-    if not {"Experiment", "Created"} <= set(lines.fieldnames or ()):
+    if not {"Experiment", "rev", "Created"} <= set(lines.fieldnames or ()):
         raise UserError(f"{table[:60]!r} is no table of experiments; expected what `dvc exp show --csv` prints")
     rows = [row for row in lines if row["Experiment"]]
-    found = [Experiment(row["Experiment"], row["Created"], settings(row), accuracies(row)) for row in rows]
+    found = [Experiment(row["Experiment"], row["rev"], row["Created"], settings(row), accuracies(row)) for row in rows]
     return [experiment for experiment in found if experiment.accuracy]
 
 
@@ -91,8 +96,8 @@ def datasets(experiments: Iterable[Experiment]) -> list[str]:
     return list(dict.fromkeys(dataset for dataset, method in pairs if method == "exemplar"))
 
 
-def points(experiments: Iterable[Experiment], *, dataset: str, free: Collection[str] = ()) -> list[Point]:
-    """One point for all experiments that differ only in their random seed, or in settings that are `free`.
+def points(experiments: Iterable[Experiment], *, dataset: str, free: tuple[str, ...] = ()) -> list[Point]:
+    """One point for all experiments that differ only in their random seed, or in settings that begin as one of `free`.
 
     Of several with the same random seed the newest counts.
     """
@@ -104,9 +109,9 @@ def points(experiments: Iterable[Experiment], *, dataset: str, free: Collection[
     return [pool(dict(group), list(members.values()), dataset=dataset) for group, members in groups.items()]
 
 
-def deciding(settings: Settings, *, dataset: str, free: Collection[str]) -> Settings:
+def deciding(settings: Settings, *, dataset: str, free: tuple[str, ...]) -> Settings:
     """The settings without the random seed, those that are free, and the probes of other datasets."""
-    kept = {name: value for name, value in settings.items() if name != SEED and name not in free}
+    kept = {name: value for name, value in settings.items() if name != SEED and not name.startswith(free)}
     own = f"probe.{dataset}."
     return {name: value for name, value in kept.items() if name.startswith(own) or not name.startswith("probe.")}
 
@@ -120,7 +125,7 @@ def pool(settings: Settings, members: Sequence[Experiment], *, dataset: str) -> 
         accuracy=float(mean.mean()),
         std=float(np.sqrt((std**2).mean())),
         random=float(np.mean(untrained)) if untrained else np.nan,
-        random_seeds=len(members),
+        revisions=tuple(member.revision for member in members),
         created=max(member.created for member in members),
     )
 

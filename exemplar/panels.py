@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from exemplar import paper
 from exemplar.errors import UserError
 from exemplar.figures import COLOURS, INK, LINES, STYLE, blank
 
@@ -20,7 +19,7 @@ LABELS = {
     "angle_degrees": "rotation, degrees",
     "scale_factor": "zoom factor",
     "hue_offset_turns": "hue offset, turns",
-    "contrast_factor": "factor of saturation and value",
+    "contrast_factor": "contrast factor",
 }
 NUMBERS = ("magnitude", "accuracy", "distance_pooled")
 NAMES = ["transformation", "dataset", "method", "run_id"]
@@ -56,9 +55,12 @@ def require_curves(table: pd.DataFrame) -> None:
 
 
 @matplotlib.rc_context(STYLE)
-def invariance_curves(table: pd.DataFrame) -> Figure:
-    """Draw one dataset: a row per transformation, at the left distances of pooled features, at the right accuracy."""
-    dataset, names = table["dataset"].iloc[0], list(table["transformation"].unique())
+def invariance_curves(table: pd.DataFrame, marks: pd.DataFrame) -> Figure:
+    """Draw one dataset: a row per transformation, at the left distances of pooled features, at the right accuracy.
+
+    `marks` are the paper's numbers of this dataset, as `paper.invariance` finds them.
+    """
+    names = list(table["transformation"].unique())
     figure = blank(height_inches=1.75 * len(names) + 0.9)
     panels = figure.subplots(len(names), 2, squeeze=False, sharey="col")
     legend: dict[str, Artist] = {}
@@ -68,7 +70,7 @@ def invariance_curves(table: pd.DataFrame) -> Figure:
             colour, line = COLOURS[place % len(COLOURS)], f"o{LINES[place % len(LINES)]}"
             for axes, heights in ((distance, curve["distance_pooled"]), (accuracy, 100 * curve["accuracy"])):
                 axes.plot(curve["magnitude"], heights, line, color=colour, markersize=3.5, linewidth=1.8, label=method)
-        draw_paper(accuracy, dataset=dataset, transformation=name)
+        draw_paper(accuracy, marks[marks["transformation"] == name])
         for axes in (distance, accuracy):
             arrange(axes, name, sorted(map(float, rows["magnitude"].unique())))
         legend.update({str(line.get_label()): line for line in accuracy.lines})
@@ -79,15 +81,12 @@ def invariance_curves(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_paper(axes: Axes, *, dataset: str, transformation: str) -> None:
+def draw_paper(axes: Axes, marks: pd.DataFrame, *, colour: str = INK, label: str = "the paper") -> None:
     """Mark what the paper's nets reached, as a range where only a range could be read."""
-    points = paper.invariance(dataset=dataset, transformation=transformation)
-    if len(points):
-        middles = points["percent"].fillna((points["low"] + points["high"]) / 2)
-        axes.vlines(points["magnitude"], points["low"], points["high"], color=INK, linewidth=1.2)
-        axes.plot(
-            points["magnitude"], middles, "D", color="white", markeredgecolor=INK, markersize=5, label="the paper"
-        )
+    if len(marks):
+        middles = marks["percent"].fillna((marks["low"] + marks["high"]) / 2)
+        axes.vlines(marks["magnitude"], marks["low"], marks["high"], color=colour, linewidth=1.2)
+        axes.plot(marks["magnitude"], middles, "D", color=colour, markerfacecolor="white", markersize=5, label=label)
 
 
 def arrange(axes: Axes, name: str, magnitudes: Sequence[float]) -> None:
@@ -98,5 +97,11 @@ def arrange(axes: Axes, name: str, magnitudes: Sequence[float]) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(magnitudes))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: ratio(value)))
         axes.tick_params(axis="x", labelsize=9)
+
+
+def ratio(value: float) -> str:
+    """`8`, `0.84` or `1/8`."""
+    inverse = round(1 / value)
+    return f"1/{inverse}" if inverse > 1 and inverse * value == 1 else f"{value:g}"

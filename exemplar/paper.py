@@ -7,10 +7,14 @@ differently. `x` is what Figure 6 varies at test time: degrees, turns of hue, or
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from importlib.resources import files
+from typing import Any
 
 import pandas as pd
+
+from exemplar.ranges import RELEASE
 
 WORDS = ("dataset", "method", "model", "unlabeled", "condition", "features", "note")
 
@@ -30,6 +34,7 @@ FIGURE_6 = {
     "hue_offset_turns": ("Figure 6 hue", "with color"),
     "contrast_factor": ("Figure 6 contrast", "contrast (2, 0.5, 0.1)"),
 }
+MARK = ["dataset", "transformation", "magnitude", "percent", "low", "high"]
 NOT_REPORTED = Reported(accuracy=math.nan, std=math.nan, source="")
 
 
@@ -61,17 +66,27 @@ def reported(*, dataset: str, method: str, model: str, unlabeled: str) -> Report
     return Reported(accuracy=best["percent"] / 100, std=best["std"] / 100, source=f"{best['source']}{digitised}")
 
 
-def invariance(*, dataset: str, transformation: str) -> pd.DataFrame:
-    """Find the accuracies of Figure 6 in percent: `magnitude`, `percent` (empty where only a range is known), bounds.
+def invariance(*, unlabeled: str, ranges: Mapping[str, Any]) -> pd.DataFrame:
+    """Find the accuracies of Figure 6 in percent: `percent` is empty where only the bounds `low` and `high` are known.
 
-    Empty where the paper has no numbers for the dataset or the transformation.
+    Empty unless the seeds come from the paper's set and are cut under the release's ranges, as were those of its nets.
     """
+    parts = [
+        either_way(source).query("condition == @condition").assign(transformation=transformation)
+        for transformation, (source, condition) in FIGURE_6.items()
+    ]
+    released = all(ranges.get(name) == value for name, value in asdict(RELEASE).items())
+    rows = pd.concat(parts)
+    return rows[(rows["unlabeled"] == unlabeled) & released][MARK].reset_index(drop=True)
+
+
+def either_way(source: str) -> pd.DataFrame:
+    """A part of Figure 6 along its `magnitude`; what holds in either direction is there twice."""
     table = numbers()
-    source, condition = FIGURE_6.get(transformation, ("", ""))
-    rows = table[(table["source"] == source) & (table["dataset"] == dataset) & (table["condition"] == condition)]
+    rows = table[table["source"] == source].rename(columns={"x": "magnitude"})
     both = rows[rows["note"].str.contains("either direction|up to this change")]
-    rows = pd.concat([rows, both.assign(x=-both["x"])])[["x", "percent", "low", "high"]]
-    return rows.drop_duplicates().rename(columns={"x": "magnitude"}).sort_values("magnitude", ignore_index=True)
+    rows = pd.concat([rows, both.assign(magnitude=-both["magnitude"])])
+    return rows.drop_duplicates().sort_values("magnitude")
 
 
 def competitors() -> pd.DataFrame:

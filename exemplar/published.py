@@ -16,6 +16,7 @@ from exemplar.figures import COLOURS, INK, STYLE, blank
 from exemplar.studies import FIGURE_3, FIGURE_4, Study, ablations, condition, curves
 
 GREY = "#888888"
+WIDTH_INCHES = 6.4
 OURS: dict[str, Any] = {"fmt": "o-", "markersize": 5, "linewidth": 2, "capsize": 3}
 THEIRS: dict[str, Any] = {"fmt": "D:", "markersize": 5, "linewidth": 1.2, "markerfacecolor": "white"}
 # A logarithmic axis has ticks at these multiples of each power of ten.
@@ -56,7 +57,7 @@ def panels(heights: Mapping[str, float], fill: Callable[[Axes, str], None], labe
     """Make a figure with a panel per dataset, one below the other, and one legend; None without any."""
     if not heights:
         return None
-    figure = blank(height_inches=sum(heights.values()) + 1.6)
+    figure = blank(height_inches=sum(heights.values()) + 1.6, width_inches=WIDTH_INCHES)
     rows = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=list(heights.values()))
     legend: dict[str, Any] = {}
     for axes, dataset in zip(rows[:, 0], heights, strict=True):
@@ -144,5 +145,5 @@ def short(number: float) -> str:
 
 def title(dataset: str, point: Point) -> str:
     """What the points of a panel have in common."""
-    seeds = f", {point.random_seeds} random seeds" if point.random_seeds > 1 else ""
+    seeds = f", {len(point.revisions)} random seeds" if len(point.revisions) > 1 else ""
     return f"{dataset}: {point.settings['model']}, seeds from {point.settings['unlabeled']}{seeds}"

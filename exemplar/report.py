@@ -28,13 +28,14 @@ def page(
     seeds: UInt8[np.ndarray, "n 3 h w"],
     samples: UInt8[np.ndarray, "classes k 3 h w"],
     invariance: pd.DataFrame,
+    marks: pd.DataFrame,
     settings: Mapping[str, Any],
     runs: Mapping[str, str],
 ) -> str:
     """Write the page: it carries its images inside, needs no script and asks no other address for anything.
 
-    `curves` and `filters` are keyed by the encoder's name, `invariance` is what `panels.load` reads, and `runs` maps
-    what was run to the id of its MLflow run.
+    `curves` and `filters` are keyed by the encoder's name, `invariance` is what `panels.load` reads, `marks` what
+    `paper.invariance` finds, and `runs` maps what was run to the id of its MLflow run.
     """
     rows = comparison.table(records, unlabeled=unlabeled)
     trained = {name: frame for name, frame in curves.items() if len(frame)}
@@ -52,7 +53,8 @@ def page(
         filters=data_uri(sheets.filter_sheet(filters)) if filters else None,
         seeds=data_uri(sheets.seed_sheet(seeds)),
         samples=data_uri(sheets.sample_sheet(samples)),
-        invariance=[(dataset, data_uri(figure)) for dataset, figure in invariances(invariance)],
+        invariance=[(dataset, data_uri(figure)) for dataset, figure in invariances(invariance, marks)],
+        marked=set(marks["dataset"]),
         confusions=[(title(record), data_uri(confusion(record))) for record in records],
         competitors=paper.competitors(),
         unlabeled=unlabeled,
@@ -66,10 +68,10 @@ def title(record: Evaluation) -> str:
     return f"{record.method} on {record.dataset}"
 
 
-def invariances(table: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+def invariances(table: pd.DataFrame, marks: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
     """The curves of every dataset."""
     for dataset, rows in table.groupby("dataset", sort=False):
-        yield str(dataset), panels.invariance_curves(rows)
+        yield str(dataset), panels.invariance_curves(rows, marks[marks["dataset"] == dataset])
 
 
 def confusion(record: Evaluation) -> Figure:
@@ -105,6 +107,7 @@ def save(
     records: Sequence[Evaluation],
     pictures: Gallery,
     invariance: pd.DataFrame,
+    marks: pd.DataFrame,
     unlabeled: str,
     settings: Mapping[str, Any],
     runs: Mapping[str, str],
@@ -124,6 +127,7 @@ def save(
             seeds=pictures.seeds,
             samples=pictures.samples,
             invariance=invariance,
+            marks=marks,
             settings=settings,
             runs=runs,
         ),
@@ -139,6 +143,6 @@ def save(
         temporary.mkdir()
         (temporary / "overview.png").write_bytes(figures.png(overview))
         (temporary / "accuracy.png").write_bytes(figures.png(figures.accuracy_bars(rows)))
-        for dataset, figure in invariances(invariance):
+        for dataset, figure in invariances(invariance, marks):
             (temporary / f"invariance-{dataset}.png").write_bytes(figures.png(figure))
         (temporary / "table.md").write_text(comparison.markdown_table(rows), encoding="utf-8")

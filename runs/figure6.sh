@@ -10,11 +10,13 @@
 # The triples are the ranges of log2 power, log2 factor and offset of saturation and value; the first is the
 # release's, and figure6-release is the network of 20 degrees and of 0.1 turns as well. That the networks are
 # small, that no contrast means none along the principal components either, and the two wider ranges of hue are
-# guesses. Nine trainings, each of a day and a half on the paper's Titan GPU. Not run by us.
+# guesses. `make figures` draws their accuracies beside the paper's, `dvc plots diff` with two or more of their
+# names also the distances of their features. Nine trainings, each of a day and a half on the paper's
+# Titan GPU. Not run by us.
 set -euf
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
-set -- -S model=64c5-64c5-128f -S unlabeled=stl10 -S 'datasets=[stl10]' \
+set -- -S model=64c5-64c5-128f -S unlabeled=stl10 -S 'datasets=[stl10]' -S invariance.images=500 \
   -S 'methods=[exemplar,random]' -S seeds.count=8000 -S surrogate.samples=150 -S train.epochs=160 \
   -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 -S train.weight_decay=0.004 "$@"
 movement='-S transformation.angle_degrees=[0,0] -S transformation.scale_factor=[1,1]

@@ -7,7 +7,7 @@ from stages import cli
 
 def compare() -> None:
     """Put every row side by side, with the paper's numbers where they exist, and log one summary run."""
-    from exemplar import comparison, gallery, intact, panels, params, report, tracking
+    from exemplar import comparison, gallery, intact, panels, paper, params, report, tracking
     from exemplar.evaluation import Evaluation
     from stages import checkpoint
 
@@ -32,6 +32,7 @@ def compare() -> None:
             records=records,
             pictures=pictures,
             invariance=invariance,
+            marks=paper.invariance(unlabeled=settings.unlabeled, ranges=numbers["transformation"]),
             unlabeled=settings.unlabeled,
             settings=numbers,
             runs=runs,

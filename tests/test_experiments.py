@@ -10,6 +10,7 @@ from exemplar.errors import UserError
 
 ROW = {
     "Experiment": "a",
+    "rev": "b0e3dad",
     "Created": "2026-11-22T08:00:00",
     "State": "",
     "photos.exemplar.accuracy": "0.7",
@@ -49,7 +50,7 @@ def points(*changes: dict[str, str], **options: object) -> list[experiments.Poin
 def test_an_experiment_is_its_accuracies_and_its_settings():
     """Numbers, lists and what is left empty are read as such; results, files and MLflow's ids are no settings."""
     (read,) = experiments.read(table({}))
-    assert read.name == "a"
+    assert (read.name, read.revision) == ("a", "b0e3dad")
     assert read.accuracy == {("photos", "exemplar"): (0.7, 0.03), ("photos", "random"): (0.5, 0.01)}
     assert read.settings == {
         "model": "64c5-64c5-128f",
@@ -88,18 +89,19 @@ def test_anything_else_is_refused(text: str):
 
 def test_random_seeds_are_pooled():
     """The mean of the means, and the root mean square of the spreads over the folds."""
-    (point,) = points({}, {"random_seed": "1", "photos.exemplar.accuracy": "0.6", "photos.exemplar.std": "0.01"})
-    assert (point.accuracy, point.random, point.random_seeds) == (pytest.approx(0.65), 0.5, 2)
+    other = {"random_seed": "1", "rev": "77", "photos.exemplar.accuracy": "0.6", "photos.exemplar.std": "0.01"}
+    (point,) = points({}, other)
+    assert (point.accuracy, point.random, point.revisions) == (pytest.approx(0.65), 0.5, ("b0e3dad", "77"))
     assert point.std == pytest.approx(((0.03**2 + 0.01**2) / 2) ** 0.5)
     assert "random_seed" not in point.settings
 
 
 def test_of_two_experiments_with_the_same_settings_the_newest_counts():
     """Whatever their order in the table."""
-    newer = {"Created": "2026-11-23T08:00:00", "photos.exemplar.accuracy": "0.8"}
+    newer = {"rev": "77", "Created": "2026-11-23T08:00:00", "photos.exemplar.accuracy": "0.8"}
     for rows in (({}, newer), (newer, {})):
         (point,) = points(*rows)
-        assert (point.accuracy, point.random_seeds, point.created) == (0.8, 1, newer["Created"])
+        assert (point.accuracy, point.revisions, point.created) == (0.8, ("77",), newer["Created"])
 
 
 @pytest.mark.parametrize(
@@ -119,10 +121,11 @@ def test_points_differ_where_something_differs_that_counts(key: str, value: str,
 
 
 def test_a_free_setting_keeps_nothing_apart():
-    """It may follow the axis of a figure."""
+    """It may follow the axis of a figure, and may be a whole section."""
     assert len(points({}, {"train.epochs": "8"})) == 2
     (point,) = points({}, {"train.epochs": "8"}, free=("train.epochs",))
     assert "train.epochs" not in point.settings
+    (point,) = points({}, {"train.epochs": "8"}, free=("seeds.", "train."))
 
 
 def test_points_that_differ_in_one_number_go_together():

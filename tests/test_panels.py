@@ -1,13 +1,15 @@
 """Curves of invariance: how they are read, and how they are drawn."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from exemplar import figures, panels
+from exemplar import figures, panels, paper
 from exemplar.errors import UserError
+from exemplar.ranges import RELEASE
 
 MAGNITUDES = {
     "shift_fraction": [-0.25, 0.0, 0.25],
@@ -26,12 +28,13 @@ def curves(dataset: str, method: str) -> pd.DataFrame:
     return table.assign(**numbers, dataset=dataset, method=method, run_id="feed")
 
 
+MARKS = paper.invariance(unlabeled="stl10", ranges=asdict(RELEASE))
 BOTH = pd.concat([curves("stl10", "exemplar"), curves("stl10", "random")])
 
 
 def test_a_row_per_transformation_and_a_curve_per_method() -> None:
     """Distances at the left, accuracies in percent at the right; ratios are spread by their logarithms."""
-    figure = panels.invariance_curves(BOTH)
+    figure = panels.invariance_curves(BOTH, MARKS)
     axes = np.array(figure.axes).reshape(-1, 2)
     assert [right.get_xlabel() for _, right in axes] == list(panels.LABELS.values())
     for left, right in axes:
@@ -42,9 +45,21 @@ def test_a_row_per_transformation_and_a_curve_per_method() -> None:
     assert [left.get_xscale() for left, _ in axes] == ["linear", "linear", "log", "linear", "log"]
 
 
+def test_ratios_are_short_where_they_can_be() -> None:
+    """Seven of them stand under an axis of two inches."""
+    assert [panels.ratio(value) for value in (0.125, 0.5, 0.7, 1.0, 1.41, 8.0)] == [
+        "1/8",
+        "1/2",
+        "0.7",
+        "1",
+        "1.41",
+        "8",
+    ]
+
+
 def test_the_papers_points_stand_where_its_axis_is_ours() -> None:
     """Rotation, hue and contrast on STL-10; what could only be read as a range is a bar with its middle marked."""
-    right = panels.invariance_curves(BOTH).axes[1::2]
+    right = panels.invariance_curves(BOTH, MARKS).axes[1::2]
     marks = [[np.asarray(line.get_xydata()).tolist() for line in axes.lines[2:]] for axes in right]
     assert marks == [
         [],
@@ -55,13 +70,13 @@ def test_the_papers_points_stand_where_its_axis_is_ours() -> None:
     ]
     bars = right[3].collections[0].get_paths()
     assert [path.vertices.tolist() for path in bars] == [[[x, 59], [x, 62]] for x in (-0.3, 0.3)]
-    other = panels.invariance_curves(curves("photos", "exemplar"))
+    other = panels.invariance_curves(curves("photos", "exemplar"), MARKS.iloc[:0])
     assert {len(axes.lines) for axes in other.axes} == {1}
 
 
 def test_the_same_numbers_make_the_same_small_file() -> None:
     """Equal byte for byte."""
-    first, second = (figures.png(panels.invariance_curves(BOTH)) for _ in range(2))
+    first, second = (figures.png(panels.invariance_curves(BOTH, MARKS)) for _ in range(2))
     assert first == second
     assert len(first) < 150_000
 

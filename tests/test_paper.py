@@ -1,10 +1,12 @@
 """The paper's numbers, and how they are found."""
 
 import math
+from dataclasses import asdict
 
 import pytest
 
 from exemplar import paper
+from exemplar.ranges import PAPER, RELEASE
 
 SMALL, MEDIUM, LARGE = "64c5-64c5-128f", "64c5-128c5-256c5-512f", "92c5-256c5-512c5-1024f"
 
@@ -74,18 +76,23 @@ def test_untrained_filters_have_a_number_beside_any_unlabeled_set() -> None:
 
 
 def test_figure_6_has_points_of_nets_trained_under_the_releases_ranges() -> None:
-    """Both directions of a turn, a range where only a range could be read, and nothing for other sets and axes."""
-    turned, hue, contrast = (
-        paper.invariance(dataset="stl10", transformation=name)
-        for name in ("angle_degrees", "hue_offset_turns", "contrast_factor")
-    )
+    """Both directions of a turn, a range where only a range could be read; all on STL-10 and with seeds from it."""
+    found = paper.invariance(unlabeled="stl10", ranges=asdict(RELEASE))
+    assert set(found["dataset"]) == {"stl10"}
+    turned, hue, contrast = (found[found["transformation"] == name] for name in paper.FIGURE_6)
     assert turned["magnitude"].tolist() == [-45, 0, 45]
     assert turned["percent"].tolist() == [24, 61.8, 24]
     assert hue[["magnitude", "low", "high"]].to_numpy().tolist() == [[-0.3, 59, 62], [0.3, 59, 62]]
     assert hue["percent"].isna().all()
     assert contrast[["magnitude", "percent"]].to_numpy().tolist() == [[0.125, 42.6], [1, 61.6], [8, 48.7]]
-    assert paper.invariance(dataset="stl10", transformation="shift_fraction").empty
-    assert paper.invariance(dataset="photos", transformation="angle_degrees").empty
+    assert len(found) == len(turned) + len(hue) + len(contrast)
+
+
+def test_other_nets_have_no_points_of_figure_6() -> None:
+    """Neither with seeds from another set, nor under the ranges of the paper's text, nor with one range changed."""
+    assert paper.invariance(unlabeled="photos", ranges=asdict(RELEASE)).empty
+    assert paper.invariance(unlabeled="stl10", ranges=asdict(PAPER)).empty
+    assert paper.invariance(unlabeled="stl10", ranges={**asdict(RELEASE), "angle_degrees": (-40.0, 40.0)}).empty
 
 
 def test_competitors_are_printed_as_in_the_paper() -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,7 @@ def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
 def on(dataset: str, made: Experiment, *, random: float | None = None) -> Experiment:
     """The same experiment, measured on another dataset, with or without untrained filters."""
     accuracy = {(dataset, "exemplar"): made.accuracy["stl10", "exemplar"]}
-    return Experiment(
-        "", made.created, made.settings, accuracy | ({(dataset, "random"): (random, 0.01)} if random else {})
-    )
+    return replace(made, accuracy=accuracy | ({(dataset, "random"): (random, 0.01)} if random else {}))
 
 
 def test_without_experiments_there_are_no_figures():
@@ -174,6 +173,7 @@ def test_figures_are_drawn_from_what_dvc_shows(repository: Path):
         "Figure 3: results/published/figure3.png",
         "Figure 4: not drawn, no experiments for it; runs/figure4.sh makes them",
         "Figure 5: not drawn, no experiments for it; runs/figure5.sh makes them",
+        "Figure 6: not drawn, no experiments for it; runs/figure6.sh makes them",
     ]
     Image.open(io.BytesIO((repository / "results/published/figure3.png").read_bytes())).load()
     table = (repository / "results/published/experiments.csv").read_text()

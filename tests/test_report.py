@@ -1,6 +1,6 @@
 """The page that shows everything a pipeline found."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from exemplar import comparison, figures, report, sheets
+from exemplar import comparison, figures, paper, report, sheets
 from exemplar.evaluation import Evaluation
 from exemplar.gallery import Gallery
+from exemplar.ranges import RELEASE
 
 HOSTILE = '<img src=x onerror="alert(1)">&'
 SETTINGS = {"model": "64c5-64c5-128f", "seeds": {"count": 20, "scales": [1.0, 0.8]}, "note": HOSTILE}
@@ -50,6 +51,7 @@ INVARIANCE = pd.DataFrame(
         for dataset in ("photos", HOSTILE) for method in ("exemplar", "random") for angle in (-45, 0, 45)
     ]
 )  # fmt: skip
+MARKS = paper.invariance(unlabeled="stl10", ranges=asdict(RELEASE))
 random = np.random.default_rng(0)
 PICTURES: dict[str, Any] = {
     "filters": {"exemplar": random.normal(size=(8, 3, 5, 5)), "random": random.normal(size=(8, 3, 5, 5))},
@@ -84,6 +86,7 @@ def write(**changes: Any) -> str:
         "unlabeled": "photos",
         "curves": {"exemplar": CURVE, "random": CURVE.iloc[:0]},
         "invariance": INVARIANCE,
+        "marks": MARKS.iloc[:0],
         "settings": SETTINGS,
         "runs": RUNS,
         **PICTURES,
@@ -133,6 +136,14 @@ def test_the_stand_in_is_called_what_it_is(source: str) -> None:
     """`photos` is no benchmark, and a page without it does not speak of it."""
     assert "no benchmark" in source
     assert "no benchmark" not in write(records=[replace(RECORD, dataset="stl10")])
+
+
+def test_diamonds_are_explained_where_they_are_drawn(source: str) -> None:
+    """The paper has numbers of invariance for STL-10; a page without that set does not speak of them."""
+    assert "Diamonds" not in source
+    assert "Diamonds" not in write(marks=MARKS)
+    shown = write(marks=MARKS, invariance=pd.concat([INVARIANCE, INVARIANCE.assign(dataset="stl10")]))
+    assert Page(shown).text.count("Diamonds") == 1
 
 
 def test_the_same_results_make_the_same_page(source: str) -> None:

@@ -14,8 +14,8 @@ from dvc.cli.parser import get_main_parser
 from dvc.utils.cli_parse import to_path_overrides
 from dvc.utils.hydra import get_hydra_sweeps, to_hydra_overrides
 
-from exemplar import paper, params, studies
-from exemplar.experiments import Point
+from exemplar import figure6, paper, params, studies
+from exemplar.experiments import Experiment, Point
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = params.read(ROOT / "params.yaml")
@@ -196,12 +196,25 @@ def test_figure_5_removes_what_the_paper_removed(asked: dict[str, list[Asked]]):
     rows = paper.numbers()
     expected = list(rows[(rows["source"] == "Figure 5") & (rows["dataset"] == "stl10")]["condition"])
     base, *others = [
-        Point(dict(flat(each.numbers)), accuracy=0.0, std=0.0, random=0.0, random_seeds=1, created="")
+        Point(dict(flat(each.numbers)), accuracy=0.0, std=0.0, random=0.0, revisions=(), created="")
         for each in asked["figure5"]
     ]
     assert studies.removed(base) == ()
     assert [studies.condition(point) for point in others] == expected
     assert all(studies.differs_by(studies.removed(point), point, base) for point in others)
+
+
+def test_figure_6_has_the_nets_that_it_compares(asked: dict[str, list[Asked]]):
+    """`make figures` knows each of the nine by the paper's words, the release's ranges under three names."""
+    made = [
+        Experiment(each.name, each.name, "", dict(flat(each.numbers)), {("stl10", "exemplar"): (0.6, 0.01)})
+        for each in asked["figure6"]
+    ]
+    found = figure6.nets(made, dataset="stl10")
+    assert {part: set(nets) for part, nets in found.items()} == {part: set(nets) for part, nets in figure6.NETS.items()}
+    used = [point.revisions for nets in found.values() for point in nets.values()]
+    assert set(used) == {(each.name,) for each in made}
+    assert used.count(("figure6-release",)) == 3
 
 
 def flat(section: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:

@@ -1,8 +1,9 @@
 """Which experiments belong to a figure: those that differ in what it varies, and in nothing else."""
 
+from dataclasses import asdict
 from itertools import count
 
-from exemplar import studies
+from exemplar import ranges, studies
 from exemplar.experiments import Experiment, Value
 from exemplar.studies import FIGURE_3, FIGURE_4, NEUTRAL
 
@@ -13,18 +14,7 @@ RELEASE: dict[str, Value] = {
     "seeds.count": 1000,
     "surrogate.samples": 150,
     "train.epochs": 160,
-    "transformation.angle_degrees": (-20.0, 20.0),
-    "transformation.scale_factor": (0.7, 1.4),
-    "transformation.shift_fraction": (-0.25, 0.25),
-    "transformation.hue_offset_turns": (-0.1, 0.1),
-    "transformation.pca_distribution": "normal",
-    "transformation.pca_log2_spread": (1.0, 1.0, 0.5),
-    "transformation.stretch_fraction": 1.0,
-    **{
-        f"transformation.{which}_{what}": bounds
-        for which in ("saturation", "value")
-        for what, bounds in (("power", (0.25, 4.0)), ("factor", (0.7, 1.4)), ("offset", (-0.1, 0.1)))
-    },
+    **{f"transformation.{name}": value for name, value in asdict(ranges.RELEASE).items()},
 }
 CLOCK = count()
 
@@ -32,13 +22,13 @@ CLOCK = count()
 def experiment(accuracy: float = 0.6, **changes: Value) -> Experiment:
     """One that differs from the release in these settings; double underscores stand for dots."""
     settings = RELEASE | {name.replace("__", "."): value for name, value in changes.items()}
-    return Experiment("", f"{next(CLOCK):06d}", settings, {("stl10", "exemplar"): (accuracy, 0.01)})
+    return Experiment("", "", f"{next(CLOCK):06d}", settings, {("stl10", "exemplar"): (accuracy, 0.01)})
 
 
 def without(*groups: str, accuracy: float = 0.5) -> Experiment:
     """One in which groups of transformations are switched off."""
     changes = {name: value for group in groups for name, value in NEUTRAL[group].items()}
-    return Experiment("", f"{next(CLOCK):06d}", RELEASE | changes, {("stl10", "exemplar"): (accuracy, 0.01)})
+    return Experiment("", "", f"{next(CLOCK):06d}", RELEASE | changes, {("stl10", "exemplar"): (accuracy, 0.01)})
 
 
 def places(experiments: list[Experiment], study: studies.Study) -> list[tuple[Value, Value]]:
