@@ -127,8 +127,8 @@ def panels(wanted: Sequence[tuple[str, str, Mapping[str, Point]]], read: Reader)
         for name, point in ours.items():
             curve = accuracy([read(dataset, revision) for revision in point.revisions], part)
             axes.plot(curve, "o-", color=colours[name], markersize=4, linewidth=2, label=f"here, {name}")
-        for name, rows in theirs.groupby("condition", sort=False):
-            draw_paper(axes, rows, colour=colours[str(name)], label=f"the paper, {name}")
+        for condition, rows in theirs.groupby("condition", sort=False):
+            draw_paper(axes, rows, colour=colours[str(condition)], label=f"the paper, {condition}")
         arrange(axes, part, sorted(curve.index))
         axes.set(title=f"{dataset}: {LABELS[part]}", xlabel="", ylabel="accuracy in percent")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)

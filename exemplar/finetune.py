@@ -139,8 +139,9 @@ def equalize(encoder: Encoder, samples: SurrogateSet) -> None:
         maps, before = encoder.feature_maps(samples.render(spread)[0]), 1.0
         for layer, after in zip(encoder.layers, maps, strict=True):
             factor = 1 / max(float(after.square().mean().sqrt()), SMALLEST_RMS)
-            layer.weight.mul_(factor / before)
-            layer.bias.mul_(factor)
+            weights, biases = layer.parameters()
+            weights.mul_(factor / before)
+            biases.mul_(factor)
             before = factor
 
 
