@@ -8,8 +8,9 @@ class UserError(Exception):
 
 
 def without_secrets(text: str) -> str:
-    """A text without the user part of any URL in it, where names and passwords stand."""
-    return re.sub(r"://[^\s/'\"]*@", "://", text)
+    """A text without the user part and the query of any URL in it, where passwords and tokens stand."""
+    without_users = re.sub(r"://[^\s/'\"]*@", "://", text)
+    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\",)\]>]*", r"\1", without_users)
 
 
 def one_line(text: str) -> str:

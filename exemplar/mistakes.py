@@ -58,7 +58,10 @@ def named(place: Place) -> str:
 
 def shortened(value: object) -> str:
     """A value as it is quoted: of bounded length, on one line."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "(a number of thousands of digits)"
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} ..."
 
 

@@ -16,6 +16,7 @@ from exemplar.errors import UserError
 from exemplar.evaluation import Measurement, score
 from exemplar.features import Features
 from exemplar.network import Encoder, Pixels
+from exemplar.soundness import require_sound
 
 TOLERANCE = 1e-6
 
@@ -71,6 +72,11 @@ def selection_splits(labeled: Labeled, *, validation: str, random_seed: int) -> 
     shuffled = np.random.default_rng(random_seed).permutation(first)
     by_class = shuffled[np.argsort(labeled.labels[shuffled], kind="stable")]
     one, two = np.sort(by_class[::2]), np.sort(by_class[1::2])
+    if min(len(np.unique(labeled.labels[half])) for half in (one, two)) < 2:
+        raise UserError(
+            f"validation is 'halves', but a half of the {len(first)} training images of fold 1 has one class only; "
+            "expected two images of two classes or more, or validation 'other_folds'"
+        )
     return [(one, two), (two, one)]
 
 
@@ -120,6 +126,7 @@ def predict(
 def choose_cost(found: Features, labeled: Labeled, settings: Probe, *, random_seed: int, compute: Compute) -> float:
     """The C with the best accuracy on the validation splits; among equals the smallest."""
     costs = draw_costs(settings.cost_range, draws=settings.cost_draws, random_seed=random_seed)
+    require_sound(found)
     splits = selection_splits(labeled, validation=settings.validation, random_seed=random_seed)
     right = [
         (predict(found, labeled, split, settings, costs=costs, compute=compute) == labeled.labels[split[1]]).mean(1)

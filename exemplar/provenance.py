@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, without_secrets
 
 LARGEST_FILE_TO_HASH = 64 << 20
 LARGEST_PATCH = 1_000_000
@@ -42,7 +42,7 @@ class Changes:
 
 
 def changes() -> Changes:
-    """Compare every file's content with the commit; the patch has at most a million bytes.
+    """Compare every file's content with the commit; the patch has at most a million bytes and no user or query of a URL.
 
     Git alone believes sizes and times: in the clone of a queued experiment it took 8 of 9 changed params.yaml for
     unchanged. A copy of its index without times makes it look.
@@ -55,8 +55,9 @@ def changes() -> Changes:
     names += git("ls-files", "--others", "--exclude-standard", "-z")
     if len(patch) > LARGEST_PATCH:
         patch = patch[:LARGEST_PATCH] + b"\n[cut: the difference is longer]\n"
+    text = without_secrets(patch.decode(errors="replace"))
     listed = sorted(filter(None, names.decode(errors="replace").split("\0")))
-    return Changes(tuple(listed), patch.decode(errors="replace"))
+    return Changes(tuple(listed), text)
 
 
 def outputs() -> dict[str, str]:

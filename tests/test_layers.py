@@ -13,7 +13,7 @@ LEVELS = {
     5: "stages/*",
     4: "tracking report  doctor serving",
     3: "training methods/* finetune  gallery invariance",
-    2: "surrogate seeds features probe  comparison experiments figure6 panels published studies",
+    2: "surrogate seeds features probe  soundness comparison experiments figure6 panels published studies",
     1: "network transformation datasets/* svm fetch "
     " archives checkpoints evaluation intact linear_svm paper sheets space transfer",
     0: "params architecture errors progress device atomic kernels/* datasets/base "

@@ -13,6 +13,7 @@ from exemplar.errors import UserError
 
 FOLDS, TRAIN_PER_CLASS = 10, 30
 MOST_BYTES = 1 << 26
+MOST_PICTURES = 50_000  # Caltech-256 has 30,607; of 256 x 256 pixels these take 10 GB of the disk
 
 
 def write_images(
@@ -33,6 +34,8 @@ def write_images(
                 continue
             if path in paths:
                 raise UserError(f"{archive} has {str(path)!r} twice; it might be trained on and tested on")
+            if len(paths) == MOST_PICTURES:
+                raise UserError(f"{archive} has more than {MOST_PICTURES:,} pictures; expected one of Caltech's sets")
             paths[path] = None
             picture = decode(BytesIO(member.read(most_bytes=MOST_BYTES)), name=f"{archive}: {str(member.path)!r}")
             images.append(stretched(picture, side_pixels=side_pixels)[None])

@@ -13,6 +13,7 @@ from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from exemplar.datasets.base import Labeled
+from exemplar.datasets.images import UNDECODABLE
 from exemplar.errors import UserError
 
 PHOTOGRAPHS = {
@@ -40,7 +41,7 @@ def read_photograph(name: str) -> UInt8[np.ndarray, "3 h w"]:
     try:
         with Image.open(package_folder(package) / path) as opened:
             image = opened.convert("RGB")
-    except OSError as error:
+    except UNDECODABLE as error:
         raise UserError(
             f"photograph {name!r} cannot be read ({error}); reinstall {package}, whose wheel ships it"
         ) from None

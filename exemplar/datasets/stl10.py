@@ -27,6 +27,8 @@ def write_unlabeled(archive: Path | None, folder: Path) -> None:
     with growing(folder / "images.npy", side_pixels=SIDE_PIXELS) as images:
         for member in members(archive):
             if member.path.name == "unlabeled_X.bin":
+                if images.count:
+                    raise UserError(f"{archive} has 'unlabeled_X.bin' twice; expected STL-10's binary archive")
                 append_images(member, images)
     if not images.count:
         raise UserError(f"{archive} lacks 'unlabeled_X.bin'; expected STL-10's binary archive")
