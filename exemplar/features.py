@@ -1,8 +1,11 @@
 """Encoder -> one pooled vector per image (paper, section 4.1)."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,8 +15,14 @@ from torch import Tensor
 from exemplar.device import Compute
 from exemplar.network import Encoder, Pixels
 from exemplar.progress import track
+from exemplar.space import require_space
 
 BATCH_PIXELS = 8 * 96 * 96  # the widest maps then stay below the blocks that device.py keeps
+IMAGES_AT_ONCE = 1000
+FLOAT_BYTES = 4
+LARGEST_IN_MEMORY = 64 << 20  # bytes; what is larger takes a minute or longer to make, and is worth keeping from a kill
+
+Respond = Callable[[UInt8[np.ndarray, "b 3 h w"]], list[Float[Tensor, "b _"]]]
 
 
 @dataclass(frozen=True)
@@ -23,10 +32,12 @@ class Features:
     values: Float[np.ndarray, "n d"]
     blocks: tuple[slice, ...]
 
-    def scaled(self, divisors: Sequence[float]) -> Float[np.ndarray, "n d"]:
-        """The rows with every block divided by its number."""
+    def scaled(self, divisors: Sequence[float], rows: Int64[np.ndarray, " m"]) -> Float[np.ndarray, "m d"]:
+        """Some of the rows with every block divided by its number."""
         widths = [block.stop - block.start for block in self.blocks]
-        return self.values / np.repeat(np.asarray(divisors, np.float32), widths)
+        scaled: Float[np.ndarray, "m d"] = self.values[rows]
+        scaled /= np.repeat(np.asarray(divisors, np.float32), widths)
+        return scaled
 
 
 def resize(images: Float[Tensor, "b 3 h w"], side: int) -> Float[Tensor, "b 3 s s"]:
@@ -46,32 +57,83 @@ def measure(
     side: int,
     cells: tuple[int, ...],
     compute: Compute,
+    unfinished: Path | None = None,
 ) -> Features:
-    """The pooled features of all images at `side` pixels: every layer but the softmax, in each grid of cells."""
+    """The pooled features of all images at `side` pixels: every layer but the softmax, in each grid of cells.
+
+    Large ones are written into the folder `unfinished` and mapped into memory; what was killed there goes on there.
+    """
     encoder.to(compute.device).eval()
-    rows, widths = [], list[int]()
-    batch = max(1, BATCH_PIXELS // side**2)
-    with track(total=len(images), unit="images", label="features") as progress, torch.inference_mode():
-        for start in range(0, len(images), batch):
-            chunk = torch.from_numpy(np.array(images[start : start + batch])).to(compute.device)
-            resized = resize(chunk.float() / 255, side).contiguous(memory_format=torch.channels_last)
-            with compute.autocast():
-                blocks = encoder.describe(resized, cells)
-            widths = [block.shape[1] for block in blocks]
-            rows.append(torch.cat([block.float() for block in blocks], 1).cpu().numpy())
-            progress.advance(len(chunk))
-    ends = np.cumsum([0, *widths]).tolist()
-    return Features(np.concatenate(rows), tuple(slice(a, b) for a, b in pairwise(ends)))
+    respond = partial(pool, encoder, side=side, cells=cells, compute=compute)
+    ends = np.cumsum([0, *(block.shape[1] for block in respond(images[:1]))]).tolist()
+    shape, batch = (len(images), ends[-1]), max(1, BATCH_PIXELS // side**2)
+    if unfinished is None or FLOAT_BYTES * math.prod(shape) <= LARGEST_IN_MEMORY:
+        values = np.empty(shape, np.float32)
+        for start, rows in respond_to_all(respond, images, batch=batch):
+            values[start : start + len(rows)] = rows
+    else:
+        values = stream(respond, images, unfinished / "features", shape=shape, batch=batch)
+    return Features(values, tuple(slice(a, b) for a, b in pairwise(ends)))
 
 
-def mean_colour(images: UInt8[np.ndarray, "n 3 h w"]) -> Float[Tensor, " 3"]:
-    """The mean of each channel over all pixels (0..1)."""
-    return torch.from_numpy(images.mean((0, 2, 3)) / 255).float()
+def pool(
+    encoder: Encoder | Pixels,
+    images: UInt8[np.ndarray, "b 3 h w"],
+    *,
+    side: int,
+    cells: tuple[int, ...],
+    compute: Compute,
+) -> list[Float[Tensor, "b _"]]:
+    """The blocks of a batch."""
+    with torch.inference_mode():
+        chunk = torch.from_numpy(np.array(images)).to(compute.device)
+        resized = resize(chunk.float() / 255, side).contiguous(memory_format=torch.channels_last)
+        with compute.autocast():
+            return encoder.describe(resized, cells)
+
+
+def respond_to_all(
+    respond: Respond, images: UInt8[np.ndarray, "n 3 h w"], *, batch: int, first: int = 0
+) -> Iterator[tuple[int, Float[np.ndarray, "b d"]]]:
+    """The rows of each batch behind the `first` images, and where they begin."""
+    with track(total=len(images), unit="images", label="features", done=first) as progress:
+        for start in range(first, len(images), batch):
+            rows = torch.cat([block.float() for block in respond(images[start : start + batch])], 1).cpu().numpy()
+            yield start, rows
+            progress.advance(len(rows))
+
+
+def stream(
+    respond: Respond, images: UInt8[np.ndarray, "n 3 h w"], path: Path, *, shape: tuple[int, int], batch: int
+) -> np.memmap:
+    """Append the rows that are not there yet to a file, and map it.
+
+    An earlier run's rows count by whole batches: rounding depends on how many images are in one.
+    """
+    row_bytes = FLOAT_BYTES * shape[1]
+    kept = path.stat().st_size // row_bytes if path.exists() else 0
+    kept = kept // batch * batch if kept < len(images) else len(images)
+    require_space(path.parent, needed_bytes=(len(images) - kept) * row_bytes)
+    with path.open("ab") as file:
+        file.truncate(kept * row_bytes)
+        for _, rows in respond_to_all(respond, images, batch=batch, first=kept):
+            file.write(rows.data)
+    return np.memmap(path, np.float32, "r", shape=shape)
+
+
+def mean_colour(images: UInt8[np.ndarray, "n 3 h w"], rows: Int64[np.ndarray, " m"]) -> Float[Tensor, " 3"]:
+    """The mean of each channel over all pixels of some images (0..1)."""
+    parts = np.split(rows, range(IMAGES_AT_ONCE, len(rows), IMAGES_AT_ONCE))
+    total = np.sum([images[part].sum((0, 2, 3), dtype=np.int64) for part in parts], 0)
+    return torch.from_numpy(total / (len(rows) * math.prod(images.shape[2:])) / 255).float()
 
 
 def percentiles(features: Features, *, rows: Int64[np.ndarray, " m"], percentile: float) -> list[float]:
     """A high percentile of each block over some rows, by which it is divided before the SVM; 1 where that is 0."""
-    found = (float(np.percentile(features.values[rows, block], percentile)) for block in features.blocks)
+    found = (
+        float(np.percentile(features.values[rows, block], percentile, overwrite_input=True))
+        for block in features.blocks
+    )
     return [value if value > 0 else 1.0 for value in found]
 
 

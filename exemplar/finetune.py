@@ -7,6 +7,8 @@ same transformation table, and classes are the labels.
 
 import copy
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,11 +17,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from exemplar import surrogate
+from exemplar.atomic import remove
 from exemplar.datasets.base import Labeled
 from exemplar.device import Compute
 from exemplar.errors import UserError
 from exemplar.evaluation import Measurement, score
 from exemplar.features import resize
+from exemplar.finished import once
 from exemplar.network import Encoder, Pixels, draw_head
 from exemplar.progress import track
 from exemplar.ranges import Ranges
@@ -41,20 +45,58 @@ class Finetune:
     ranges: Ranges
 
     def measure(
-        self, encoder: Encoder | Pixels, labeled: Labeled, *, random_seed: int, compute: Compute
+        self,
+        encoder: Encoder | Pixels,
+        labeled: Labeled,
+        *,
+        random_seed: int,
+        compute: Compute,
+        unfinished: Path | None = None,
     ) -> Measurement:
-        """Accuracy of the network trained on each fold's labeled images, and the learning curve of each fold."""
+        """Accuracy of the network trained on each fold's labeled images, and the learning curve of each fold.
+
+        Finished folds and the checkpoint of the one at work are kept in the folder `unfinished`.
+        """
         if not isinstance(encoder, Encoder):
             raise UserError("raw pixels have no weights to fine-tune; expected an encoder with layers")
         predictions, curves = [], []
-        for fold, test in enumerate(labeled.test):
-            classifier, epochs = self.fit_fold(encoder, labeled, fold, random_seed=random_seed + fold, compute=compute)
-            curves.append([epoch.numbers() for epoch in epochs])
-            predictions.append(classify(classifier, labeled.images[test], scales=self.scales, compute=compute))
+        for fold in range(len(labeled.test)):
+            # A folder of its own: whatever a checkpoint leaves beside itself belongs to this fold.
+            place = unfinished / f"fold-{fold + 1}" if unfinished else None
+            work = partial(self.measure_fold, encoder, labeled, fold, compute=compute, place=place)
+            curve, predicted = once(unfinished, f"fold-{fold + 1}", partial(work, random_seed=random_seed + fold))
+            curves.append(curve)
+            predictions.append(np.array(predicted))
+            if place:
+                remove(place)
         return score(labeled, predictions, curves=curves)
 
+    def measure_fold(
+        self,
+        encoder: Encoder,
+        labeled: Labeled,
+        fold: int,
+        *,
+        random_seed: int,
+        compute: Compute,
+        place: Path | None = None,
+    ) -> tuple[list[dict[str, float]], Int64[np.ndarray, " t"]]:
+        """The learning curve of one fold, and the classes that its test images were taken for."""
+        classifier, epochs = self.fit_fold(
+            encoder, labeled, fold, random_seed=random_seed, compute=compute, place=place
+        )
+        predicted = classify(classifier, labeled.images[labeled.test[fold]], scales=self.scales, compute=compute)
+        return [epoch.numbers() for epoch in epochs], predicted
+
     def fit_fold(
-        self, encoder: Encoder, labeled: Labeled, fold: int, *, random_seed: int, compute: Compute
+        self,
+        encoder: Encoder,
+        labeled: Labeled,
+        fold: int,
+        *,
+        random_seed: int,
+        compute: Compute,
+        place: Path | None = None,
     ) -> tuple[Classifier, list[Epoch]]:
         """Train on one fold's labeled images, and return the classifier with its learning curve."""
         train = labeled.train[fold]
@@ -70,7 +112,13 @@ class Finetune:
         classifier = start(encoder, mean=mean, classes=len(labeled.classes), random_seed=random_seed)
         equalize(classifier.encoder, samples)
         epochs = fit(
-            classifier, samples, self.schedule, compute=compute, random_seed=random_seed, label=f"fold {fold + 1}"
+            classifier,
+            samples,
+            self.schedule,
+            compute=compute,
+            random_seed=random_seed,
+            label=f"fold {fold + 1}",
+            checkpoint=place / "state.pt" if place else None,
         )
         return classifier, list(epochs)
 

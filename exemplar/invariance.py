@@ -100,11 +100,11 @@ def fit(
 ) -> Readout:
     """Train the SVM on the crops of the first fold, with the C that the probe's own rule finds inside the training."""
     fold = training.train[0]
-    centred = encoder.recentred(features.mean_colour(training.images[fold]))
+    centred = encoder.recentred(features.mean_colour(training.images, fold))
     found = features.measure(centred, training.images, side=side, cells=settings.cells, compute=compute)
     cost = probe.choose_cost(found, training, settings, random_seed=random_seed, compute=compute)
     divisors, classes = probe.divisors(found, fold, settings), len(training.classes)
-    scaled = found.scaled(divisors)[fold]
+    scaled = found.scaled(divisors, fold)
     weights = probe.fit(scaled, training.labels[fold], settings, classes=classes, costs=[cost], compute=compute)[0]
     return Readout(centred, settings, side, divisors, weights, compute)
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,10 +17,12 @@ from exemplar.device import Compute
 from exemplar.errors import UserError
 from exemplar.evaluation import Measurement, score
 from exemplar.features import Features
+from exemplar.finished import once
 from exemplar.network import Encoder, Pixels
 from exemplar.soundness import require_sound
 
 TOLERANCE = 1e-6
+BYTES_AT_ONCE = 256 << 20  # of scaled test features
 
 Split = tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " v"]]
 
@@ -37,17 +41,29 @@ class Probe:
     validation: Literal["other_folds", "halves"]
 
     def measure(
-        self, encoder: Encoder | Pixels, labeled: Labeled, *, random_seed: int, compute: Compute
+        self,
+        encoder: Encoder | Pixels,
+        labeled: Labeled,
+        *,
+        random_seed: int,
+        compute: Compute,
+        unfinished: Path | None = None,
     ) -> Measurement:
-        """Accuracy of the SVM on the encoder's features: one C for all folds, as in the release."""
-        centred = encoder.recentred(features.mean_colour(labeled.images[labeled.train[0]]))
-        found = features.measure(centred, labeled.images, side=self.side, cells=self.cells, compute=compute)
-        cost = choose_cost(found, labeled, self, random_seed=random_seed, compute=compute)
+        """Accuracy of the SVM on the encoder's features: one C for all folds, as in the release.
+
+        What is finished is kept in the folder `unfinished`: large features, the search on each split, each fold.
+        """
+        centred = encoder.recentred(features.mean_colour(labeled.images, labeled.train[0]))
+        found = features.measure(
+            centred, labeled.images, side=self.side, cells=self.cells, compute=compute, unfinished=unfinished
+        )
+        cost = choose_cost(found, labeled, self, random_seed=random_seed, compute=compute, unfinished=unfinished)
+        answer = partial(predict, found, labeled, settings=self, costs=[cost], compute=compute)
         predictions = [
-            predict(found, labeled, fold, self, costs=[cost], compute=compute)[0]
-            for fold in zip(labeled.train, labeled.test, strict=True)
+            once(unfinished, f"fold-{number}", partial(answer, fold))
+            for number, fold in enumerate(zip(labeled.train, labeled.test, strict=True), start=1)
         ]
-        return score(labeled, predictions, cost=cost)
+        return score(labeled, [np.array(predicted[0]) for predicted in predictions], cost=cost)
 
 
 def draw_costs(bounds: tuple[float, float], *, draws: int, random_seed: int) -> list[float]:
@@ -87,11 +103,6 @@ def divisors(found: Features, train: Int64[np.ndarray, " m"], settings: Probe) -
     return (np.asarray(highest) / weights).tolist()  # type: ignore[no-any-return]
 
 
-def scale(found: Features, train: Int64[np.ndarray, " m"], settings: Probe) -> Float[np.ndarray, "n d"]:
-    """Features with every layer divided by a high percentile of its training features and every grid weighted."""
-    return found.scaled(divisors(found, train, settings))
-
-
 def fit(
     scaled: Float[np.ndarray, "m d"],
     labels: Int64[np.ndarray, " m"],
@@ -117,19 +128,37 @@ def predict(
 ) -> Int64[np.ndarray, "costs v"]:
     """The classes that SVMs trained on the first half of a split give to the second, for each value of C."""
     train, test = split
-    scaled, classes = scale(found, train, settings), len(labeled.classes)
-    solved = fit(scaled[train], labeled.labels[train], settings, classes=classes, costs=costs, compute=compute)
-    images = torch.from_numpy(scaled[test]).to(compute.device)
-    return svm.decide(solved, images, settings.intercept_scaling).argmax(1).cpu().numpy()
+    numbers, labels, classes = divisors(found, train, settings), labeled.labels[train], len(labeled.classes)
+    solved = fit(found.scaled(numbers, train), labels, settings, classes=classes, costs=costs, compute=compute)
+    at_once = max(1, BYTES_AT_ONCE // found.values[:1].nbytes)
+    answers = []
+    for rows in np.split(test, range(at_once, len(test), at_once)):
+        images = torch.from_numpy(found.scaled(numbers, rows)).to(compute.device)
+        answers.append(svm.decide(solved, images, settings.intercept_scaling).argmax(1).cpu())
+    return torch.cat(answers, 1).numpy()
 
 
-def choose_cost(found: Features, labeled: Labeled, settings: Probe, *, random_seed: int, compute: Compute) -> float:
+def choose_cost(
+    found: Features,
+    labeled: Labeled,
+    settings: Probe,
+    *,
+    random_seed: int,
+    compute: Compute,
+    unfinished: Path | None = None,
+) -> float:
     """The C with the best accuracy on the validation splits; among equals the smallest."""
     costs = draw_costs(settings.cost_range, draws=settings.cost_draws, random_seed=random_seed)
     require_sound(found)
     splits = selection_splits(labeled, validation=settings.validation, random_seed=random_seed)
-    right = [
-        (predict(found, labeled, split, settings, costs=costs, compute=compute) == labeled.labels[split[1]]).mean(1)
-        for split in splits
-    ]
+    work = partial(validate, found, labeled, settings=settings, costs=costs, compute=compute)
+    right = [once(unfinished, f"search-{number}", partial(work, split)) for number, split in enumerate(splits, start=1)]
     return costs[int(np.mean(right, 0).argmax())]
+
+
+def validate(
+    found: Features, labeled: Labeled, split: Split, settings: Probe, *, costs: Sequence[float], compute: Compute
+) -> Float[np.ndarray, " costs"]:
+    """The accuracy on the second half of a split for each value of C."""
+    predicted = predict(found, labeled, split, settings, costs=costs, compute=compute)
+    return (predicted == labeled.labels[split[1]]).mean(1)  # type: ignore[no-any-return]

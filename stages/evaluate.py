@@ -39,7 +39,11 @@ def evaluate(dataset: str, method: str) -> None:
     ):
         started = time.monotonic()
         measured = readouts[readout].measure(
-            encoder, labeled, random_seed=settings.random_seed, compute=device.choose(**settings.compute.model_dump())
+            encoder,
+            labeled,
+            random_seed=settings.random_seed,
+            compute=device.choose(**settings.compute.model_dump()),
+            unfinished=unfinished,
         )
         record = Evaluation(
             dataset=dataset,

@@ -1,5 +1,8 @@
 """Features: what is pooled, in which order it stands, and how it is scaled."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ import torch
 from exemplar import features
 from exemplar.architecture import parse
 from exemplar.device import Compute
+from exemplar.errors import UserError
 from exemplar.features import Features
 from exemplar.network import Encoder, Pixels, draw_encoder
 
@@ -74,6 +78,54 @@ def test_images_are_brought_to_the_side_that_is_asked_for(compute: Compute) -> N
         np.testing.assert_allclose(values.mean(1), own.values.mean(1), atol=0.02)
 
 
+class Dying(Pixels):
+    """Raw pixels of a process that is killed at one of its batches."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.batches, self.last = 0, last
+
+    def describe(self, images: torch.Tensor, cells: tuple[int, ...]) -> list[torch.Tensor]:
+        """The batch as it is, while this lives."""
+        self.batches += 1
+        if self.batches > self.last:
+            raise KeyboardInterrupt
+        return super().describe(images, cells)
+
+
+def test_large_features_are_mapped_from_a_file_and_survive_a_kill(
+    compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batches that were written are not made again, also where the last one was cut short; the end is the same."""
+    monkeypatch.setattr(features, "LARGEST_IN_MEMORY", 0)
+    monkeypatch.setattr(features, "BATCH_PIXELS", 2 * 48**2)
+    expected = features.measure(Pixels(), IMAGES, side=48, cells=(1,), compute=compute)
+    with pytest.raises(KeyboardInterrupt):
+        features.measure(Dying(3), IMAGES, side=48, cells=(1,), compute=compute, unfinished=tmp_path)
+    file = tmp_path / "features"
+    assert file.stat().st_size == 2 * 2 * expected.values[:1].nbytes
+    os.truncate(file, file.stat().st_size - 5)
+    # One batch to see how wide the rows are, and three of the four.
+    found = features.measure(Dying(4), IMAGES, side=48, cells=(1,), compute=compute, unfinished=tmp_path)
+    assert isinstance(found.values, np.memmap)
+    assert not found.values.flags.writeable
+    np.testing.assert_array_equal(found.values, expected.values)
+    again = features.measure(Dying(1), IMAGES, side=48, cells=(1,), compute=compute, unfinished=tmp_path)
+    np.testing.assert_array_equal(again.values, expected.values)
+
+
+def test_small_features_stay_in_memory(compute: Compute, tmp_path: Path) -> None:
+    """Nothing is written that is made again in a moment."""
+    features.measure(Pixels(), IMAGES, side=48, cells=(1,), compute=compute, unfinished=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_room_is_asked_for_before_features_are_written(tmp_path: Path) -> None:
+    """How much is needed and how much there is stands in the message."""
+    with pytest.raises(UserError, match=r"28,000,000,000.0 MB are needed"):
+        features.stream(lambda _: [], IMAGES, tmp_path / "features", shape=(7, 10**15), batch=1)
+
+
 def test_a_percentile_is_that_of_its_block_over_the_given_rows() -> None:
     """Other rows do not matter; a layer that is dead there is left as it is."""
     values = np.arange(40, dtype=np.float32).reshape(4, 10)
@@ -89,9 +141,10 @@ def test_scaling_divides_every_block_by_its_number() -> None:
     """After division by its highest value a block's highest value is 1."""
     values = np.random.default_rng(0).random((4, 10), np.float32) * np.arange(1, 11, dtype=np.float32)
     found = Features(values, (slice(0, 4), slice(4, 10)))
-    scaled = found.scaled(features.percentiles(found, rows=np.arange(4), percentile=100.0))
+    scaled = found.scaled(features.percentiles(found, rows=np.arange(4), percentile=100.0), np.arange(4))
     assert [scaled[:, block].max() for block in found.blocks] == [1, 1]
     np.testing.assert_allclose(scaled[:, :4] * values[:, :4].max(), values[:, :4], rtol=1e-6)
+    assert found.scaled([2.0, 4.0], np.array([3, 1])).tolist() == (values[[3, 1]] / np.repeat([2, 4], [4, 6])).tolist()
 
 
 def test_what_mlflow_serves_are_the_features_of_images_as_they_are(encoder: Encoder, compute: Compute) -> None:
@@ -102,9 +155,10 @@ def test_what_mlflow_serves_are_the_features_of_images_as_they_are(encoder: Enco
 
 
 def test_the_mean_colour_is_the_mean_of_each_channel() -> None:
-    """Between 0 and 1, over all pixels of all images."""
-    expected = [IMAGES[:, channel].astype(float).mean() / 255 for channel in range(3)]
-    np.testing.assert_allclose(features.mean_colour(IMAGES).numpy(), expected, rtol=1e-6)
+    """Between 0 and 1, over all pixels of the images that are asked for."""
+    for rows in (np.array([5, 2]), np.arange(3000) % 7):
+        expected = [IMAGES[rows, channel].astype(float).mean() / 255 for channel in range(3)]
+        np.testing.assert_allclose(features.mean_colour(IMAGES, rows).numpy(), expected, rtol=1e-6)
 
 
 def test_a_recentred_encoder_answers_to_shifted_images_as_before(encoder: Encoder) -> None:

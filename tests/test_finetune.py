@@ -1,6 +1,8 @@
 """Training on labels: which squares it sees, what it starts from, and how a trained network answers."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +84,35 @@ def test_a_fold_sees_nothing_but_its_own_training_images(
         for data in (labeled, changed)
     ]
     assert all(torch.equal(*pair) for pair in zip(*trained, strict=True))
+
+
+def test_a_killed_measurement_goes_on_with_the_fold_it_was_at(
+    readout: Finetune,
+    encoder: Encoder,
+    labeled: Labeled,
+    compute: Compute,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Finished folds are not trained again, nor is a fold that was only not tested yet; the end is the same."""
+    quick, trained, answer = replace(readout, schedule=replace(SCHEDULE, epochs=2)), [], finetune.classify
+
+    def killed_at_the_second(*given: Any, **settings: Any) -> Any:
+        trained.append(sorted(file.name for file in tmp_path.iterdir()))
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return answer(*given, **settings)
+
+    expected = quick.measure(encoder, labeled, random_seed=0, compute=compute)
+    monkeypatch.setattr(finetune, "classify", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        quick.measure(encoder, labeled, random_seed=0, compute=compute, unfinished=tmp_path)
+    measured = quick.measure(encoder, labeled, random_seed=0, compute=compute, unfinished=tmp_path)
+    assert trained == [["fold-1"], *[["fold-1.json", "fold-2"]] * 2, ["fold-1.json", "fold-2.json", "fold-3"]]
+    assert measured.accuracy == expected.accuracy
+    assert [[epoch["loss"] for epoch in curve] for curve in measured.curves] == [
+        [epoch["loss"] for epoch in curve] for curve in expected.curves
+    ]
 
 
 def test_squares_lie_in_the_image() -> None:

@@ -17,7 +17,7 @@ LEVELS = {
     1: "network transformation datasets/* svm fetch "
     " archives checkpoints evaluation intact linear_svm paper sheets space transfer",
     0: "params architecture errors progress device atomic kernels/* datasets/base "
-    " arrays figures mistakes orphans provenance ranges signals sources",
+    " arrays figures finished mistakes orphans provenance ranges signals sources",
 }
 
 

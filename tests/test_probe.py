@@ -1,12 +1,15 @@
 """The linear SVM on frozen features: what chooses C, and what it answers."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from jaxtyping import Float, Int64
 from sklearn.svm import LinearSVC
 
-from exemplar import probe
+from exemplar import features, probe, svm
 from exemplar.datasets.base import Labeled
 from exemplar.device import Compute
 from exemplar.errors import UserError
@@ -49,6 +52,11 @@ def as_features(labeled: Labeled) -> Features:
     return Features(values, (slice(0, 16), slice(16, 48)))
 
 
+def scale(found: Features, train: Int64[np.ndarray, " m"], settings: Probe) -> Float[np.ndarray, "n d"]:
+    """All rows, scaled as those of the training images say."""
+    return found.scaled(probe.divisors(found, train, settings), np.arange(len(found.values)))
+
+
 def other_test(labeled: Labeled) -> Labeled:
     """The same training images, with other images and labels for the test."""
     images, labels = labeled.images.copy(), labeled.labels.copy()
@@ -78,7 +86,7 @@ def test_c_is_the_best_of_those_drawn_on_the_validation_images(hard: Labeled, co
     assert chosen in costs
     scores = np.zeros(len(costs))
     for fold in hard.train:
-        scaled, rest = probe.scale(found, fold, PROBE), np.setdiff1d(hard.train, fold)
+        scaled, rest = scale(found, fold, PROBE), np.setdiff1d(hard.train, fold)
         for index, cost in enumerate(costs):
             fitted = LinearSVC(C=cost, tol=1e-6, max_iter=100_000).fit(scaled[fold], hard.labels[fold])
             scores[index] += fitted.score(scaled[rest], hard.labels[rest])
@@ -90,7 +98,7 @@ def test_predictions_are_those_of_scikit_learns_linear_svm(hard: Labeled, comput
     """Image by image, for a small and a large C."""
     found, split = as_features(hard), (hard.train[0], hard.test[0])
     predicted = probe.predict(found, hard, split, PROBE, costs=[0.003, 3.0], compute=compute)
-    scaled = probe.scale(found, split[0], PROBE)
+    scaled = scale(found, split[0], PROBE)
     for cost, mine in zip((0.003, 3.0), predicted, strict=True):
         peer = LinearSVC(C=cost, tol=1e-7, max_iter=1_000_000).fit(scaled[split[0]], hard.labels[split[0]])
         assert (mine == peer.predict(scaled[split[1]])).mean() > 0.99
@@ -106,6 +114,40 @@ def test_classes_that_differ_in_colour_are_told_apart(labeled: Labeled, compute:
     assert again.cost == measured.cost
     assert measured.cost is not None
     assert 1e-5 <= measured.cost <= 1
+
+
+def test_a_killed_measurement_goes_on_with_the_part_it_was_at(
+    labeled: Labeled, compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the kill falls, no SVM is trained again that had been, and the end is what it would have been."""
+    monkeypatch.setattr(features, "LARGEST_IN_MEMORY", 0)
+    expected, solve, trained = PROBE.measure(Pixels(), labeled, random_seed=0, compute=compute), svm.fit_path, []
+
+    def killed_at_the_fifth(*given: torch.Tensor, **settings: object) -> torch.Tensor:
+        trained.append(settings["costs"])
+        if len(trained) == 5:
+            raise KeyboardInterrupt
+        return solve(*given, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(svm, "fit_path", killed_at_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        PROBE.measure(Pixels(), labeled, random_seed=0, compute=compute, unfinished=tmp_path)
+    measured = PROBE.measure(Pixels(), labeled, random_seed=0, compute=compute, unfinished=tmp_path)
+    assert [len(costs) for costs in trained] == [12, 12, 12, 1, 1, 1, 1]  # three splits, three folds, one of them twice
+    assert measured.accuracy == expected.accuracy
+    assert measured.cost == expected.cost
+    assert measured.confusion.tolist() == expected.confusion.tolist()
+
+
+def test_many_test_images_are_answered_in_blocks(
+    hard: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if all were in memory at once."""
+    found, split = as_features(hard), (hard.train[0], hard.test[0])
+    whole = probe.predict(found, hard, split, PROBE, costs=[0.003, 3.0], compute=compute)
+    monkeypatch.setattr(probe, "BYTES_AT_ONCE", 3 * found.values[:1].nbytes)
+    blocks = probe.predict(found, hard, split, PROBE, costs=[0.003, 3.0], compute=compute)
+    assert blocks.tolist() == whole.tolist()
 
 
 @pytest.mark.parametrize("validation", VALIDATIONS)
@@ -160,6 +202,6 @@ def test_layers_are_scaled_by_their_training_features_and_grids_weighted() -> No
     values = random.random((6, 40), np.float32) * np.repeat([1.0, 5.0, 20.0, 0.1], 10).astype(np.float32)
     found = Features(values, tuple(slice(start, start + 10) for start in range(0, 40, 10)))
     settings = replace(PROBE, cells=(1, 2), cell_weights=(1.0, 0.25), percentile=100.0)
-    scaled = probe.scale(found, np.array([0, 1, 2]), settings)
+    scaled = scale(found, np.array([0, 1, 2]), settings)
     highest = [scaled[:3, block].max() for block in found.blocks]
     np.testing.assert_allclose(highest, [1, 0.25, 1, 0.25], rtol=1e-6)

@@ -66,8 +66,9 @@ def test_layers_in_any_order_are_read_back_or_refused(layers: list[Conv | Full])
     assert found == (len(set(kinds)) == 2 and kinds == sorted(kinds))
 
 
+HUGE = st.just(5000).map(lambda digits: 10**digits)
 VALUES = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just(5000).map(lambda digits: 10**digits)),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), HUGE),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
     max_leaves=8,
 )
