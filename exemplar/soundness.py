@@ -43,4 +43,5 @@ def constant_columns(found: Features) -> Bool[np.ndarray, " d"]:
                 f"the encoder gives features of image {broken} that are not finite; set compute.precision in "
                 "params.yaml to float32, or lower train.learning_rate and train it again"
             )
-    return lowest == highest
+    same: Bool[np.ndarray, " d"] = lowest == highest
+    return same

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from exemplar import params, provenance, report, tracking
+from exemplar import paper, params, provenance, report, tracking
 from exemplar.errors import UserError, one_line
 from exemplar.evaluation import Evaluation
+from exemplar.ranges import RELEASE
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2"
@@ -121,6 +122,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         seeds=np.zeros((2, 3, 32, 32), np.uint8),
         samples=np.zeros((1, 2, 3, 32, 32), np.uint8),
         invariance=pd.DataFrame([{**point, "dataset": HOSTILE, "method": HOSTILE, "run_id": HOSTILE}]),
+        marks=paper.invariance(unlabeled=HOSTILE, ranges=asdict(RELEASE)),
         settings={"sources": {HOSTILE: {"url": HOSTILE}}},
         runs={HOSTILE: HOSTILE},
     )
