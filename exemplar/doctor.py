@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from exemplar import device, params, provenance, tracking
+from exemplar import device, intact, params, provenance, tracking
 from exemplar.errors import UserError
 from exemplar.sources import digest
 
@@ -62,8 +62,10 @@ def outputs(root: Path) -> Iterator[Finding]:
             )
         elif not Path(place).exists():
             yield Finding(f"{place} is not in the folder but in the cache", f"dvc checkout {place}")
+        elif intact.recorded(Path(place)) != md5:
+            yield Finding(f"{place} is not what dvc.lock says", f"dvc checkout --force {place}")
         else:
-            yield Finding(f"{place} is whole in the cache")
+            yield Finding(f"{place} is whole, in the cache and in the folder")
 
 
 def cached(root: Path, md5: str) -> Path:

@@ -219,5 +219,8 @@ def rebuilt(model: str, tensors: dict[str, Tensor]) -> Encoder:
             raise ValueError(f"{name!r} is not made of finite numbers of 32 bits")
     if tensors["mean"].shape != (3, PATCH_PIXELS, PATCH_PIXELS):
         raise ValueError("'mean' is no mean of patches")
+    wanted = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
+    if {name: tensor.shape for name, tensor in tensors.items()} != wanted:
+        raise ValueError(f"its weights are not those of its model {model!r}")
     encoder.load_state_dict(tensors, assign=True)
     return encoder

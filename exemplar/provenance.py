@@ -42,7 +42,7 @@ class Changes:
 
 
 def changes() -> Changes:
-    """Compare every file's content with the commit; the patch has at most a million bytes, and of URLs no user.
+    """Compare every file's content with the commit; the patch has at most a million bytes and no secret of a URL.
 
     Git alone believes sizes and times: in the clone of a queued experiment it took 8 of 9 changed params.yaml for
     unchanged. A copy of its index without times makes it look.

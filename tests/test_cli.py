@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,25 @@ assert not {{"torch", "mlflow", "numpy", "pandas", "pydantic"}} & set(sys.module
     done = run(code=code)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_is_one_line(number: int, status: int, tmp_path: Path) -> None:
+    """What must be closed is closed before, and the shell's own status tells which signal it was."""
+    code = f"""
+import os
+from pathlib import Path
+from exemplar.atomic import replacing
+from stages import cli
+def command() -> None:
+    "Be interrupted in the middle of writing."
+    with replacing(Path({str(tmp_path / "out")!r})) as temporary:
+        temporary.write_text("half")
+        os.kill(os.getpid(), {int(number)})
+        raise AssertionError("not interrupted")
+cli.start(command)
+"""
+    done = run(code=code)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert done.stderr == "interrupted; the same command goes on from what was kept\n"
+    assert list(tmp_path.iterdir()) == []

@@ -99,3 +99,10 @@ def test_what_an_interrupted_run_left_is_named(repository: Path) -> None:
     for part in ("train-exemplar was interrupted", "0f.part", "0f.wrong-1e"):
         assert sum(part in line for line in told) == 1, part
     assert len(told) == 3
+
+
+def test_an_output_that_changed_in_the_folder_is_told(repository: Path) -> None:
+    """Its bytes in the cache are whole, so that DVC can bring them back."""
+    (repository / "data/surrogate/mean.npy").write_bytes(b"neam")
+    (line,) = complaints()
+    assert line == "look  data/surrogate is not what dvc.lock says: dvc checkout --force data/surrogate"

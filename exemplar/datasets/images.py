@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from exemplar.errors import UserError
 
@@ -43,7 +43,8 @@ def decode(source: Path | BytesIO, *, name: str) -> Image.Image:
                 raise ValueError(f"{image.width} x {image.height} pixels, at most {MOST_PIXELS:,} are read")
             return opaque(eight_bit(ImageOps.exif_transpose(image)))
     except UNDECODABLE as error:
-        raise UserError(f"{name} is no whole JPEG, PNG or WebP picture ({error})") from None
+        reason = "nothing in it says so" if isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{name} is no whole JPEG, PNG or WebP picture ({reason})") from None
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from reached import Reached
 from ruamel.yaml import YAML
 
 if TYPE_CHECKING:
@@ -27,10 +28,6 @@ OUTPUTS = (
     "results/evaluations/photos-exemplar.json",
     "results/invariance/photos-exemplar.csv",
 )
-
-
-class Reached(Exception):  # noqa: N818  # no error: a stage has read all that it reads
-    """A stage came to its work."""
 
 
 def write_data(folder: Path, labeled: "Labeled", surrogate_set: "SurrogateSet") -> None:

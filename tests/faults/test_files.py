@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Reached
+from reached import Reached
 
 from exemplar import params
 from exemplar.errors import UserError
