@@ -1,6 +1,7 @@
 """What MLflow holds after a run, and what becomes of the work when MLflow fails."""
 
 import ast
+import gc
 import os
 import shutil
 import signal
@@ -246,6 +247,12 @@ def third_party_imports(module: str, seen: set[str]) -> set[str]:
 def test_a_logged_encoder_asks_for_the_packages_that_its_code_imports() -> None:
     """No more, so that it installs quickly, and no less, so that it runs."""
     assert third_party_imports("exemplar.serving", set()) == set(serving.REQUIREMENTS)
+
+
+def test_the_garbage_collector_works_again_after_mlflow_is_imported(client: "MlflowClient") -> None:
+    """It rests while modules are imported, and what they made is walked through no more."""
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 100_000
 
 
 def test_importing_tracking_does_not_import_mlflow() -> None:
