@@ -1,7 +1,8 @@
 """`python -m benchmarks [NAME ...]` measures groups of rows, each a file of this folder, and writes the table.
 
-All groups at full size write results.json and table.md anew; named groups replace their own rows in them. A quick look
-(`--quick`) only shows that everything runs: its numbers mean nothing and are not kept.
+All groups at full size write results.json and table.md anew; named groups replace their own rows in them. Both are
+written after every row, and a row that fails is told and does not stop the others. A quick look (`--quick`) only shows
+that everything runs: its numbers mean nothing and are not kept.
 """
 
 import argparse
@@ -14,8 +15,9 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks import table
-from benchmarks.measure import LackingError, NotTheSameError, Row
+from benchmarks.measure import Row, Rows
 from exemplar import device
+from exemplar.atomic import replacing
 
 GROUPS = ("rendering", "training", "features", "probe", "seeds", "tracking", "startup")
 FOLDER = Path(__file__).parent
@@ -36,27 +38,31 @@ def main() -> None:
     for name in table.HEAD:
         print(name, flush=True)
     found: list[Row] = []
-    lacking = [reason for name in asked.names or GROUPS if (reason := measure(name, found, asked))]
-    if not asked.quick:
-        save(found, conditions, anew=not asked.names, folder=FOLDER)
+    lacking: list[str] = []
+    for name in asked.names or GROUPS:
+        for row in measure(name, lacking, quick=asked.quick, repeats=asked.repeats):
+            print(table.line(row), flush=True)
+            found.append(row)
+            if not asked.quick:
+                save(found, conditions, anew=not asked.names, folder=FOLDER)
     for reason in lacking:
         print(f"error: {reason}", file=sys.stderr)
     sys.exit(bool(lacking))
 
 
-def measure(name: str, found: list[Row], asked: argparse.Namespace) -> str | None:
-    """Add a group's rows to those found, and say what kept the rest of them from being measured."""
-    rows = import_module(f"benchmarks.{name}").rows(quick=asked.quick, repeats=asked.repeats)
-    try:
-        while True:
+def measure(name: str, lacking: list[str], *, quick: bool, repeats: int) -> Rows:
+    """The rows of a group; what keeps one of them from being measured is added to `lacking`, and the next follows."""
+    group = import_module(f"benchmarks.{name}")
+    for work in group.works(quick=quick, repeats=repeats):
+        rows: list[Row] = []
+        try:
             with redirect_stderr(io.StringIO()):  # the library's progress
-                row = next(rows, None)
-            if row is None:
-                return None
-            print(table.line(row), flush=True)
-            found.append(row)
-    except (NotTheSameError, LackingError) as error:
-        return f"{name}: {error}; its rows from here on are missing"
+                for row in work():
+                    rows.append(row)  # noqa: PERF402  # so that those before a failure are kept
+        except Exception as error:  # a peer of any version may fail in any way
+            lacking.append(f"{name}: {type(error).__name__}: {error}; a row is missing")
+            print(lacking[-1], flush=True)
+        yield from rows
 
 
 def save(found: list[Row], conditions: str, *, anew: bool, folder: Path) -> None:
@@ -65,8 +71,10 @@ def save(found: list[Row], conditions: str, *, anew: bool, folder: Path) -> None
     before = json.loads(results.read_text("utf-8")) if results.exists() and not anew else []
     names = {row.name for row in found}
     rows = [table.row(entry) for entry in before if entry["name"] not in names] + found
-    results.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
-    place.write_text("\n".join([conditions, "", *table.HEAD, *map(table.line, rows), ""]), encoding="utf-8")
+    with replacing(results) as temporary:
+        temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    with replacing(place) as temporary:
+        temporary.write_text("\n".join([conditions, "", *table.HEAD, *map(table.line, rows), ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":

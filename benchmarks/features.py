@@ -1,6 +1,6 @@
 """Feature extraction against the bare forward pass, and against lightly's loop for the same."""
 
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from benchmarks import material
-from benchmarks.measure import LackingError, Row, check_same, rates
+from benchmarks.measure import LackingError, Rows, Works, check_same, rates
 from exemplar import device, features, network
 from exemplar.architecture import parse
 from exemplar.device import Compute
@@ -19,7 +19,7 @@ CELLS, SIDE = (2,), material.SIDE
 MODELS = {"64c5-64c5-128f": 512, "64c5-128c5-256c5-512f": 128}
 
 
-def rows(*, quick: bool, repeats: int) -> Iterator[Row]:
+def works(*, quick: bool, repeats: int) -> Works:
     """Two rows for a network."""
     compute = device.choose(device="cpu", precision="auto")
     for against in (against_forward, against_lightly):
@@ -27,7 +27,8 @@ def rows(*, quick: bool, repeats: int) -> Iterator[Row]:
             encoder = network.draw_encoder(
                 parse(model), mean=torch.full((3, 32, 32), 0.5), generator=torch.Generator().manual_seed(0)
             ).eval()
-            yield against(encoder, material.draw_images(4 if quick else count, random_seed=0), compute, repeats=repeats)
+            images = material.draw_images(4 if quick else count, random_seed=0)
+            yield partial(against, encoder, images, compute, repeats=repeats)
 
 
 def measured(encoder: Encoder, images: UInt8[np.ndarray, "n 3 h w"], compute: Compute) -> Float[np.ndarray, "n d"]:
@@ -47,13 +48,13 @@ def forward(encoder: Encoder, batches: list[Float[Tensor, "b 3 h w"]], compute: 
         return [encoder.feature_maps(batch) for batch in batches][-1]
 
 
-def against_forward(encoder: Encoder, images: UInt8[np.ndarray, "n 3 h w"], compute: Compute, *, repeats: int) -> Row:
+def against_forward(encoder: Encoder, images: UInt8[np.ndarray, "n 3 h w"], compute: Compute, *, repeats: int) -> Rows:
     """From bytes to pooled features, against the network's products on ready tensors."""
     batches = ready_batches(images)
     maps = forward(encoder, batches, compute)
     pooled = torch.cat([describe_cells(layer, CELLS[0]) for layer in maps], 1).float().numpy()
     check_same("features", np.array_equal(measured(encoder, images, compute)[-len(pooled) :], pooled))
-    return rates(
+    yield rates(
         f"features of {encoder.model}, against the bare forward pass",
         lambda: measured(encoder, images, compute),
         lambda: forward(encoder, batches, compute),
@@ -89,7 +90,7 @@ class Named(torch.utils.data.Dataset[tuple[Tensor, int, str]]):
         return self.names
 
 
-def against_lightly(encoder: Encoder, images: UInt8[np.ndarray, "n 3 h w"], compute: Compute, *, repeats: int) -> Row:
+def against_lightly(encoder: Encoder, images: UInt8[np.ndarray, "n 3 h w"], compute: Compute, *, repeats: int) -> Rows:
     """The same features by lightly's loop, which knows no other precision than float32."""
     try:
         from lightly.embedding import SelfSupervisedEmbedding
@@ -99,7 +100,7 @@ def against_lightly(encoder: Encoder, images: UInt8[np.ndarray, "n 3 h w"], comp
     peer = SelfSupervisedEmbedding(Backbone(encoder), None, None, loader)
     ours, theirs = measured(encoder, images, compute), peer.embed(loader)[0]
     check_same("features", float(np.abs(ours - theirs).max()) < 0.02 * float(np.abs(theirs).max()))
-    return rates(
+    yield rates(
         f"features of {encoder.model}, against lightly",
         lambda: measured(encoder, images, compute),
         lambda: peer.embed(loader),

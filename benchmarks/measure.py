@@ -47,6 +47,11 @@ class Row:
         return self.ours <= self.target if self.ratio is None else self.ratio >= self.target
 
 
+Rows = Iterator[Row]
+Works = Iterator[Callable[[], Rows]]
+"""What a group of rows consists of: each measures a row or several, and may fail without the others."""
+
+
 def check_same(what: str, same: bool) -> None:
     """Raise NotTheSameError unless the two sides of a row agree."""
     if not same:

@@ -1,13 +1,13 @@
 """Surrogate samples a second, against kornia and scikit-image, and rendering's share of a training step."""
 
 import time
-from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from benchmarks import material
-from benchmarks.measure import Row, check_same, limit, rates, threads
+from benchmarks.measure import Rows, Works, check_same, limit, rates, threads
 from benchmarks.rendering_peers import kornia_samples, single_samples
 from exemplar import device, network, training
 from exemplar.architecture import parse
@@ -17,13 +17,12 @@ BATCH = 128
 MODEL, MODEL_BATCH = "64c5-64c5-128f", 64
 
 
-def rows(*, quick: bool, repeats: int) -> Iterator[Row]:
+def works(*, quick: bool, repeats: int) -> Works:
     """Three rows."""
     data = material.surrogate_set(20 if quick else 500, 20)
-    yield share(data, steps=3 if quick else 30, repeats=repeats)
-    with threads(1):
-        yield against_single_images(data, images=8 if quick else 256, repeats=repeats)
-        yield against_kornia(data, batches=2 if quick else 40, repeats=repeats)
+    yield partial(share, data, steps=3 if quick else 30, repeats=repeats)
+    yield partial(against_single_images, data, images=8 if quick else 256, repeats=repeats)
+    yield partial(against_kornia, data, batches=2 if quick else 40, repeats=repeats)
 
 
 def batches_of(data: SurrogateSet, count: int) -> list[Tensor]:
@@ -37,37 +36,39 @@ def agrees(ours: Tensor, theirs: Tensor) -> bool:
     return float(apart.mean()) < 1e-4 and float((apart > 1e-3).double().mean()) < 1e-3
 
 
-def against_kornia(data: SurrogateSet, *, batches: int, repeats: int) -> Row:
+def against_kornia(data: SurrogateSet, *, batches: int, repeats: int) -> Rows:
     """Whole batches against whole batches."""
     chosen = batches_of(data, batches)
-    check_same("samples", agrees(data.render(chosen[0])[0], kornia_samples(data, chosen[0])))
-    return rates(
-        "surrogate samples, one thread, against kornia",
-        lambda: [data.render(indices) for indices in chosen],
-        lambda: [kornia_samples(data, indices) for indices in chosen],
-        amount=(batches * BATCH, batches * BATCH),
-        unit="samples/s",
-        target=1.6,
-        repeats=repeats,
-    )
+    with threads(1):
+        check_same("samples", agrees(data.render(chosen[0])[0], kornia_samples(data, chosen[0])))
+        yield rates(
+            "surrogate samples, one thread, against kornia",
+            lambda: [data.render(indices) for indices in chosen],
+            lambda: [kornia_samples(data, indices) for indices in chosen],
+            amount=(batches * BATCH, batches * BATCH),
+            unit="samples/s",
+            target=1.6,
+            repeats=repeats,
+        )
 
 
-def against_single_images(data: SurrogateSet, *, images: int, repeats: int) -> Row:
+def against_single_images(data: SurrogateSet, *, images: int, repeats: int) -> Rows:
     """Whole batches against one image at a time."""
     indices, few = batches_of(data, 1)[0], batches_of(data, 2)[1].repeat(-(-images // BATCH))[:images]
-    check_same("samples", agrees(data.render(few)[0], single_samples(data, few)))
-    return rates(
-        "surrogate samples, one thread, against scikit-image",
-        lambda: [data.render(indices) for _ in range(10)],
-        lambda: single_samples(data, few),
-        amount=(10 * BATCH, images),
-        unit="samples/s",
-        target=40,
-        repeats=repeats,
-    )
+    with threads(1):
+        check_same("samples", agrees(data.render(few)[0], single_samples(data, few)))
+        yield rates(
+            "surrogate samples, one thread, against scikit-image",
+            lambda: [data.render(indices) for _ in range(10)],
+            lambda: single_samples(data, few),
+            amount=(10 * BATCH, images),
+            unit="samples/s",
+            target=40,
+            repeats=repeats,
+        )
 
 
-def share(data: SurrogateSet, *, steps: int, repeats: int) -> Row:
+def share(data: SurrogateSet, *, steps: int, repeats: int) -> Rows:
     """Both parts of training steps, timed where they happen."""
     compute, generator = device.choose(device="cpu", precision="auto"), torch.Generator().manual_seed(0)
     encoder = network.draw_encoder(parse(MODEL), mean=torch.full((3, 32, 32), 0.5), generator=generator)
@@ -83,7 +84,7 @@ def share(data: SurrogateSet, *, steps: int, repeats: int) -> Row:
             rendering += time.perf_counter() - before
             training_step(state, samples, targets, compute)
         shares.append(rendering / (time.perf_counter() - started))
-    return limit(f"rendering's share of a training step of {MODEL}", shares[1:], most=0.07, unit="share")
+    yield limit(f"rendering's share of a training step of {MODEL}", shares[1:], most=0.07, unit="share")
 
 
 def training_step(state: training.State, samples: Tensor, targets: Tensor, compute: device.Compute) -> None:

@@ -2,21 +2,26 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import material
-from benchmarks.measure import Row, check_same, in_process, limit
+from benchmarks.measure import Rows, Works, check_same, in_process, limit
 from exemplar import seeds
 
 IMAGES, COUNT = 100_000, 16_000
 SCALES = (1.0, 0.8, 0.64, 0.512)
 
 
-def rows(*, quick: bool, repeats: int) -> Iterator[Row]:
+def works(*, quick: bool, repeats: int) -> Works:
     """Two rows."""
+    yield partial(measure, quick=quick, repeats=repeats)
+
+
+def measure(*, quick: bool, repeats: int) -> Rows:
+    """The same draw in as many fresh processes."""
     images, count = (2_000, 300) if quick else (IMAGES, COUNT)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"

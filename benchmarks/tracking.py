@@ -3,19 +3,24 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks import training
-from benchmarks.measure import Row, in_process, limit
+from benchmarks.measure import Rows, Works, in_process, limit
 from exemplar import device, network, params
 from exemplar.training import Epoch
 
 
-def rows(*, quick: bool, repeats: int) -> Iterator[Row]:
-    """One row: all that MLflow does in a fresh process, over that and the time of the samples at the measured rate."""
+def works(*, quick: bool, repeats: int) -> Works:
+    """One row."""
+    yield partial(share, quick=quick, repeats=repeats)
+
+
+def share(*, quick: bool, repeats: int) -> Rows:
+    """All that MLflow does in a fresh process, over that and the time of the samples at the measured rate."""
     settings = params.load()
     compute = device.choose(device="cpu", precision="auto")
     data, method = training.data_of(2 if quick else 40), training.draw_method(settings.model)

@@ -1,12 +1,13 @@
 """Training against a bare loop over tensors that are ready, in the same precision and format, and against float32."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from benchmarks import material
-from benchmarks.measure import LackingError, Row, check_same, rates
+from benchmarks.measure import LackingError, Rows, Works, check_same, rates
 from exemplar import device, network
 from exemplar.architecture import parse
 from exemplar.device import Compute
@@ -27,14 +28,12 @@ FLOAT32 = Compute(torch.device("cpu"), torch.float32)
 Batches = Sequence[tuple[Tensor, Tensor]]
 
 
-def rows(*, quick: bool, repeats: int) -> Iterator[Row]:
+def works(*, quick: bool, repeats: int) -> Works:
     """A row for each network, and two for the precision."""
     compute = device.choose(device="cpu", precision="auto")
     for model, (full, few, target) in MODELS.items():
-        yield against_bare(model, few if quick else full, compute, target=target, repeats=repeats)
-    if compute.precision is not torch.bfloat16:
-        raise LackingError("this processor has no bfloat16 units")
-    yield from against_float32(2 if quick else 40, compute, repeats=repeats)
+        yield partial(against_bare, model, few if quick else full, compute, target=target, repeats=repeats)
+    yield partial(against_float32, 2 if quick else 40, compute, repeats=repeats)
 
 
 def data_of(steps: int) -> SurrogateSet:
@@ -82,14 +81,14 @@ def in_layout(batches: Batches, layout: torch.memory_format) -> Batches:
     return [(samples.contiguous(memory_format=layout), targets) for samples, targets in batches]
 
 
-def against_bare(model: str, steps: int, compute: Compute, *, target: float, repeats: int) -> Row:
+def against_bare(model: str, steps: int, compute: Compute, *, target: float, repeats: int) -> Rows:
     """The library's epoch against the bare steps on ready tensors, both from the same weights in the same order."""
     data, layout = data_of(steps), torch.channels_last
     batches = in_layout(ready_batches(data), layout)
     ours, bare = draw_method(model), draw_method(model)
     loss = train_bare(bare, batches, compute, layout)
     check_same("mean loss", abs(train(ours, data, compute).loss - loss) < 1e-4 * loss)
-    return rates(
+    yield rates(
         f"training {model}, against a bare loop over ready tensors",
         lambda: train(ours, data, compute),
         lambda: train_bare(bare, batches, compute, layout),
@@ -100,8 +99,10 @@ def against_bare(model: str, steps: int, compute: Compute, *, target: float, rep
     )
 
 
-def against_float32(steps: int, compute: Compute, *, repeats: int) -> Iterator[Row]:
+def against_float32(steps: int, compute: Compute, *, repeats: int) -> Rows:
     """The library's bfloat16 against PyTorch as it is by default, and against its own float32."""
+    if compute.precision is not torch.bfloat16:
+        raise LackingError("this processor has no bfloat16 units")
     data, plain = data_of(steps), torch.contiguous_format
     batches = ready_batches(data)
     ours, own, peer = draw_method(SMALL), draw_method(SMALL), draw_method(SMALL)

@@ -1,8 +1,10 @@
 """The benchmark's own arithmetic, and that its peers compute what the library computes."""
 
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,6 +66,21 @@ def test_saved_rows_stay_until_they_are_measured_again(tmp_path: Path):
     assert written[-1] == table.line(table.row(saved[-1]))
     program.save([PAIR], "later", anew=True, folder=tmp_path)
     assert len(json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))) == 1
+
+
+def test_a_row_that_fails_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Those of the same group that follow are measured, those before the failure are kept, and the failure is told."""
+
+    def failing() -> measure.Rows:
+        yield PAIR
+        raise RuntimeError("no such device")
+
+    group = SimpleNamespace(works=lambda **_: iter([failing, lambda: iter([LIMIT])]))
+    monkeypatch.setitem(sys.modules, "benchmarks.broken", group)
+    lacking: list[str] = []
+    assert list(program.measure("broken", lacking, quick=True, repeats=1)) == [PAIR, LIMIT]
+    assert lacking == ["broken: RuntimeError: no such device; a row is missing"]
+    assert lacking[0] in capsys.readouterr().out
 
 
 def test_sides_that_differ_are_not_compared():
