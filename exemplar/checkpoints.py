@@ -129,5 +129,5 @@ def read(path: Path) -> dict[str, Any]:
     with ZipFile(path) as archive:
         if broken := archive.testzip():
             raise BadZipFile(broken)
-    content: dict[str, Any] = torch.load(path, weights_only=True)
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return content

@@ -4,11 +4,13 @@ import ctypes
 import os
 import re
 import sys
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 
 import torch
 
+from exemplar import sharing
 from exemplar.errors import UserError
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -20,10 +22,15 @@ LARGEST_KEPT_BLOCK, MOST_KEPT_BYTES = 32 << 20, 1 << 30
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and the precision of the products on it; weights and sums stay in float32."""
+    """A device and the precision of the products on it; weights and sums stay in float32.
+
+    Of the `processes` that share a training (exemplar/distributed.py) this is number `rank`, from 0.
+    """
 
     device: torch.device
     precision: torch.dtype
+    rank: int = 0
+    processes: int = 1
 
     def autocast(self) -> AbstractContextManager[object]:
         """The block's convolutions and matrix products run in `precision`."""
@@ -37,8 +44,8 @@ def has_bfloat16_units(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def choose(*, device: str, precision: str) -> Compute:
-    """Turn the settings `compute.device` and `compute.precision` into what this machine has.
+def find(*, device: str, precision: str) -> Compute:
+    """Turn the settings `compute.device` and `compute.precision` into what this machine has, and take nothing yet.
 
     Raises UserError for a device or a precision that is not there.
     """
@@ -51,16 +58,43 @@ def choose(*, device: str, precision: str) -> Compute:
     chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16_units(chosen) else "float32"
-    cap_threads()
-    keep_freed_memory()
     return Compute(chosen, getattr(torch, precision))
 
 
+def choose(*, device: str, precision: str) -> Compute:
+    """The same, with a GPU that no other process has taken and this process's share of the threads."""
+    found = find(device=device, precision=precision)
+    cap_threads()
+    keep_freed_memory()
+    if found.device.type == "cpu":
+        return found
+    chosen = torch.device("cuda", own_gpu(gpu_names(), local_rank=os.environ.get("LOCAL_RANK")))
+    torch.cuda.set_device(chosen)
+    return replace(found, device=chosen)
+
+
+def gpu_names() -> list[str]:
+    """What tells each visible GPU from all others, also where CUDA_VISIBLE_DEVICES counts them anew."""
+    return [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
+
+
+def own_gpu(names: list[str], *, local_rank: str | None) -> int:
+    """A GPU that is free; where several processes were started, the one of this process's number."""
+    if local_rank is None:
+        return sharing.take(names, most=1, folder=sharing.lock_folder())[0]
+    index = int(local_rank)
+    if index >= len(names):
+        raise UserError(f"process {index + 1} on this machine has no GPU: PyTorch sees {len(names)}; start no more")
+    sharing.free(names[index : index + 1], 1, sharing.lock_folder())
+    return index
+
+
 def describe(compute: Compute) -> str:
-    """A device, what it is called, its threads and its precision, for people."""
+    """A device, what it is called, its threads and its precision, for people; before it the number of processes."""
     on_cuda = compute.device.type == "cuda"
     name = torch.cuda.get_device_name(compute.device) if on_cuda else f"{torch.get_num_threads()} threads"
-    return f"{compute.device.type} ({name}), {str(compute.precision).removeprefix('torch.')}"
+    times = f"{compute.processes} x " if compute.processes > 1 else ""
+    return f"{times}{compute.device.type} ({name}), {str(compute.precision).removeprefix('torch.')}"
 
 
 def keep_freed_memory() -> None:
@@ -75,8 +109,24 @@ def keep_freed_memory() -> None:
 
 
 def cap_threads() -> None:
-    """Share the cores among queue workers: EXEMPLAR_THREADS, where it is set, is this process's number of threads."""
-    if threads := os.environ.get("EXEMPLAR_THREADS"):
-        if not re.fullmatch("[1-9][0-9]{0,3}", threads):
-            raise UserError(f"EXEMPLAR_THREADS is {threads!r}; expected a number of threads from 1 to 9999")
-        torch.set_num_threads(int(threads))
+    """As many threads as EXEMPLAR_THREADS says, or else at most so many that all workers of the queue have theirs.
+
+    Two processes with all cores each ran at a seventh of their speed (docs/log.md).
+    """
+    threads = os.environ.get("EXEMPLAR_THREADS") or str(min(torch.get_num_threads(), sharing.fair_threads()))
+    if not re.fullmatch("[1-9][0-9]{0,3}", threads):
+        raise UserError(f"EXEMPLAR_THREADS is {threads!r}; expected a number of threads from 1 to 9999")
+    torch.set_num_threads(int(threads))
+
+
+@contextmanager
+def enough_memory(advice: str) -> Iterator[None]:
+    """In the block, a device without memory left ends the work with one line that ends in this advice."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise UserError(f"out of memory: {advice}") from None
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise UserError(f"out of memory: {advice}") from None

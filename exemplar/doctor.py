@@ -39,7 +39,7 @@ def versions() -> Iterator[Finding]:
 def machine() -> Iterator[Finding]:
     """The device that `compute` in params.yaml leads to, and the room on the disk."""
     try:
-        compute = device.choose(**params.load().compute.model_dump())
+        compute = device.find(**params.load().compute.model_dump())
         yield Finding(f"params.yaml is sound; {device.describe(compute)}")
     except UserError as error:
         yield Finding(f"params.yaml ({error})", "correct it; every stage stops before it begins")

@@ -2,9 +2,9 @@
 
 import csv
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
+from exemplar import distributed
 from exemplar.architecture import Full
 from exemplar.atomic import replacing
 from exemplar.checkpoints import Checkpoint, Part
-from exemplar.device import Compute
-from exemplar.errors import UserError
+from exemplar.device import Compute, enough_memory
 from exemplar.network import Encoder, Head
 from exemplar.progress import Progress, track
 from exemplar.surrogate import SurrogateSet
+from exemplar.watch import Watch, signal_of, smaller_batches
 
 # The release's schedule: (share of all steps after which it holds, factor of the learning rate); docs/method.md.
 SCHEDULE = ((0.0, 1.0), (10 / 13, 0.4), (11 / 13, 0.1), (12 / 13, 0.04), (12.5 / 13, 0.01))
@@ -32,13 +33,14 @@ STEPS_BETWEEN_NUMBERS = 20
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers of a training; they come from params.yaml."""
+    """The numbers of a training; they come from this section of params.yaml."""
 
     epochs: int
     batch_size: int
     learning_rate: float
     momentum: float
     weight_decay: float
+    section: str = "train"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,24 @@ class State:
         self.epochs[:] = [Epoch(**epoch) for epoch in content["epochs"]]
 
 
+def learn(
+    state: State, data: SurrogateSet, indices: Int64[Tensor, " b"], *, compute: Compute
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The release's step on a batch, of which this process computes its rows: the batch's loss and samples right."""
+    rows, counted = distributed.rows(len(indices), compute)
+    samples, targets = data.render(indices[rows])
+    with compute.autocast(), state.method.head.dropout.of_batch(rows, len(indices)):
+        mean, correct = state.method((samples.contiguous(memory_format=torch.channels_last), targets))
+    loss, right = mean * (counted / len(indices)), correct.float() * bool(counted)
+    state.optimizer.zero_grad()
+    loss.backward()
+    loss = loss.detach()
+    gradients = [weights.grad for weights in state.method.parameters() if weights.grad is not None]
+    distributed.add_up([loss, right, *gradients], compute)
+    state.optimizer.step()
+    return loss, right
+
+
 def train_epoch(
     state: State,
     data: SurrogateSet,
@@ -144,24 +164,29 @@ def train_epoch(
     progress: Progress,
     checkpoint: Checkpoint | None,
 ) -> Epoch:
-    """Every sample once, in this order: the release's step, with the learning rate of the moment."""
+    """Every sample once, in this order, with the learning rate of the moment.
+
+    Nothing waits for the device but the numbers that are shown and checked now and then.
+    """
     part, epoch = state.part, len(state.epochs)
+    watch = Watch(progress.label, settings.section, settings.learning_rate, epoch + 1)
+    signal = torch.zeros((), device=compute.device)
     part.go_on()
     batches = torch.split(order, settings.batch_size)
     for step, indices in list(enumerate(batches))[part.steps :]:
         state.set_rate((epoch + step / len(batches)) / settings.epochs)
-        samples, targets = data.render(indices)
-        with compute.autocast():
-            loss, correct = state.method((samples.contiguous(memory_format=torch.channels_last), targets))
-        state.optimizer.zero_grad()
-        loss.backward()
-        state.optimizer.step()
-        part.add(loss_sum=loss.detach() * len(indices), right=correct)
+        loss, correct = learn(state, data, indices, compute=compute)
+        part.add(loss_sum=loss * len(indices), right=correct)
+        signal += signal_of(state.method.encoder)
         if step % STEPS_BETWEEN_NUMBERS == 0:
-            progress.show(loss=float(loss.detach()), score=float(correct) / len(indices))
+            watch.check_loss(float(part.loss_sum))
+            progress.show(loss=float(loss), score=float(correct) / len(indices))
         progress.advance(len(indices))
         if checkpoint and checkpoint.is_due_inside() and part.steps < len(batches):
+            watch.check_loss(float(part.loss_sum))
             checkpoint.save(state.content())
+    watch.check_loss(float(part.loss_sum))
+    watch.check_network(state.method, signal=float(signal))
     return Epoch(
         epoch=epoch + 1,
         loss=float(part.loss_sum) / len(data),
@@ -169,6 +194,15 @@ def train_epoch(
         learning_rate=settings.learning_rate * state.factor,
         samples_per_second=len(data) / part.seconds(),
     )
+
+
+def same_start(state: State, compute: Compute) -> None:
+    """Let every process begin with the weights, momenta and records of process 0, which has the checkpoint."""
+    if compute.processes > 1:
+        content = BytesIO()
+        torch.save(state.content(), content)
+        given = distributed.from_first(content.getvalue(), compute)
+        state.restore(torch.load(BytesIO(given), map_location="cpu", weights_only=True))
 
 
 def fit(
@@ -184,26 +218,26 @@ def fit(
     """Train by SGD with momentum on every sample once an epoch, and yield a record after each.
 
     With a `checkpoint` that exists the training goes on where it was written, after the records of its epochs are
-    yielded again, and ends with the same weights as without the interruption. Raises UserError when the loss is no
-    longer finite.
+    yielded again, and ends with the same weights as without the interruption. All processes of a training call it, and
+    only process 0 has a checkpoint. Raises UserError when memory is short, or loss, weights or gradients show that
+    nothing is learnt.
     """
-    data = data.to(compute.device)
+    with enough_memory(f"{label}: the samples find no room on {compute.device}; set compute.device to 'cpu'"):
+        data = data.to(compute.device)
     method.to(compute.device).to(memory_format=torch.channels_last).train()
     state, kept = State(method, settings), Checkpoint(checkpoint) if checkpoint else None
-    if kept and kept.load(state.restore):
-        yield from state.epochs
+    if kept:
+        kept.load(state.restore)
+    same_start(state, compute)
+    yield from state.epochs
     done = len(state.epochs) * len(data) + state.part.steps * settings.batch_size
     with track(total=settings.epochs * len(data), unit="samples", label=label, done=done) as progress:
         for epoch in range(len(state.epochs), settings.epochs):
             # One seed per epoch, for the order and dropout: a resumed training draws what the uninterrupted one drew.
             torch.manual_seed(random_seed * 1_000_003 + epoch)
             order = torch.randperm(len(data)).to(compute.device)
-            record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
-            if not math.isfinite(record.loss):
-                raise UserError(
-                    f"{label}: the loss is {record.loss} in epoch {record.epoch} "
-                    f"with learning_rate {settings.learning_rate}; lower it in params.yaml"
-                )
+            with enough_memory(smaller_batches(settings.section, settings.batch_size)):
+                record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
             state.end_epoch(record)
             if kept and (kept.is_due() or record.epoch == settings.epochs):
                 kept.save(state.content())

@@ -23,7 +23,7 @@ def evaluate(dataset: str, method: str) -> None:
         "finetune": finetune.Finetune(
             squares=tuning.pop("squares"),
             scales=tuning.pop("scales"),
-            schedule=training.Settings(**tuning),
+            schedule=training.Settings(**tuning, section="finetune"),
             ranges=settings.transformation,
         ),
     }

@@ -1,23 +1,51 @@
-"""Method and surrogate set -> encoder and learning curve."""
+"""Method and surrogate set -> encoder and learning curve, in one process or in several."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages import cli
+
+if TYPE_CHECKING:
+    from exemplar.params import Params
+    from exemplar.team import Team
 
 
 def train(method: str) -> None:
     """Fit the encoder of METHOD, a file in exemplar/methods, and go on where a killed run stopped."""
+    from exemplar import params, team
+
+    with team.joined() as processes:
+        settings = params.load()
+        if team.spread(["-m", "stages.train", method], device=settings.compute.device):
+            return
+        fit(method, settings, processes)
+
+
+def fit(method: str, settings: "Params", processes: "Team") -> None:
+    """Do this process's part; process 0 has the run in MLflow, the checkpoint and the files."""
+    from functools import partial
     from importlib import import_module
 
-    from exemplar import architecture, device, intact, network, params, tracking, training
+    from exemplar import architecture, device, intact, network, tracking, training
     from exemplar.surrogate import SurrogateSet, load_mean
     from stages import checkpoint
 
-    settings = params.load()
     read = [Path("data/surrogate")]
     numbers = settings.model_dump(include={"model", "random_seed", "train", "compute"})
     intact.require(read)
-    surrogate, mean = SurrogateSet.load(read[0]), load_mean(read[0])
+    surrogate = SurrogateSet.load(read[0])
+    begin = partial(
+        import_module(f"exemplar.methods.{method}").fit,
+        architecture.parse(settings.model),
+        surrogate,
+        mean=load_mean(read[0]),
+        settings=training.Settings(**settings.train.model_dump()),
+        random_seed=settings.random_seed,
+    )
+    if processes.rank > 0:
+        for _ in begin(compute=processes.choose(**settings.compute.model_dump()), checkpoint=None)[1]:
+            pass
+        return
     encoder_file, folder = Path(f"data/encoders/{method}.safetensors"), Path(f"results/training/{method}")
     name = f"{method} {settings.model}"
     with (
@@ -25,16 +53,9 @@ def train(method: str) -> None:
         tracking.run(stage="train", name=name, parameters=numbers, read=read, marker=unfinished / "run") as run,
     ):
         state = unfinished / "state.pt"
-        run.log_tags({"method": method})
-        encoder, epochs = import_module(f"exemplar.methods.{method}").fit(
-            architecture.parse(settings.model),
-            surrogate,
-            mean=mean,
-            settings=training.Settings(**settings.train.model_dump()),
-            compute=device.choose(**settings.compute.model_dump()),
-            random_seed=settings.random_seed,
-            checkpoint=state,
-        )
+        compute = processes.choose(**settings.compute.model_dump())
+        run.log_tags({"method": method, "device": device.describe(compute)})
+        encoder, epochs = begin(compute=compute, checkpoint=state)
         curve = []
         for epoch in epochs:
             run.log_metrics(epoch.numbers(), step=epoch.epoch)

@@ -15,9 +15,9 @@ LEVELS = {
     3: "training methods/* finetune  gallery invariance",
     2: "surrogate seeds features probe  soundness comparison experiments figure6 panels published studies",
     1: "network transformation datasets/* svm fetch "
-    " archives checkpoints evaluation intact linear_svm paper sheets space transfer",
+    " archives checkpoints distributed evaluation intact linear_svm paper sheets space team transfer watch",
     0: "params architecture errors progress device atomic kernels/* datasets/base "
-    " arrays figures finished mistakes orphans provenance ranges signals sources",
+    " arrays figures finished mistakes orphans provenance ranges sharing signals sources",
 }
 
 

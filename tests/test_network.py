@@ -10,7 +10,7 @@ from torch.nn import functional
 from exemplar import network
 from exemplar.architecture import parse
 from exemplar.errors import UserError
-from exemplar.network import Encoder, Head, Pixels, draw_encoder, draw_head, load_encoder, save_encoder
+from exemplar.network import Dropout, Encoder, Head, Pixels, draw_encoder, draw_head, load_encoder, save_encoder
 
 MEAN = torch.full((3, 32, 32), 0.5)
 
@@ -191,3 +191,16 @@ def test_rectifying_after_pooling_is_rectifying_before_it() -> None:
         *(torch.autograd.grad(out.sum(), encoder.parameters()) for out in (short, long)), strict=True
     ):
         assert torch.equal(one, other)
+
+
+def test_dropout_drops_what_pytorchs_does() -> None:
+    """Bit for bit on the CPU, and the rows of a batch that several share lose what they lose in the whole."""
+    signal, dropout = torch.rand(7, 5, 1, 1), Dropout()
+    torch.manual_seed(3)
+    whole = torch.nn.Dropout(0.5)(signal)
+    torch.manual_seed(3)
+    assert torch.equal(dropout(signal), whole)
+    torch.manual_seed(3)
+    with dropout.of_batch(slice(2, 4), 7):
+        assert torch.equal(dropout(signal[2:4]), whole[2:4])
+    assert torch.equal(dropout.eval()(signal), signal)

@@ -10,11 +10,21 @@ import pytest
 import torch
 
 from exemplar.architecture import parse
-from exemplar.device import Compute
+from exemplar.device import Compute, enough_memory
 from exemplar.errors import UserError
 from exemplar.network import draw_encoder, draw_head
 from exemplar.surrogate import SurrogateSet, measure_mean
-from exemplar.training import Classifier, Epoch, Settings, fit, parameter_groups, rate_factor, save_record
+from exemplar.training import (
+    STEPS_BETWEEN_NUMBERS,
+    Classifier,
+    Epoch,
+    Settings,
+    fit,
+    parameter_groups,
+    rate_factor,
+    save_record,
+)
+from exemplar.watch import smaller_batches
 
 SETTINGS = Settings(epochs=4, batch_size=16, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
 
@@ -131,6 +141,58 @@ def test_a_loss_that_is_not_finite_is_told(data: SurrogateSet, compute: Compute,
         list(training(classifier(data), data, compute, settings, checkpoint=tmp_path / "state.pt"))
     assert "\n" not in str(said.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_not_finite_is_noticed_inside_the_epoch(data: SurrogateSet, compute: Compute) -> None:
+    """Not at its end: of 60 steps at most 20 are taken in vain. The weights were finite and large."""
+    method, settings = classifier(data), replace(SETTINGS, batch_size=1)
+    with torch.no_grad():
+        method.head.scores.weight.mul_(1e38)
+    steps: list[int] = []
+    method.register_forward_pre_hook(lambda *_: steps.append(1))
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) in epoch 1 with learning_rate 0\.1; lower train\."):
+        list(training(method, data, compute, settings))
+    assert len(steps) <= 1 + STEPS_BETWEEN_NUMBERS
+
+
+def test_the_last_good_checkpoint_stays(data: SurrogateSet, compute: Compute, tmp_path: Path) -> None:
+    """A weight that is not finite stops the training before it is written, also where the loss does not show it."""
+    path, method = tmp_path / "state.pt", classifier(data)
+    epochs = training(method, data, compute, checkpoint=path)
+    next(epochs)
+    good = path.read_bytes()
+    with torch.no_grad():
+        method.encoder.layers[0].bias[0] = -torch.inf  # its rectifier is shut, so nobody sees it
+    with pytest.raises(UserError, match=r"a weight of encoder\.layers\.0\.bias is not finite in epoch 2 with"):
+        next(epochs)
+    assert path.read_bytes() == good
+
+
+def test_a_dead_network_is_told(data: SurrogateSet, compute: Compute) -> None:
+    """With all rectifiers of a layer shut every image gets the same scores, for ever."""
+    method = classifier(data)
+    with torch.no_grad():
+        method.encoder.layers[1].bias.fill_(-1e3)
+    settings = replace(SETTINGS, section="finetune")
+    with pytest.raises(UserError, match=r"^test: no gradient reached the first layer.* lower finetune\.learning_rate"):
+        list(training(method, data, compute, settings))
+
+
+def test_a_network_that_does_not_learn_yet_is_not_dead(data: SurrogateSet, compute: Compute) -> None:
+    """All samples may have the same class for epochs while gradients are small."""
+    epochs = list(training(classifier(data), data, compute, replace(SETTINGS, learning_rate=1e-9)))
+    assert [round(epoch.loss, 1) for epoch in epochs] == [1.1] * 4
+
+
+@pytest.mark.parametrize(
+    ("size", "advice"), [(64, "lower train.batch_size from 64 to 32"), (1, "choose a smaller model")]
+)
+def test_memory_that_does_not_suffice_is_told_with_the_setting(size: int, advice: str) -> None:
+    """PyTorch's own error on the CPU becomes one line; other errors stay what they are."""
+    with pytest.raises(UserError, match=f"^out of memory: .*{advice}$"), enough_memory(smaller_batches("train", size)):
+        torch.empty(2**55)
+    with pytest.raises(RuntimeError, match="must match"), enough_memory(""):
+        torch.ones(2) + torch.ones(3)
 
 
 def test_a_broken_checkpoint_says_what_to_do(data: SurrogateSet, compute: Compute, tmp_path: Path) -> None:

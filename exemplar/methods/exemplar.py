@@ -24,7 +24,7 @@ def fit(
     settings: training.Settings,
     compute: Compute,
     random_seed: int,
-    checkpoint: Path,
+    checkpoint: Path | None,
 ) -> tuple[Encoder, Iterator[training.Epoch]]:
     """An encoder, and the epochs in which it learns as they are drawn from the iterator."""
     generator = torch.Generator().manual_seed(random_seed)

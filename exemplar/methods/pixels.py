@@ -23,7 +23,7 @@ def fit(
     settings: training.Settings,
     compute: Compute,
     random_seed: int,
-    checkpoint: Path,
+    checkpoint: Path | None,
 ) -> tuple[Pixels, Iterator[training.Epoch]]:
     """The encoder that does nothing, and no epochs."""
     return Pixels(), iter(())

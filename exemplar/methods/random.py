@@ -24,7 +24,7 @@ def fit(
     settings: training.Settings,
     compute: Compute,
     random_seed: int,
-    checkpoint: Path,
+    checkpoint: Path | None,
 ) -> tuple[Encoder, Iterator[training.Epoch]]:
     """The encoder that the exemplar method starts from, and no epochs."""
     return draw_encoder(architecture, mean=mean, generator=torch.Generator().manual_seed(random_seed)), iter(())

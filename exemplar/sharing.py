@@ -1,0 +1,63 @@
+"""How processes share one machine: so many threads for each, and a GPU that no other process has taken."""
+
+import getpass
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+WORKER = "queue-worker"  # the word in the command line of each worker that `dvc queue start` starts
+SECONDS_BETWEEN_LOOKS = 1.0
+HELD: dict[str, FileLock] = {}  # until this process ends, however it ends
+
+
+def queue_workers() -> int:
+    """How many workers of DVC's queues run on this machine, busy or not."""
+    return sum(WORKER in (process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+
+
+def fair_threads() -> int:
+    """The cores of this process, divided among the queue's workers and the processes of one training."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // (max(1, queue_workers()) * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def lock_folder() -> Path:
+    """Where a user's processes, of whatever repository, lock GPUs."""
+    folder = Path(tempfile.gettempdir(), f"exemplar-{getpass.getuser()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def take(names: Sequence[str], *, most: int, folder: Path) -> list[int]:
+    """Lock up to `most` of the named devices that are free, and return their indices; wait while all are taken.
+
+    A process keeps what it has taken until it ends, and gets the same again.
+    """
+    said = False
+    while not (taken := [index for index, name in enumerate(names) if name in HELD] or free(names, most, folder)):
+        if not said:
+            print(f"all {len(names)} GPUs are taken by other processes; waiting for one", file=sys.stderr)
+        said = True
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    return taken[:most]
+
+
+def free(names: Sequence[str], most: int, folder: Path) -> list[int]:
+    """Lock up to `most` of the named devices that no other process holds; there may be none."""
+    taken: list[int] = []
+    for index, name in enumerate(names):
+        lock = FileLock(folder / f"{name}.lock")
+        try:
+            if len(taken) < most:
+                lock.acquire(blocking=False)
+                HELD[name] = lock
+                taken.append(index)
+        except Timeout:
+            continue
+    return taken
