@@ -15,7 +15,9 @@ from PIL import Image
 from test_studies import RELEASE, experiment, without
 
 from exemplar import figures, published
-from exemplar.experiments import Experiment
+from exemplar.errors import UserError
+from exemplar.experiments import Experiment, read
+from stages import figures as stage
 
 CHECKOUT = Path(published.__file__).parents[1]
 
@@ -118,13 +120,15 @@ stages:
     cmd: python stage.py
     deps: [stage.py]
     params: [seeds]
+    outs: [results/invariance]
     metrics: [results/metrics.json]
 """
 STAGE = """
 import json
 from pathlib import Path
 count = int(Path("params.yaml").read_text().rpartition("count: ")[2])
-Path("results").mkdir(exist_ok=True)
+Path("results/invariance").mkdir(parents=True, exist_ok=True)
+Path("results/invariance/stl10-exemplar.csv").write_text(f"transformation,magnitude,accuracy\\nangle_degrees,0,{count}\\n")
 numbers = {"accuracy": 0.5 + count / 1000, "std": 0.01}
 Path("results/metrics.json").write_text(json.dumps({"stl10": {"exemplar": numbers, "random": numbers}}))
 """
@@ -178,6 +182,10 @@ def test_figures_are_drawn_from_what_dvc_shows(repository: Path):
     Image.open(io.BytesIO((repository / "results/published/figure3.png").read_bytes())).load()
     table = (repository / "results/published/experiments.csv").read_text()
     assert table.startswith("Experiment,")
+    measured = {each.settings["seeds.count"]: stage.invariance("stl10", each.revision) for each in read(table)}
+    assert {count: rows["accuracy"].tolist() for count, rows in measured.items()} == {8: [8], 16: [16]}
+    with pytest.raises(UserError, match=r"cifar10-exemplar\.csv of the experiment HEAD cannot be read .*run it again"):
+        stage.invariance("cifar10", "HEAD")
     assert subprocess.run(["git", "status", "--short"], capture_output=True, text=True).stdout == "?? dvc.lock\n"
 
 

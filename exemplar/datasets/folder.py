@@ -20,6 +20,7 @@ from exemplar.sources import visible_files
 from exemplar.space import require_space
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+FEWER = "; lower sources.folder.options.train_per_class, or add pictures"
 
 
 def write_unlabeled(
@@ -52,10 +53,11 @@ def write_labeled(
         if len(path.parts) < 2:
             raise UserError(f"{tree}: the picture {str(path)!r} lies in no class; expected one subfolder per class")
     classes = sorted(entry.name for entry in tree.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    require_members(by_class(paths, classes), classes, least=train_per_class + 1)
+    require_members(by_class(paths, classes), classes, least=train_per_class + 1, remedy=FEWER)
     paths = write_images(tree, paths, folder, side=side, skip_broken=skip_broken)
     groups = by_class(paths, classes)
-    require_members(groups, classes, least=train_per_class + 1)  # again: broken pictures may have been skipped
+    # again: broken pictures may have been skipped
+    require_members(groups, classes, least=train_per_class + 1, remedy=FEWER)
     orders = draw_orders(groups, folds=folds, random_seed=random_seed)
     train, test = take(orders, 0, train_per_class), take(orders, train_per_class)
     labels = np.empty(len(paths), np.int64)

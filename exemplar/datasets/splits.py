@@ -23,8 +23,10 @@ def take(
     return np.array([np.concatenate([order[first:last] for order in fold]) for fold in orders], dtype=np.int64)
 
 
-def require_members(groups: Sequence[Int64[np.ndarray, " _"]], names: Sequence[str], *, least: int) -> None:
-    """Raise UserError for the first group with fewer than `least` members."""
+def require_members(
+    groups: Sequence[Int64[np.ndarray, " _"]], names: Sequence[str], *, least: int, remedy: str = ""
+) -> None:
+    """Raise UserError for the first group with fewer than `least` members, and say what helps where something does."""
     for group, name in zip(groups, names, strict=True):
         if len(group) < least:
-            raise UserError(f"the class {name!r} has {len(group)} images; the protocol needs at least {least}")
+            raise UserError(f"the class {name!r} has {len(group)} images; the protocol needs at least {least}{remedy}")
