@@ -5,6 +5,7 @@ size of a patch. A seed at scale s is 32 / s pixels wide in its image.
 """
 
 import math
+import mmap
 import struct
 import zlib
 from collections.abc import Sequence
@@ -184,13 +185,24 @@ def draw(images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[f
     return Seeds(image=rows[:, 1].astype(np.int64), centre=rows[:, 2:4], side=rows[:, 4])
 
 
+def copied(images: UInt8[np.ndarray, "n 3 h w"], which: slice | Int64[np.ndarray, " b"]) -> UInt8[Tensor, "b 3 h w"]:
+    """Copy some images; of a mapped file, the pages that were read no longer count as memory of this process.
+
+    Without that STL-10's 100,000 images are 2.8 GB of it in the end (docs/log.md).
+    """
+    chunk = torch.from_numpy(np.array(images[which]))
+    if isinstance(images.base, mmap.mmap):
+        images.base.madvise(mmap.MADV_DONTNEED)
+    return chunk
+
+
 def draw_order(
     images: UInt8[np.ndarray, "n 3 h w"], *, scale: float, generator: torch.Generator
 ) -> Int64[np.ndarray, " n"]:
     """All images, each next one drawn with probability proportional to its mean energy; those without come last."""
     chunks = range(0, len(images), CHUNK)
     energy = torch.cat(
-        [energy_maps(torch.from_numpy(images[start : start + CHUNK].copy()), scale).mean((1, 2)) for start in chunks]
+        [energy_maps(copied(images, slice(start, start + CHUNK)), scale).mean((1, 2)) for start in chunks]
     )
     # Waiting times with these rates end in the order of such draws (Efraimidis and Spirakis, 2006).
     waiting = torch.empty_like(energy, dtype=torch.float64).exponential_(generator=generator) / energy.double()
@@ -211,7 +223,7 @@ def draw_rounds(
     with track(total=min(count, len(images) * rounds), unit="seeds", label="seeds") as progress:
         for start in range(0, len(order), CHUNK):
             chosen = order[start : start + CHUNK]
-            drawn = draw_from(torch.from_numpy(images[chosen]), rounds=rounds, scales=scales, generator=generator)
+            drawn = draw_from(copied(images, chosen), rounds=rounds, scales=scales, generator=generator)
             drawn[:, 1] = chosen[drawn[:, 1].astype(np.int64)]
             rows.append(drawn)
             progress.advance(len(drawn))

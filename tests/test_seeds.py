@@ -10,6 +10,7 @@ from exemplar.errors import UserError
 from exemplar.seeds import Seeds, draw
 
 SCALES = [1.0, 0.8, 0.64, 0.512]
+STATUS = Path("/proc/self/status")
 
 
 def noise(count: int, height: int = 96, width: int = 96, *, contrast: int = 255) -> np.ndarray:
@@ -189,3 +190,22 @@ def test_images_with_much_structure_are_drawn_first() -> None:
     images[::4] = random.integers(0, 256, (10, 3, 96, 96))
     drawn = seeds.draw(images, count=10, scales=[1.0, 0.8], random_seed=0)
     assert sorted(drawn.image.tolist()) == list(range(0, 40, 4))
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux says there what a process holds")
+def test_images_in_a_mapped_file_are_not_held_in_memory(tmp_path: Path) -> None:
+    """The seeds are those of the images in memory, and what was read of 28 MB does not stay in the process."""
+    images = np.random.default_rng(0).integers(0, 256, (1000, 3, 96, 96), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    before = held_kilobytes()
+    assert int(seeds.copied(mapped, slice(0, 1000)).sum()) == int(images.sum())
+    assert held_kilobytes() - before < 14_000
+    drawn, expected = (seeds.draw(each, count=30, scales=[1.0], random_seed=0) for each in (mapped[:99], images[:99]))
+    np.testing.assert_array_equal(drawn.centre, expected.centre)
+
+
+def held_kilobytes() -> int:
+    """The pages of files that this process holds."""
+    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("RssFile")]
+    return int(line.split()[1])
