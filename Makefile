@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro figures test check bench ui doctor
+.PHONY: help setup repro figures test soak check bench ui doctor
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +31,9 @@ figures: $(READY)  ## draw the paper's figures from all experiments: results/pub
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest
+
+soak: $(READY)  ## kill the pipeline at KILLS random points, and what else takes minutes
+	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -m soak -s --durations=5
 
 check: $(READY)  ## lint and check types
 	$(BIN)/ruff check .

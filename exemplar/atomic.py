@@ -1,10 +1,13 @@
 """Files and folders that are whole as soon as they are visible."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+FULL_BYTES = 1 << 16  # a disk that has no more free is full
 
 
 def remove(path: Path) -> None:
@@ -22,6 +25,16 @@ def flush_to_disk(path: Path) -> None:
             os.fsync(opened.fileno())
 
 
+def is_full(path: Path, error: Exception) -> bool:
+    """Whether it was for want of room that something could not be written: some libraries do not say so themselves.
+
+    NumPy's error on a full disk has no number, and those of PyTorch and safetensors are not even of the system's kind.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return False
+    return os.strerror(errno.ENOSPC) in str(error) or shutil.disk_usage(path).free < FULL_BYTES
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` and rename it over `path` once the block has succeeded.
@@ -37,5 +50,9 @@ def replacing(path: Path) -> Iterator[Path]:
         if temporary.is_dir() or path.is_dir():
             remove(path)
         temporary.replace(path)
+    except Exception as error:
+        if is_full(path.parent, error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         remove(temporary)

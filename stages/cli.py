@@ -22,7 +22,7 @@ def start(command: Callable[..., None]) -> None:
     except UserError as error:
         fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
         fail(
             f"{error.filename or 'the output'} cannot be written: {error.strerror}; make room or change its permissions"

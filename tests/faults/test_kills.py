@@ -1,0 +1,236 @@
+"""Kills at random points of the whole pipeline: the same commands again end as if nothing had happened.
+
+A few in `make test`; `make soak KILLS=200` for more. The points are drawn as shares of a stage's own CPU time, so that
+a busy machine spreads them as an idle one does.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from ruamel.yaml import YAML
+from test_pipeline import CHECKOUT, TOY, environment, merge
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SERVER = Path(__file__).with_name("forking.py")
+EPOCHS = 4
+STAGES = [
+    "check",
+    "download unlabeled photos",
+    "download labeled photos",
+    "seeds",
+    "surrogate",
+    "train exemplar",
+    "evaluate photos exemplar",
+    "invariance photos exemplar",
+    "compare",
+]
+# Where the work and the store are, and so where most can go wrong.
+WEIGHTS = {"train": 6, "evaluate": 2, "invariance": 2, "compare": 3}
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+KILLS = int(os.environ.get("KILLS", "200"))
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+
+
+class Job:
+    """A command that runs as a fork of the server."""
+
+    def __init__(self, place: Path, words: list[str], folder: Path) -> None:
+        self.line, self.log = socket.socket(socket.AF_UNIX), folder / "log.txt"
+        self.line.connect(str(place))
+        known = {**environment(), "DVC_ROOT": str(folder), "EXEMPLAR_THREADS": "1"}
+        self.line.sendall(json.dumps({"words": words, "folder": str(folder), "environment": known}).encode() + b"\n")
+        with self.log.open("ab") as log:
+            socket.send_fds(self.line, [b"x"], [log.fileno(), log.fileno()])
+        self.answers = self.line.makefile("rb")
+        self.number, self.cpu_seconds = int(self.answers.readline()), 0.0
+
+    def lasts(self) -> bool:
+        """Whether it still runs; the CPU time that it took so far is noted."""
+        try:
+            times = psutil.Process(self.number).cpu_times()
+        except psutil.NoSuchProcess:
+            return False
+        self.cpu_seconds = max(self.cpu_seconds, times.user + times.system)
+        return psutil.pid_exists(self.number)
+
+    def wait(self) -> int:
+        """Its status, once it has ended."""
+        while self.lasts():
+            time.sleep(0.005)
+        status = int(self.answers.readline())
+        self.line.close()
+        return status
+
+    def kill(self, number: signal.Signals, *, after_cpu_seconds: float) -> int:
+        """Send it a signal once it has taken so much CPU time, unless it ended before; its status."""
+        while self.lasts() and self.cpu_seconds < after_cpu_seconds:
+            time.sleep(0.002)
+        with suppress(ProcessLookupError):
+            os.kill(self.number, number)
+        return self.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a process that has imported everything."""
+    place = tmp_path_factory.mktemp("s") / "s"
+    kept = {**environment(), "PYTHONPATH": str(CHECKOUT)}
+    with subprocess.Popen([sys.executable, str(SERVER), str(place)], env=kept) as process:
+        while not place.exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        yield place
+        process.kill()
+
+
+class Toy:
+    """A folder with small parameters in which the stages run, one by one."""
+
+    def __init__(self, server: Path, folder: Path) -> None:
+        self.server, self.folder = server, folder
+        folder.mkdir()
+        yaml = YAML()
+        content = yaml.load(CHECKOUT / "params.yaml")
+        small = {"methods": ["exemplar"], "train": {"epochs": EPOCHS, "batch_size": 4}}
+        merge(content, TOY)
+        merge(content, small)
+        yaml.dump(content, folder / "params.yaml")
+
+    def start(self, stage: str) -> Job:
+        """Begin a stage."""
+        return Job(self.server, stage.split(), self.folder)
+
+    def finish(self, stage: str) -> float:
+        """Run a stage to its end; the CPU time that it took."""
+        job = self.start(stage)
+        status = job.wait()
+        assert status == 0, f"{stage}: {job.log.read_text()[-3000:]}"
+        return job.cpu_seconds
+
+    def visible(self) -> dict[str, bytes]:
+        """What stages made, by path, but for what is hidden because it is not yet whole."""
+        files = (path for top in ("data", "results") for path in (self.folder / top).rglob("*") if path.is_file())
+        named = {path.relative_to(self.folder): path for path in files}
+        return {
+            name.as_posix(): path.read_bytes()
+            for name, path in named.items()
+            if not any(part.startswith(".") for part in name.parts)
+        }
+
+    def client(self) -> "MlflowClient":
+        """Somebody who looks into the store."""
+        from mlflow import MlflowClient
+
+        return MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+
+
+def is_bit_equal(name: str) -> bool:
+    """Whether a file says nothing about time and run, and so must be the same however it came about."""
+    return name.startswith("data/") or name == "results/metrics.json"
+
+
+@pytest.fixture(scope="module")
+def whole(server: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], dict[str, float]]:
+    """What an uninterrupted pipeline makes, and the CPU time of each stage."""
+    toy = Toy(server, tmp_path_factory.mktemp("whole") / "toy")
+    costs = {stage: toy.finish(stage) for stage in STAGES}
+    print(f"CPU seconds of each stage: {costs}", file=sys.stderr, flush=True)
+    return {name: content for name, content in toy.visible().items() if is_bit_equal(name)}, costs
+
+
+def check_files(toy: Toy, whole: dict[str, bytes]) -> None:
+    """What is visible is whole: bit-equal where that can be, and never empty."""
+    for name, content in toy.visible().items():
+        assert content, name
+        assert not is_bit_equal(name) or content == whole[name], name
+
+
+def check_store(toy: Toy) -> None:
+    """One finished run for each piece of work, and each epoch once."""
+    client = toy.client()
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    counted = Counter((run.data.tags["stage"], run.info.run_name) for run in runs)
+    assert set(counted.values()) == {1}, counted
+    assert sorted(stage for stage, _ in counted) == ["compare", "evaluate", "invariance", "train"]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    (training,) = (run for run in runs if run.data.tags["stage"] == "train")
+    for name in ("loss", "score", "learning_rate", "samples_per_second"):
+        steps = [point.step for point in client.get_metric_history(training.info.run_id, name)]
+        assert steps == list(range(1, EPOCHS + 1)), name
+
+
+def survive(toy: Toy, whole: tuple[dict[str, bytes], dict[str, float]], *, kills: int, dice: random.Random) -> int:
+    """Run the pipeline with so many kills; how many of them met a living process."""
+    contents, costs = whole
+    weights = [WEIGHTS.get(stage.split()[0], 1) for stage in STAGES]
+    planned = Counter(dice.choices(STAGES, weights, k=kills))
+    met = 0
+    for stage in STAGES:
+        for _ in range(planned[stage]):
+            if dice.random() < 0.5:  # as DVC does before it runs a stage
+                remove_outputs(toy, stage)
+            after = dice.random() * costs[stage] * 1.1
+            met += toy.start(stage).kill(dice.choice(SIGNALS), after_cpu_seconds=after) != 0
+            check_files(toy, contents)
+        toy.finish(stage)
+        check_files(toy, contents)
+    assert {name for name in toy.visible() if is_bit_equal(name)} == set(contents)
+    check_store(toy)
+    left = {path.name.partition("-")[0] for path in (toy.folder / ".checkpoints").iterdir()}
+    assert left == {"locks", "compare"}
+    return met
+
+
+def remove_outputs(toy: Toy, stage: str) -> None:
+    """What DVC removes before it runs a stage."""
+    outputs = {
+        "check": ["data/checked"],
+        "download unlabeled photos": ["data/unlabeled"],
+        "download labeled photos": ["data/labeled"],
+        "seeds": ["data/seeds.npz"],
+        "surrogate": ["data/surrogate"],
+        "train exemplar": ["data/encoders", "results/training"],
+        "evaluate photos exemplar": ["results/evaluations"],
+        "invariance photos exemplar": ["results/invariance"],
+        "compare": [f"results/{name}" for name in ("comparison.csv", "metrics.json", "report.html", "figures")],
+    }
+    for name in outputs[stage]:
+        path = toy.folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def test_a_few_kills(server: Path, whole: tuple[dict[str, bytes], dict[str, float]], tmp_path: Path) -> None:
+    """Eight, of which most meet a process at work: bit-equal results, one run for each piece of work."""
+    assert survive(Toy(server, tmp_path / "toy"), whole, kills=8, dice=random.Random(1)) >= 4
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(36_000)
+def test_many_kills(server: Path, whole: tuple[dict[str, bytes], dict[str, float]], tmp_path: Path) -> None:
+    """KILLS that met a process at work, 40 in each pipeline."""
+    met, seed = 0, 0
+    while met < KILLS:
+        seed += 1
+        folder = tmp_path / f"toy {seed}"
+        met += survive(Toy(server, folder), whole, kills=min(40, KILLS - met + 4), dice=random.Random(seed))
+        print(f"{met} kills, {seed} pipelines ended bit-equal", file=sys.stderr, flush=True)
+        shutil.rmtree(folder)
