@@ -18,7 +18,7 @@ from exemplar.arrays import load_array
 from exemplar.errors import UserError
 from exemplar.progress import track
 from exemplar.ranges import Ranges
-from exemplar.seeds import Seeds, smooth
+from exemplar.seeds import Seeds, copied, smooth
 from exemplar.transformation import PATCH_PIXELS
 
 REDRAWS = 64
@@ -121,7 +121,8 @@ def cut_windows(
     corner = corner.clip(0, np.array(images.shape[:1:-1]) - (width, height))
     windows = np.empty((len(seeds.image), 3, height, width), np.uint8)
     for index, (image, (x, y), side) in enumerate(zip(seeds.image, corner, seeds.side, strict=True)):
-        windows[index] = smooth_window(images[image, :, y : y + height, x : x + width], side / PATCH_PIXELS)
+        picture = copied(images, slice(image, image + 1))[0].numpy()
+        windows[index] = smooth_window(picture[:, y : y + height, x : x + width], side / PATCH_PIXELS)
     return windows, seeds.centre - corner
 
 
