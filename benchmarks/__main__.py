@@ -19,7 +19,7 @@ from benchmarks.measure import Row, Rows
 from exemplar import device
 from exemplar.atomic import replacing
 
-GROUPS = ("rendering", "training", "features", "probe", "seeds", "tracking", "startup")
+GROUPS = ("rendering", "training", "processes", "features", "probe", "seeds", "tracking", "startup")
 FOLDER = Path(__file__).parent
 
 

@@ -23,8 +23,10 @@ def train(method: str) -> None:
 
 def fit(method: str, settings: "Params", processes: "Team") -> None:
     """Do this process's part; process 0 has the run in MLflow, the checkpoint and the files."""
+    from contextlib import redirect_stderr
     from functools import partial
     from importlib import import_module
+    from io import StringIO
 
     from exemplar import architecture, device, intact, network, tracking, training
     from exemplar.surrogate import SurrogateSet, load_mean
@@ -43,8 +45,9 @@ def fit(method: str, settings: "Params", processes: "Team") -> None:
         random_seed=settings.random_seed,
     )
     if processes.rank > 0:
-        for _ in begin(compute=processes.choose(**settings.compute.model_dump()), checkpoint=None)[1]:
-            pass
+        with redirect_stderr(StringIO()):  # process 0 shows the progress
+            for _ in begin(compute=processes.choose(**settings.compute.model_dump()), checkpoint=None)[1]:
+                pass
         return
     encoder_file, folder = Path(f"data/encoders/{method}.safetensors"), Path(f"results/training/{method}")
     name = f"{method} {settings.model}"

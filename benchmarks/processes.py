@@ -1,0 +1,71 @@
+"""Two processes that share every batch, one thread each, against one process with two threads: the same training."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but its file does not list it
+
+from benchmarks import training
+from benchmarks.measure import LackingError, Row, check_same, rates, threads
+from exemplar import device, team
+
+Loss = Callable[[], float]
+PROCESSES, TARGET = 2, 1 / 1.1
+MODELS = {"64c5-64c5-128f": (40, 2), "64c5-128c5-256c5-512f": (10, 1)}  # steps, steps of a quick look
+EPOCHS, LARGEST_DIFFERENCE = 3, 1e-4
+
+
+def rows(*, quick: bool, repeats: int) -> Iterator[Row]:
+    """A row for each network, after a look at its losses in float32."""
+    if (os.cpu_count() or 1) < PROCESSES:
+        raise LackingError(f"this machine has fewer than {PROCESSES} cores")
+    for model, (full, few) in MODELS.items():
+        steps = few if quick else full
+        with together(model, few, "float32") as (two, one):
+            losses = [(two(), one()) for _ in range(EPOCHS)]
+        check_same("losses", all(abs(ours - other) < LARGEST_DIFFERENCE for ours, other in losses))
+        with together(model, steps, "auto") as (two, one):
+            amount = (steps * training.BATCH,) * 2
+            name = f"training {model}, two processes against one on two cores"
+            yield rates(name, two, one, amount=amount, unit="images/s", target=TARGET, repeats=repeats)
+
+
+@contextmanager
+def together(model: str, steps: int, precision: str) -> Iterator[tuple[Loss, Loss]]:
+    """Two functions that train an epoch further and return its loss: with two processes, and with this one."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    context, pipes = multiprocessing.get_context("spawn"), []
+    for rank in range(PROCESSES):
+        pipes.append((ours := context.Pipe())[0])
+        given = {**team.environment(rank, rank, PROCESSES, store.port), "EXEMPLAR_THREADS": "1"}
+        context.Process(target=work, args=(given, model, steps, precision, ours[1]), daemon=True).start()
+    compute = device.find(device="cpu", precision=precision)
+    data, method = training.data_of(steps), training.draw_method(model)
+
+    def two() -> float:
+        for pipe in pipes:
+            pipe.send(True)
+        return [float(pipe.recv()) for pipe in pipes].pop()
+
+    def one() -> float:
+        return training.train(method, data, compute).loss
+
+    with threads(PROCESSES):
+        yield two, one
+    for pipe in pipes:
+        pipe.send(False)
+
+
+def work(given: dict[str, str], model: str, steps: int, precision: str, orders: Connection) -> None:
+    """One of the processes: an epoch for every order."""
+    os.environ.update(given)
+    torch.set_num_threads(1)
+    with team.joined() as processes:
+        compute = processes.choose(device="cpu", precision=precision)
+        data, method = training.data_of(steps), training.draw_method(model)
+        while orders.recv():
+            orders.send(training.train(method, data, compute).loss)
