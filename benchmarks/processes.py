@@ -4,13 +4,14 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but its file does not list it
 
 from benchmarks import training
-from benchmarks.measure import LackingError, Row, check_same, rates, threads
+from benchmarks.measure import LackingError, Rows, Works, check_same, rates, threads
 from exemplar import device, team
 
 Loss = Callable[[], float]
@@ -19,19 +20,23 @@ MODELS = {"64c5-64c5-128f": (40, 2), "64c5-128c5-256c5-512f": (10, 1)}  # steps,
 EPOCHS, LARGEST_DIFFERENCE = 3, 1e-4
 
 
-def rows(*, quick: bool, repeats: int) -> Iterator[Row]:
+def works(*, quick: bool, repeats: int) -> Works:
     """A row for each network, after a look at its losses in float32."""
     if (os.cpu_count() or 1) < PROCESSES:
         raise LackingError(f"this machine has fewer than {PROCESSES} cores")
     for model, (full, few) in MODELS.items():
-        steps = few if quick else full
-        with together(model, few, "float32") as (two, one):
-            losses = [(two(), one()) for _ in range(EPOCHS)]
-        check_same("losses", all(abs(ours - other) < LARGEST_DIFFERENCE for ours, other in losses))
-        with together(model, steps, "auto") as (two, one):
-            amount = (steps * training.BATCH,) * 2
-            name = f"training {model}, two processes against one on two cores"
-            yield rates(name, two, one, amount=amount, unit="images/s", target=TARGET, repeats=repeats)
+        yield partial(against_one, model, few if quick else full, few, repeats=repeats)
+
+
+def against_one(model: str, steps: int, few: int, *, repeats: int) -> Rows:
+    """Images a second of both."""
+    with together(model, few, "float32") as (two, one):
+        losses = [(two(), one()) for _ in range(EPOCHS)]
+    check_same("losses", all(abs(ours - other) < LARGEST_DIFFERENCE for ours, other in losses))
+    with together(model, steps, "auto") as (two, one):
+        amount = (steps * training.BATCH,) * 2
+        name = f"training {model}, two processes against one on two cores"
+        yield rates(name, two, one, amount=amount, unit="images/s", target=TARGET, repeats=repeats)
 
 
 @contextmanager
