@@ -1,6 +1,6 @@
 """Kills at random points of the whole pipeline: the same commands again end as if nothing had happened.
 
-A few in `make test`; `make soak KILLS=200` for more. The points are drawn as shares of a stage's own CPU time, so that
+`make soak KILLS=200` runs them. The points are drawn as shares of a stage's own CPU time, so that
 a busy machine spreads them as an idle one does.
 """
 
@@ -216,11 +216,6 @@ def remove_outputs(toy: Toy, stage: str) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-
-def test_a_few_kills(server: Path, whole: tuple[dict[str, bytes], dict[str, float]], tmp_path: Path) -> None:
-    """Eight, of which most meet a process at work: bit-equal results, one run for each piece of work."""
-    assert survive(Toy(server, tmp_path / "toy"), whole, kills=8, dice=random.Random(1)) >= 4
 
 
 @pytest.mark.soak
