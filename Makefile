@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro figures test soak check bench ui doctor
+.PHONY: help setup repro figures test soak check bench ui doctor sync
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,3 +49,6 @@ ui: $(READY)  ## show the MLflow runs on http://127.0.0.1:5000
 
 doctor: $(READY)  ## say what this machine has, and whether what was made is whole
 	@$(BIN)/python -m stages.doctor
+
+sync: $(READY)  ## send to MLflow what it did not take while it was away
+	@$(BIN)/python -m stages.sync

@@ -9,8 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from exemplar import device, intact, params, provenance, tracking
+from exemplar import device, intact, params, provenance, spool, tracking
 from exemplar.errors import UserError
+from exemplar.operations import one_line
 from exemplar.sources import digest
 
 PACKAGES = ("torch", "torchvision", "dvc", "mlflow", "scikit-learn", "pandas")
@@ -113,15 +114,22 @@ def store() -> Iterator[Finding]:
     except UserError as error:
         yield Finding(str(error), "stages cannot start without it")
         return
-    yield Finding(f"the MLflow store {tracking.one_line(tracking.store_uri())} answers and holds {runs} runs")
+    yield Finding(f"the MLflow store {one_line(tracking.store_uri())} answers and holds {runs} runs")
     if orphaned:
         yield Finding(
             f"{orphaned} of them say RUNNING, but their process is gone", "the next run closes or continues them"
         )
 
 
+def unsent() -> Iterator[Finding]:
+    """Runs of which the store did not take all."""
+    for kept in spool.left():
+        number = len(kept.operations())
+        yield Finding(f"MLflow run {kept.run_id}: {number} things wait for {kept.store} ({kept.folder})", "make sync")
+
+
 def findings(made: Iterable[Path]) -> Iterator[Finding]:
     """Everything, in the order in which it matters; `made` are the folders that stages write to."""
     root = provenance.user_repository()
-    for look in (versions(), machine(), store(), outputs(root), leftovers(root, made)):
+    for look in (versions(), machine(), store(), unsent(), outputs(root), leftovers(root, made)):
         yield from look

@@ -1,41 +1,40 @@
 """What MLflow is told about a run: parameters, curves, files, where it comes from and how it ended.
 
-The only module that imports mlflow, and only when a run starts: that import takes 2 seconds. The store watches:
-it must answer when a run starts, but once work is under way nothing that it does can stop the work.
+It and `operations.py` alone import mlflow, and only when a run starts: that import takes 2 seconds. The store watches:
+it must answer when a run starts, but once work is under way nothing that it does can stop the work, and what it does
+not take waits on the disk.
 """
 
 import gc
 import logging
 import os
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from filelock import FileLock
 from jaxtyping import UInt8
 
-from exemplar import orphans, provenance
+from exemplar import orphans, provenance, spool
 from exemplar.atomic import replacing
 from exemplar.errors import UserError
+from exemplar.operations import deliver, deliver_left, one_line, perform, refused
 from exemplar.signals import sigterm_raises
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
 EXPERIMENT = "exemplar"
-# Before mlflow is imported, and only where the user has not spoken: no telemetry, warnings but no chatter, and an
-# answer about a dead server within 20 seconds instead of minutes.
+# Before mlflow is imported, and only where the user has not spoken: no telemetry, warnings but no chatter, no address
+# with its password on stdout, and an answer about a dead server within 20 seconds instead of minutes.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
@@ -43,15 +42,9 @@ SHARE_OF_TIME = 0.01  # at most this share of a run is spent sending numbers, ho
 SECONDS_BETWEEN_SENDS = 2.0
 SECONDS_FOR_THE_LOCK = 120.0
 METRICS_A_REQUEST, PARAMETERS_A_REQUEST, PARAMETER_LENGTH = 1000, 100, 6000  # MLflow's limits
-LINE_LENGTH = 500
 MOST_RUNS = 50_000
+Item = TypeVar("Item")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-
-
-def one_line(error: BaseException | str) -> str:
-    """What an error says, on one line of bounded length, without the user part of any URL."""
-    text = re.sub(r"://\S*@", "://", " ".join(str(error).split()))
-    return text if len(text) <= LINE_LENGTH else text[:LINE_LENGTH] + " ..."
 
 
 def store_uri() -> str:
@@ -59,6 +52,11 @@ def store_uri() -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     place = uri.removeprefix("sqlite:///")
     return uri if place == uri else f"sqlite:///{provenance.user_repository() / place}"
+
+
+def parts(items: list[Item], most: int) -> list[list[Item]]:
+    """A list in pieces of at most `most`."""
+    return [items[first : first + most] for first in range(0, len(items), most)]
 
 
 def flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, str]:
@@ -137,121 +135,119 @@ def census() -> tuple[int, int]:
         return len(client.search_runs([experiment], max_results=MOST_RUNS)), len(orphans.find(client, experiment))
 
 
+def sync() -> Iterator[str]:
+    """Send what waits in the user's repository; a line about each run that something was kept of."""
+    uri = store_uri()
+    with answering(uri):
+        client, _ = connect(uri)
+    yield from deliver_left(client, one_line(uri))
+
+
 class Run:
     """One run in the store, while it lasts; `held` says up to which step the store has its curves already."""
 
-    def __init__(self, client: "MlflowClient", *, experiment: str, run_id: str, held: Mapping[str, int]) -> None:
+    def __init__(
+        self, client: "MlflowClient", *, experiment: str, run_id: str, store: str, held: Mapping[str, int]
+    ) -> None:
         self.client, self.experiment, self.id, self.held = client, experiment, run_id, held
-        self.waiting: list[Metric] = []
+        self.spool = spool.Spool(run_id, store=store)
+        self.waiting: list[tuple[str, float, int, int]] = []
         self.next_send = 0.0
         self.warned = False
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Let the work go on when the store fails in the block, and say so once."""
+        """Let the work go on when the store or its spool fails in the block, and say so once."""
         try:
             yield
         except Exception as error:
+            kept = " (it is kept, and sent later or by make sync)" if self.spool.waits else ""
             if not self.warned:
-                print(f"warning: MLflow did not take all of it, the work goes on: {one_line(error)}", file=sys.stderr)
+                warning = f"warning: MLflow did not take all of it, the work goes on: {one_line(error)}{kept}"
+                print(warning, file=sys.stderr)
             self.warned = True
+
+    def tell(self, kind: str, **operation: object) -> None:
+        """Tell the store something, or keep it on disk: behind what waits there already, or when the store fails."""
+        named = {"kind": kind, **operation}
+        with self.watching():
+            if self.spool.waits:
+                return self.spool.keep(named)
+            try:
+                perform(self.client, self.id, named)
+            except Exception as error:
+                if not refused(error):
+                    self.spool.keep(named)
+                raise
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Words about the run, such as the ids of the runs that it rests on."""
-        with self.watching():
-            for key, value in tags.items():
-                self.client.set_tag(self.id, key, value)
+        for part in parts(list(tags.items()), PARAMETERS_A_REQUEST):
+            self.tell("batch", tags=part)
 
     def log_start(self, parameters: Mapping[str, object], *, patch: str) -> None:
         """What is known before the work: the parameters and how the tree differs from its commit."""
-        from mlflow.entities import Param
-
-        leaves = [Param(key, value[:PARAMETER_LENGTH]) for key, value in flat(parameters).items()]
-        with self.watching():
-            for first in range(0, len(leaves), PARAMETERS_A_REQUEST):
-                self.client.log_batch(self.id, params=leaves[first : first + PARAMETERS_A_REQUEST])
-            if patch:
-                self.client.log_text(self.id, patch, "git.diff")
+        leaves = [(key, value[:PARAMETER_LENGTH]) for key, value in flat(parameters).items()]
+        for part in parts(leaves, PARAMETERS_A_REQUEST):
+            self.tell("batch", params=part)
+        if patch:
+            self.tell("text", text=patch, name="git.diff")
 
     def log_metrics(self, metrics: Mapping[str, int | float], *, step: int = 0) -> None:
         """Numbers at a step (an epoch, a fold), sent together every few seconds and at the end, and no step twice."""
-        from mlflow.entities import Metric
-
-        now, new = (
-            int(time.time() * 1000),
-            {key: value for key, value in metrics.items() if step > self.held.get(key, -1)},
-        )
-        self.waiting += [Metric(key, float(value), now, step) for key, value in new.items()]
+        now = int(time.time() * 1000)
+        new = {key: value for key, value in metrics.items() if step > self.held.get(key, -1)}
+        self.waiting += [(key, float(value), now, step) for key, value in new.items()]
         if time.monotonic() >= self.next_send:
             self.send()
 
     def send(self) -> None:
-        """Send the numbers that wait; what the store does not take waits for the next time."""
+        """Send what was kept and the numbers that wait; where the store takes neither, both are on disk then."""
         started = time.monotonic()
-        with self.watching():
-            while self.waiting:
-                self.client.log_batch(self.id, metrics=self.waiting[:METRICS_A_REQUEST])
-                del self.waiting[:METRICS_A_REQUEST]
+        if self.spool.waits:
+            with self.watching():
+                deliver(self.client, self.spool)
+        for part in parts(self.waiting, METRICS_A_REQUEST):
+            self.tell("batch", metrics=part)
+        self.waiting = []
         now = time.monotonic()
         self.next_send = now + max(SECONDS_BETWEEN_SENDS, (now - started) / SHARE_OF_TIME)
 
     def log_file(self, path: Path, *, folder: str = "") -> None:
         """A copy of a file or a folder as an artifact, in `folder`."""
-        with self.watching():
-            self.client.log_artifact(self.id, str(path), folder or None)
+        self.tell("file", path=str(path), folder=folder)
 
     def log_encoder(self, path: Path, *, example: UInt8[np.ndarray, "n 3 h w"]) -> None:
         """A saved encoder as a logged model that `mlflow.pyfunc` loads in any process, to turn images into features.
 
         It holds the file, a copy of this package, and the first image of `example`; nothing is pickled.
         """
-        with self.watching(), TemporaryDirectory() as folder:
-            import mlflow.pyfunc
-            from mlflow.entities import LoggedModelOutput
-            from mlflow.models import Model, ModelSignature
-            from mlflow.types import Schema, TensorSpec
-
-            from exemplar import serving
-
-            width = serving._load_pyfunc(path).predict(example[:1]).shape[1]
-            images = Schema([TensorSpec(np.dtype(np.uint8), (-1, 3, -1, -1))])
-            features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
-            logged = self.client.create_logged_model(self.experiment, name="encoder", source_run_id=self.id)
-            mlflow.pyfunc.save_model(
-                folder,
-                loader_module=serving.__name__,
-                data_path=str(path),
-                code_paths=[str(Path(__file__).parent)],
-                mlflow_model=Model(run_id=self.id, model_id=logged.model_id, model_uuid=logged.model_id),
-                signature=ModelSignature(images, features),
-                input_example=example[:1],
-                pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in serving.REQUIREMENTS],
-            )
-            self.client.log_model_artifacts(logged.model_id, folder)
-            self.client.finalize_logged_model(logged.model_id, "READY")
-            self.client.log_outputs(self.id, [LoggedModelOutput(logged.model_id, step=0)])
+        self.tell("encoder", path=str(path), example=example[:1].tolist())
 
     def end(self, status: str, reason: BaseException | None = None) -> None:
         """Send what waits and close the run as FINISHED, FAILED or KILLED, with the reason as a tag."""
         self.send()
         if reason is not None:
             self.log_tags({"reason": one_line(f"{type(reason).__name__}: {reason}".rstrip(": "))})
-        with self.watching():
-            self.client.set_terminated(self.id, status)
+        self.tell("end", status=status, at=int(time.time() * 1000))
+        self.spool.lock.release()  # from now on anybody may send what is left
 
 
 def start(client: "MlflowClient", *, experiment: str, name: str, tags: Mapping[str, str], marker: Path | None) -> Run:
     """The run that `marker` names, gone on with, or else a new one, whose id is written there."""
+    store = one_line(store_uri())
+    for line in deliver_left(client, store):  # before runs are closed: one that has ended may not have said so yet
+        print(f"MLflow {line}", file=sys.stderr)
     orphans.close(client, experiment)
     if run_id := orphans.reopened(client, marker):
-        run = Run(client, experiment=experiment, run_id=run_id, held=orphans.last_steps(client, run_id))
+        run = Run(client, experiment=experiment, run_id=run_id, store=store, held=orphans.last_steps(client, run_id))
         run.log_tags({**tags, "resumed": "true"})
         return run
     run_id = client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
     if marker:
         with replacing(marker) as temporary:
             temporary.write_text(run_id, encoding="ascii")
-    return Run(client, experiment=experiment, run_id=run_id, held={})
+    return Run(client, experiment=experiment, run_id=run_id, store=store, held={})
 
 
 @contextmanager

@@ -169,7 +169,7 @@ def test_the_numbers_that_a_stage_reads_are_its_params(name: str):
 
 
 # The figures are drawn from all runs of the pipeline, so they are no stage of it.
-PROGRAMS = sorted({script(STAGES[name]).stem for name in OURS} | {"figures"})
+PROGRAMS = sorted({script(STAGES[name]).stem for name in OURS} | {"figures", "sync"})
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
