@@ -4,13 +4,13 @@ Process 0 leads: it alone has a run in MLflow, a checkpoint and files. What they
 arithmetic goes through the small store that PyTorch keeps for them.
 """
 
-import atexit
 import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -78,16 +78,22 @@ def joined() -> Iterator[Team]:
     try:
         yield team
     except BaseException as error:
-        atexit.register(os._exit, 1)  # without the group's destructor, which waits half a minute for those who are gone
-        if not team.is_first_to_tell():
-            raise SystemExit(1) from None
-        if isinstance(error, PartnerLostError):
-            raise UserError(
-                "another process of this training was killed or does not answer; the same command goes on"
-            ) from None
-        raise
+        if team.is_first_to_tell():
+            tell(error)
+        sys.stderr.flush()
+        os._exit(1)  # a destructor of what waits for those who are gone may take minutes
     if distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def tell(error: BaseException) -> None:
+    """One line for what a user or a lost process caused, a traceback for a mistake of ours."""
+    if isinstance(error, PartnerLostError):
+        error = UserError("another process of this training was killed or does not answer; the same command goes on")
+    if isinstance(error, UserError):
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
 
 
 def end_with_parent() -> None:
