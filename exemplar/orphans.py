@@ -1,20 +1,29 @@
 """Runs in MLflow whose process died without a word (kill -9, a power cut): found, closed, or gone on with."""
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 
+from exemplar.atomic import replacing
+
 Client = Any  # an MlflowClient; only tracking.py imports mlflow
-PROCESS_TAG, UNKNOWN = "process", "? 0 0"
+PROCESS_TAG, WORK_TAG, UNKNOWN = "process", "work", "? 0 0"
 REASON = "its process is gone and did not say why (kill -9, power cut, out of memory)"
 
 
 def owner() -> str:
     """Host, number and start of this process, which no later process shares."""
-    return f"{socket.gethostname()} {os.getpid()} {psutil.Process().create_time():.2f}"
+    return f"{socket.gethostname()} {os.getpid()} {seconds_since_boot(psutil.Process()):.2f}"
+
+
+def seconds_since_boot(process: psutil.Process) -> float:
+    """When a process started; unlike the time of day it stays what it is when somebody sets the clock."""
+    return process.create_time() - psutil.boot_time()
 
 
 def is_gone(process: str) -> bool:
@@ -23,7 +32,7 @@ def is_gone(process: str) -> bool:
     if host != socket.gethostname():
         return False
     try:
-        return abs(psutil.Process(int(number)).create_time() - float(start)) > 1
+        return abs(seconds_since_boot(psutil.Process(int(number))) - float(start)) > 1
     except psutil.NoSuchProcess:
         return True
 
@@ -41,20 +50,29 @@ def close(client: Client, experiment: str) -> None:
         client.set_terminated(run_id, "KILLED")
 
 
-def reopened(client: Client, marker: Path | None) -> str | None:
-    """The id of the unfinished run that `marker` names, RUNNING again; None where there is none to go on with."""
-    if marker is None or not marker.exists():
+def work_of(marker: Path) -> str:
+    """The name of an unfinished work, out of its file; without one, a name that is written there before any run has it.
+
+    A run is found by this name, so that a kill at any moment leaves none that the work does not know.
+    """
+    if marker.exists() and re.fullmatch("[0-9a-f]{32}", name := marker.read_text(encoding="ascii", errors="replace")):
+        return name
+    name = uuid4().hex
+    with replacing(marker) as temporary:
+        temporary.write_text(name, encoding="ascii")
+    return name
+
+
+def reopened(client: Client, experiment: str, work: str) -> str | None:
+    """The id of the run of a work, RUNNING again; None where this store has none, or somebody deleted it."""
+    found = client.search_runs([experiment], f"tags.{WORK_TAG} = '{work}'", max_results=1)
+    if not found:
         return None
-    try:
-        found = client.get_run(marker.read_text(encoding="ascii"))
-    except Exception:  # MLflow's own kind: another store, or somebody deleted it for good
-        return None
-    if found.info.lifecycle_stage != "active":
-        return None
-    client.update_run(found.info.run_id, status="RUNNING")
-    if "reason" in found.data.tags:
-        client.delete_tag(found.info.run_id, "reason")
-    return str(found.info.run_id)
+    run_id: str = found[0].info.run_id
+    client.update_run(run_id, status="RUNNING")
+    if "reason" in found[0].data.tags:
+        client.delete_tag(run_id, "reason")
+    return run_id
 
 
 def last_steps(client: Client, run_id: str) -> dict[str, int]:

@@ -13,7 +13,7 @@ from exemplar.features import describe
 from exemplar.network import Encoder, Pixels, load_encoder
 
 QUADRANTS = (2,)
-REQUIREMENTS = ("jaxtyping", "numpy", "safetensors", "torch", "torchvision", "tqdm")
+REQUIREMENTS = ("filelock", "jaxtyping", "numpy", "psutil", "safetensors", "torch", "torchvision", "tqdm")
 
 
 class FeatureFunction:

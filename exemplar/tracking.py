@@ -20,7 +20,6 @@ from filelock import FileLock
 from jaxtyping import UInt8
 
 from exemplar import orphans, provenance, spool
-from exemplar.atomic import replacing
 from exemplar.errors import UserError
 from exemplar.operations import deliver, deliver_left, one_line, perform, refused
 from exemplar.signals import sigterm_raises
@@ -234,19 +233,17 @@ class Run:
 
 
 def start(client: "MlflowClient", *, experiment: str, name: str, tags: Mapping[str, str], marker: Path | None) -> Run:
-    """The run that `marker` names, gone on with, or else a new one, whose id is written there."""
+    """The run of the work that `marker` names, gone on with, or else a new one."""
     store = one_line(store_uri())
     for line in deliver_left(client, store):  # before runs are closed: one that has ended may not have said so yet
         print(f"MLflow {line}", file=sys.stderr)
     orphans.close(client, experiment)
-    if run_id := orphans.reopened(client, marker):
+    named = {**tags, orphans.WORK_TAG: orphans.work_of(marker)} if marker else dict(tags)
+    if marker and (run_id := orphans.reopened(client, experiment, named[orphans.WORK_TAG])):
         run = Run(client, experiment=experiment, run_id=run_id, store=store, held=orphans.last_steps(client, run_id))
-        run.log_tags({**tags, "resumed": "true"})
+        run.log_tags({**named, "resumed": "true"})
         return run
-    run_id = client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id
-    if marker:
-        with replacing(marker) as temporary:
-            temporary.write_text(run_id, encoding="ascii")
+    run_id = client.create_run(experiment, run_name=name, tags=named).info.run_id
     return Run(client, experiment=experiment, run_id=run_id, store=store, held={})
 
 
@@ -256,9 +253,9 @@ def run(
 ) -> Iterator[Run]:
     """A run in MLflow around the block: FINISHED, FAILED if the block raises, KILLED on Ctrl-C and SIGTERM.
 
-    `name` is shown in lists; `read` are the files and folders that the stage reads. The file `marker` names the run
-    while it is unfinished, and where it does so already the same run goes on. Raises UserError when the store does not
-    answer. Use it in the main thread, one run at a time.
+    `name` is shown in lists; `read` are the files and folders that the stage reads. The file `marker` names the work
+    while it is unfinished; where there is a run of that work already, it goes on. Raises UserError when the store
+    does not answer. Use it in the main thread, one run at a time.
     """
     uri = store_uri()
     tags = {"stage": stage, "mlflow.source.name": f"stages/{stage}.py", orphans.PROCESS_TAG: orphans.owner()}

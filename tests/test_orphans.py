@@ -12,6 +12,7 @@ from exemplar import orphans, tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 # mlflow's own, which it hides itself outside of pytest
 pytestmark = pytest.mark.filterwarnings(
@@ -43,8 +44,15 @@ def marker(client: "MlflowClient", tmp_path: Path) -> Path:
     path = tmp_path / "unfinished"
     killed = subprocess.run([sys.executable, "-c", DIES, str(path)], timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert client.get_run(path.read_text()).info.status == "RUNNING"
+    assert run_of(client, path).info.status == "RUNNING"
     return path
+
+
+def run_of(client: "MlflowClient", marker: Path) -> "Run":
+    """The only run of the work that a marker names."""
+    (experiment,) = client.search_experiments(filter_string=f"name = '{tracking.EXPERIMENT}'")
+    (found,) = client.search_runs([experiment.experiment_id], f"tags.work = '{marker.read_text()}'")
+    return found
 
 
 def test_a_killed_run_goes_on_where_it_stopped(client: "MlflowClient", marker: Path) -> None:
@@ -52,7 +60,7 @@ def test_a_killed_run_goes_on_where_it_stopped(client: "MlflowClient", marker: P
     with tracking.run(stage="train", name="dies", parameters={}, read=[], marker=marker) as run:
         for epoch, loss in enumerate((3.0, 2.0, 1.0), 1):
             run.log_metrics({"loss": loss}, step=epoch)
-    assert run.id == marker.read_text()
+    assert run.id == run_of(client, marker).info.run_id
     found = client.get_run(run.id)
     assert (found.info.status, found.data.tags["resumed"]) == ("FINISHED", "true")
     assert "reason" not in found.data.tags
@@ -68,16 +76,29 @@ def test_a_killed_run_that_nobody_goes_on_with_is_closed_by_the_next(client: "Ml
     with tracking.run(stage="seeds", name="lives", parameters={}, read=[]) as living:
         orphans.close(client, living.experiment)
         assert client.get_run(living.id).info.status == "RUNNING"
-    dead = client.get_run(marker.read_text())
+    dead = run_of(client, marker)
     assert (dead.info.status, dead.data.tags["reason"]) == ("KILLED", orphans.REASON)
 
 
 def test_a_run_that_was_deleted_is_not_gone_on_with(client: "MlflowClient", marker: Path) -> None:
-    """Then, and in another store, the work gets a new run, which the marker names from then on."""
-    old = marker.read_text()
+    """Then, and in another store, the work gets a new run."""
+    old = run_of(client, marker).info.run_id
     client.delete_run(old)
     with tracking.run(stage="train", name="anew", parameters={}, read=[], marker=marker) as run:
-        assert run.id == marker.read_text() != old
+        assert run.id == run_of(client, marker).info.run_id != old
+
+
+def test_a_run_is_known_however_soon_its_process_dies(client: "MlflowClient", tmp_path: Path) -> None:
+    """Its work has a name before the store has the run; a marker that somebody broke begins another work."""
+    marker = tmp_path / "unfinished"
+    work = orphans.work_of(marker)
+    assert orphans.work_of(marker) == work
+    experiment = client.search_experiments(filter_string=f"name = '{tracking.EXPERIMENT}'")[0].experiment_id
+    made = client.create_run(experiment, tags={orphans.WORK_TAG: work}).info.run_id
+    with tracking.run(stage="train", name="goes on", parameters={}, read=[], marker=marker) as run:
+        assert run.id == made
+    marker.write_text("' or 1 = 1")
+    assert orphans.work_of(marker) not in (work, "' or 1 = 1")
 
 
 def test_a_process_is_known_by_host_number_and_start() -> None:

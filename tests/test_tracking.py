@@ -237,7 +237,9 @@ def third_party_imports(module: str, seen: set[str]) -> set[str]:
     seen.add(module)
     path = PACKAGE.parent / Path(*module.split(".")).with_suffix(".py")
     tree = ast.parse(path.read_text()) if path.exists() else ast.Module([], [])
-    names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    names = {str(node.module) for node in froms if node.module != "exemplar"}
+    names |= {f"exemplar.{alias.name}" for node in froms if node.module == "exemplar" for alias in node.names}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     ours = {name for name in names if name.startswith("exemplar.")}
     theirs = {name.partition(".")[0] for name in names - ours} - set(sys.stdlib_module_names)
