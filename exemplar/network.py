@@ -79,13 +79,17 @@ class Encoder(nn.Module):
         """The maps of layer `index` as the next layer reads them: pooled behind the first two convolutions."""
         return pool(maps) if index < POOLED_LAYERS and isinstance(self.architecture[index], Conv) else maps
 
-    def feature_maps(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
-        """The maps of every layer after its rectifier and before its pooling, first layer first."""
+    def raw_maps(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        """The maps of every layer before its rectifier, which gives the same numbers behind a pooling, and cheaper."""
         signal, maps = self.centred(images), []
         for index, layer in enumerate(self.layers):
-            maps.append(functional.relu(layer(signal)))
-            signal = self.pooled(maps[-1], index)
+            maps.append(layer(signal))
+            signal = functional.relu(self.pooled(maps[-1], index))
         return maps
+
+    def feature_maps(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
+        """The maps of every layer after its rectifier and before its pooling, first layer first."""
+        return [functional.relu(layer) for layer in self.raw_maps(images)]
 
     def forward(self, patches: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c g v"]:
         """The last layer's map, [b width 1 1] for patches of 32 x 32.
@@ -99,13 +103,13 @@ class Encoder(nn.Module):
 
     def describe(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
         """Every layer's map, max-pooled in each grid of `cells`: one tensor [b d] per layer and grid."""
-        maps = self.feature_maps(images)
+        maps = self.raw_maps(images)
         if min(maps[-1].shape[-2:]) < max(cells):
             raise UserError(
                 f"images of {images.shape[-2]} x {images.shape[-1]} pixels are too small for {max(cells)} cells a side "
                 f"of the last layer; raise `side` of this dataset under `probe` in params.yaml"
             )
-        return self.pool_maps(maps, cells)
+        return [functional.relu(pooled) for pooled in self.pool_maps(maps, cells)]
 
     def pool_maps(self, maps: list[Tensor], cells: tuple[int, ...]) -> list[Tensor]:
         """Maps of all layers, max-pooled in each grid of `cells`."""
