@@ -29,8 +29,8 @@ repro: $(READY)  ## run the pipeline: train, measure, compare; results/report.ht
 figures: $(READY)  ## draw the paper's figures from all experiments: results/published
 	$(BIN)/python -m stages.figures
 
-test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## run the tests, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: $(READY)  ## kill the pipeline at KILLS random points, and what else takes minutes
 	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -m soak -s --durations=5

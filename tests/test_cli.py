@@ -103,10 +103,11 @@ assert not {{"torch", "mlflow", "numpy", "pandas", "pydantic"}} & set(sys.module
 def test_an_interruption_is_one_line(number: int, status: int, tmp_path: Path) -> None:
     """What must be closed is closed before, and the shell's own status tells which signal it was."""
     code = f"""
-import os
+import os, signal
 from pathlib import Path
 from exemplar.atomic import replacing
 from stages import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has none
 def command() -> None:
     "Be interrupted in the middle of writing."
     with replacing(Path({str(tmp_path / "out")!r})) as temporary:
