@@ -23,6 +23,7 @@ LONGEST_SECONDS = 15  # a stage takes about five, most of them for imports
 pytestmark = [
     pytest.mark.soak,
     pytest.mark.timeout(36_000),
+    pytest.mark.skipif(KILLS < 5, reason="takes minutes a mode; KILLS=50 or more kills DVC too"),
     pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),
 ]
 
