@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, reason
 
 Shape = tuple[int | None, ...]  # None is a length that the file may choose
 
@@ -57,8 +57,7 @@ def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) 
             found = layout(file, size_bytes=path.stat().st_size, kind=kind, shape=shape)
         return np.memmap(path, kind, "r", found.offset, found.shape, found.order)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"cannot read {path} ({reason}); {remedy}") from None
+        raise UserError(f"cannot read {path} ({reason(error)}); {remedy}") from None
 
 
 def load_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from exemplar.atomic import replacing
-from exemplar.errors import UserError
+from exemplar.errors import UserError, reason
 
 SECONDS_BETWEEN = 120.0  # inside an epoch
 SHARE_OF_TIME = 0.02  # at most this share of the work is spent writing states, however slow the disk
@@ -88,7 +88,7 @@ class Checkpoint:
                 if self.path.exists():
                     self.path.replace(self.earlier)
         except (OSError, RuntimeError) as error:  # PyTorch's writer has its own kind
-            say(f"warning: cannot write the checkpoint {self.path} ({describe(error)}); the work goes on without it")
+            say(f"warning: cannot write the checkpoint {self.path} ({reason(error)}); the work goes on without it")
         self.written = time.monotonic()
         self.cost_seconds = self.written - started
 
@@ -112,11 +112,6 @@ class Checkpoint:
         if broken:
             raise UserError(f"{'; '.join(broken.values())}; remove {self.path.parent} to train from the start")
         return False
-
-
-def describe(error: Exception) -> str:
-    """What an error of the disk says, without the path."""
-    return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
 def say(line: str) -> None:

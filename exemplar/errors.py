@@ -7,6 +7,11 @@ class UserError(Exception):
     """Something the user or the machine did wrong, told in one line: the value, what was expected, what to do."""
 
 
+def reason(error: Exception) -> str:
+    """What an error says, on one line; without the path, which whoever tells it names."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split())
+
+
 def without_secrets(text: str) -> str:
     """A text without the user part and the query of any URL in it, where passwords and tokens stand."""
     without_users = re.sub(r"://[^\s/'\"]*@", "://", text)

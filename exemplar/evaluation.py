@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from exemplar.atomic import replacing
 from exemplar.datasets.base import Labeled
-from exemplar.errors import UserError
+from exemplar.errors import UserError, reason
 
 ROUNDING = 1e-9  # all folds test equally many images, so that their mean is that of all
 
@@ -75,12 +75,11 @@ class Evaluation:
         try:
             record = TypeAdapter(cls).validate_json(path.read_bytes(), strict=True, extra="forbid")
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else shortened(error)
             raise UserError(
-                f"cannot read the evaluation {path} ({reason}); remove it and run the evaluate stage"
+                f"cannot read the evaluation {path} ({first_finding(error)}); remove it and run the evaluate stage"
             ) from None
-        if reason := record.contradiction():
-            raise UserError(f"cannot use the evaluation {path} ({reason}); remove it and run the evaluate stage")
+        if contradiction := record.contradiction():
+            raise UserError(f"cannot use the evaluation {path} ({contradiction}); remove it and run the evaluate stage")
         return record
 
     def contradiction(self) -> str | None:
@@ -98,10 +97,10 @@ class Evaluation:
         return None
 
 
-def shortened(error: ValueError) -> str:
-    """The first of pydantic's findings, without the address of its manual."""
+def first_finding(error: Exception) -> str:
+    """What an error says; of pydantic's findings the first, without the address of its manual."""
     if not isinstance(error, ValidationError):
-        return str(error)
+        return reason(error)
     first = error.errors(include_url=False, include_input=False)[0]
     return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
 

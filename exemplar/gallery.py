@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from exemplar import transformation
-from exemplar.errors import UserError
+from exemplar.errors import UserError, reason
 from exemplar.network import Encoder, load_encoder
 from exemplar.surrogate import SurrogateSet
 
@@ -84,8 +84,7 @@ def load_run(path: Path) -> str:
 
 def broken(path: Path, error: Exception) -> UserError:
     """The error for a record of a training that cannot be read."""
-    reason = error.strerror if isinstance(error, OSError) else error
-    return UserError(f"cannot read {path} ({reason}); remove {path.parent} and run the train stage again")
+    return UserError(f"cannot read {path} ({reason(error)}); remove {path.parent} and run the train stage again")
 
 
 def first_filters(encoder: Encoder) -> Float[np.ndarray, "n 3 s s"]:

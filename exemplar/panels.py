@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, reason
 from exemplar.figures import COLOURS, INK, LINES, STYLE, blank
 
 LABELS = {
@@ -34,9 +34,8 @@ def load(paths: Sequence[Path]) -> pd.DataFrame:
             tables.append(pd.read_csv(path))
             require_curves(tables[-1])
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
             raise UserError(
-                f"cannot read the invariance {path} ({reason}); remove it and run the invariance stage"
+                f"cannot read the invariance {path} ({reason(error)}); remove it and run the invariance stage"
             ) from None
     return pd.concat(tables, ignore_index=True)
 
