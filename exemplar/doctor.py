@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from exemplar import device, intact, params, provenance, spool, tracking
+from exemplar import device, intact, params, provenance, spool, store
 from exemplar.errors import UserError
 from exemplar.operations import one_line
 from exemplar.sources import digest
@@ -107,14 +107,14 @@ def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
             )
 
 
-def store() -> Iterator[Finding]:
+def runs() -> Iterator[Finding]:
     """Whether MLflow's store answers, and which of its runs ended without a word."""
     try:
-        runs, orphaned = tracking.census()
+        number, orphaned = store.census()
     except UserError as error:
         yield Finding(str(error), "stages cannot start without it")
         return
-    yield Finding(f"the MLflow store {one_line(tracking.store_uri())} answers and holds {runs} runs")
+    yield Finding(f"the MLflow store {one_line(store.address())} answers and holds {number} runs")
     if orphaned:
         yield Finding(
             f"{orphaned} of them say RUNNING, but their process is gone", "the next run closes or continues them"
@@ -131,5 +131,5 @@ def unsent() -> Iterator[Finding]:
 def findings(made: Iterable[Path]) -> Iterator[Finding]:
     """Everything, in the order in which it matters; `made` are the folders that stages write to."""
     root = provenance.user_repository()
-    for look in (versions(), machine(), store(), unsent(), outputs(root), leftovers(root, made)):
+    for look in (versions(), machine(), runs(), unsent(), outputs(root), leftovers(root, made)):
         yield from look

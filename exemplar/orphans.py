@@ -11,7 +11,7 @@ import psutil
 
 from exemplar.atomic import replacing
 
-Client = Any  # an MlflowClient; only tracking.py imports mlflow
+Client = Any  # an MlflowClient, which is not imported here
 PROCESS_TAG, WORK_TAG, UNKNOWN = "process", "work", "? 0 0"
 REASON = "its process is gone and did not say why (kill -9, power cut, out of memory)"
 

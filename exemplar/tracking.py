@@ -1,56 +1,31 @@
 """What MLflow is told about a run: parameters, curves, files, where it comes from and how it ended.
 
-It and `operations.py` alone import mlflow, and only when a run starts: that import takes 2 seconds. The store watches:
-it must answer when a run starts, but once work is under way nothing that it does can stop the work, and what it does
-not take waits on the disk.
+It, `store.py` and `operations.py` alone know mlflow, which is imported when a run starts: that takes 2 seconds. The
+store watches: it must answer when a run starts, but once work is under way nothing that it does can stop the work, and
+what it does not take waits on the disk.
 """
 
-import gc
-import logging
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from filelock import FileLock
 from jaxtyping import UInt8
 
-from exemplar import orphans, provenance, spool
-from exemplar.errors import UserError
+from exemplar import orphans, provenance, spool, store
 from exemplar.operations import deliver, deliver_left, one_line, perform, refused
 from exemplar.signals import sigterm_raises
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXPERIMENT = "exemplar"
-# Before mlflow is imported, and only where the user has not spoken: no telemetry, warnings but no chatter, no address
-# with its password on stdout, and an answer about a dead server within 20 seconds instead of minutes.
-ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
 SHARE_OF_TIME = 0.01  # at most this share of a run is spent sending numbers, however slow the store
 SECONDS_BETWEEN_SENDS = 2.0
-SECONDS_FOR_THE_LOCK = 120.0
 METRICS_A_REQUEST, PARAMETERS_A_REQUEST, PARAMETER_LENGTH = 1000, 100, 6000  # MLflow's limits
-MOST_RUNS = 50_000
 Item = TypeVar("Item")
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-
-
-def store_uri() -> str:
-    """MLFLOW_TRACKING_URI, else mlflow.db in the user's repository, where a relative SQLite path leads too."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    place = uri.removeprefix("sqlite:///")
-    return uri if place == uri else f"sqlite:///{provenance.user_repository() / place}"
 
 
 def parts(items: list[Item], most: int) -> list[list[Item]]:
@@ -66,79 +41,11 @@ def flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     return leaves
 
 
-@contextmanager
-def answering(uri: str) -> Iterator[None]:
-    """Turn whatever goes wrong while a run is opened into a UserError."""
-    try:
-        yield
-    except Exception as error:
-        raise UserError(
-            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): start it, or set "
-            "MLFLOW_TRACKING_URI to another one, or unset it to use mlflow.db in the repository"
-        ) from None
-
-
-@contextmanager
-def collecting_later() -> Iterator[None]:
-    """Import without the garbage collector: it finds nothing there, and took a quarter of mlflow's 2.7 seconds."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()  # modules stay, so later collections need not walk through them
-        gc.enable()
-
-
-def connect(uri: str) -> "tuple[MlflowClient, str]":
-    """A client of the store and the id of our experiment there, made if it is missing.
-
-    Jobs that meet a fresh SQLite file together wait for each other: without the lock 3 of 8 failed in its migration.
-    """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    with collecting_later():
-        from mlflow import MlflowClient
-
-        if uri.startswith(DATABASES):
-            import mlflow.store.db.utils
-            import mlflow.store.tracking.sqlalchemy_store
-    if uri.startswith(DATABASES):
-        mlflow.store.db.utils.MAX_RETRY_COUNT = 1  # its ten attempts take 101 seconds
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its tracebacks become our one line
-    file = uri.removeprefix("sqlite:///")
-    with nullcontext() if file == uri else FileLock(f"{file}.lock", timeout=SECONDS_FOR_THE_LOCK):
-        client = MlflowClient(uri)
-        return client, find_experiment(client, local=uri.startswith(DATABASES))
-
-
-def find_experiment(client: "MlflowClient", *, local: bool) -> str:
-    """The id of our experiment. Its artifacts lie under the user's repository, but a server has a place of its own."""
-    from mlflow.exceptions import MlflowException
-
-    place = (provenance.user_repository() / "mlartifacts").as_uri() if local else None
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is None:
-        try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location=place))
-        except MlflowException:  # another job was faster
-            found = client.get_experiment_by_name(EXPERIMENT)
-            if found is None:
-                raise
-    return str(found.experiment_id)
-
-
-def census() -> tuple[int, int]:
-    """How many runs the store holds, and how many of them say RUNNING although their process is gone."""
-    with answering(store_uri()):
-        client, experiment = connect(store_uri())
-        return len(client.search_runs([experiment], max_results=MOST_RUNS)), len(orphans.find(client, experiment))
-
-
 def sync() -> Iterator[str]:
     """Send what waits in the user's repository; a line about each run that something was kept of."""
-    uri = store_uri()
-    with answering(uri):
-        client, _ = connect(uri)
+    uri = store.address()
+    with store.answering(uri):
+        client, _ = store.connect(uri)
     yield from deliver_left(client, one_line(uri))
 
 
@@ -146,10 +53,10 @@ class Run:
     """One run in the store, while it lasts; `held` says up to which step the store has its curves already."""
 
     def __init__(
-        self, client: "MlflowClient", *, experiment: str, run_id: str, store: str, held: Mapping[str, int]
+        self, client: "MlflowClient", *, experiment: str, run_id: str, place: str, held: Mapping[str, int]
     ) -> None:
         self.client, self.experiment, self.id, self.held = client, experiment, run_id, held
-        self.spool = spool.Spool(run_id, store=store)
+        self.spool = spool.Spool(run_id, store=place)
         self.waiting: list[tuple[str, float, int, int]] = []
         self.next_send = 0.0
         self.warned = False
@@ -234,17 +141,17 @@ class Run:
 
 def start(client: "MlflowClient", *, experiment: str, name: str, tags: Mapping[str, str], marker: Path | None) -> Run:
     """The run of the work that `marker` names, gone on with, or else a new one."""
-    store = one_line(store_uri())
-    for line in deliver_left(client, store):  # before runs are closed: one that has ended may not have said so yet
+    place = one_line(store.address())
+    for line in deliver_left(client, place):  # before runs are closed: one that has ended may not have said so yet
         print(f"MLflow {line}", file=sys.stderr)
     orphans.close(client, experiment)
     named = {**tags, orphans.WORK_TAG: orphans.work_of(marker)} if marker else dict(tags)
     if marker and (run_id := orphans.reopened(client, experiment, named[orphans.WORK_TAG])):
-        run = Run(client, experiment=experiment, run_id=run_id, store=store, held=orphans.last_steps(client, run_id))
+        run = Run(client, experiment=experiment, run_id=run_id, place=place, held=orphans.last_steps(client, run_id))
         run.log_tags({**named, "resumed": "true"})
         return run
     run_id = client.create_run(experiment, run_name=name, tags=named).info.run_id
-    return Run(client, experiment=experiment, run_id=run_id, store=store, held={})
+    return Run(client, experiment=experiment, run_id=run_id, place=place, held={})
 
 
 @contextmanager
@@ -257,13 +164,13 @@ def run(
     while it is unfinished; where there is a run of that work already, it goes on. Raises UserError when the store
     does not answer. Use it in the main thread, one run at a time.
     """
-    uri = store_uri()
+    uri = store.address()
     tags = {"stage": stage, "mlflow.source.name": f"stages/{stage}.py", orphans.PROCESS_TAG: orphans.owner()}
     changes = provenance.changes()
     tags |= provenance.tree_tags(changes) | provenance.experiment_tags() | provenance.read_tags(read)
     with sigterm_raises():
-        with answering(uri):
-            client, experiment = connect(uri)
+        with store.answering(uri):
+            client, experiment = store.connect(uri)
             started = start(client, experiment=experiment, name=name, tags=tags, marker=marker)
         try:
             started.log_start(parameters, patch=changes.patch)

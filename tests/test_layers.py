@@ -11,7 +11,7 @@ from imports import MODULES, ROOT, imported, names, strings
 # of the picture in the design; what was split off from them stands behind.
 LEVELS = {
     5: "stages/*",
-    4: "tracking report  doctor operations serving",
+    4: "tracking report  doctor operations serving store",
     3: "training methods/* finetune  gallery invariance",
     2: "surrogate seeds features probe  soundness comparison experiments figure6 panels published studies",
     1: "network transformation datasets/* svm fetch "
@@ -53,9 +53,9 @@ def test_no_import_runs_in_a_circle():
 
 
 def test_only_tracking_and_its_operations_import_mlflow():
-    """Whoever trades the tracker for another one reads two files."""
+    """Whoever trades the tracker for another one reads three files."""
     knowing = {str(file) for file in MODULES if any(name.split(".")[0] == "mlflow" for name in names(file))}
-    assert knowing == {"exemplar/tracking.py", "exemplar/operations.py"}
+    assert knowing == {"exemplar/store.py", "exemplar/tracking.py", "exemplar/operations.py"}
 
 
 def test_architecture_and_params_know_no_torch():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exemplar import orphans, tracking
+from exemplar import orphans, store, tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,7 +35,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "MlflowClient":
     """Somebody who looks into the store of a fresh repository."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return tracking.connect(tracking.store_uri())[0]
+    return store.connect(store.address())[0]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def marker(client: "MlflowClient", tmp_path: Path) -> Path:
 
 def run_of(client: "MlflowClient", marker: Path) -> "Run":
     """The only run of the work that a marker names."""
-    (experiment,) = client.search_experiments(filter_string=f"name = '{tracking.EXPERIMENT}'")
+    (experiment,) = client.search_experiments(filter_string=f"name = '{store.EXPERIMENT}'")
     (found,) = client.search_runs([experiment.experiment_id], f"tags.work = '{marker.read_text()}'")
     return found
 
@@ -93,7 +93,7 @@ def test_a_run_is_known_however_soon_its_process_dies(client: "MlflowClient", tm
     marker = tmp_path / "unfinished"
     work = orphans.work_of(marker)
     assert orphans.work_of(marker) == work
-    experiment = client.search_experiments(filter_string=f"name = '{tracking.EXPERIMENT}'")[0].experiment_id
+    experiment = client.search_experiments(filter_string=f"name = '{store.EXPERIMENT}'")[0].experiment_id
     made = client.create_run(experiment, tags={orphans.WORK_TAG: work}).info.run_id
     with tracking.run(stage="train", name="goes on", parameters={}, read=[], marker=marker) as run:
         assert run.id == made

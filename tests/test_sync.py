@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from exemplar import doctor, spool, tracking
+from exemplar import doctor, spool, store, tracking
 from exemplar.architecture import parse
 from exemplar.network import Encoder, save_encoder
 
@@ -124,7 +124,7 @@ def proxy(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 @pytest.fixture
 def client(port: int) -> "MlflowClient":
     """Somebody who looks into the store, past the proxy."""
-    return tracking.connect(f"http://127.0.0.1:{port}")[0]
+    return store.connect(f"http://127.0.0.1:{port}")[0]
 
 
 def curve(client: "MlflowClient", run_id: str) -> list[tuple[int, float]]:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from exemplar import serving, tracking
+from exemplar import serving, store, tracking
 from exemplar.architecture import parse
 from exemplar.errors import UserError
 from exemplar.network import Encoder, save_encoder
@@ -50,7 +50,7 @@ def environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def client(environment: None) -> "MlflowClient":
     """Somebody who looks into the default store."""
-    return tracking.connect(tracking.store_uri())[0]
+    return store.connect(store.address())[0]
 
 
 def begin(**parameters: object) -> AbstractContextManager[tracking.Run]:
@@ -110,14 +110,14 @@ def test_an_interrupted_run_is_marked_killed(client: "MlflowClient") -> None:
 
 def test_a_relative_sqlite_path_leads_to_the_users_repository(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the clone of a queued run, where DVC would delete it, it must not lie."""
-    assert tracking.store_uri() == f"sqlite:///{root}/mlflow.db"
+    assert store.address() == f"sqlite:///{root}/mlflow.db"
     for given, meant in {
         "sqlite:///other.db": f"sqlite:///{root}/other.db",
         "sqlite:////somewhere/x.db": "sqlite:////somewhere/x.db",
         "http://host:5000": "http://host:5000",
     }.items():
         monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
-        assert tracking.store_uri() == meant
+        assert store.address() == meant
 
 
 def test_a_dead_server_stops_a_run_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def server(client: "MlflowClient") -> Iterator[tuple[str, "subprocess.Popen[byte
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "_MLFLOW_SERVER_FILE_STORE": tracking.store_uri()}
+    environment = {**os.environ, "_MLFLOW_SERVER_FILE_STORE": store.address()}
     process = subprocess.Popen([sys.executable, "-c", SERVE, str(port)], env=environment, stderr=subprocess.DEVNULL)
     for _ in range(600):
         with socket.socket() as trial:

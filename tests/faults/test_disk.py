@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from test_training import classifier, same_weights, timeless, training
 
-from exemplar import tracking
+from exemplar import store, tracking
 from exemplar.atomic import replacing
 from exemplar.checkpoints import Checkpoint
 from exemplar.device import Compute
@@ -143,4 +143,4 @@ def test_a_long_path_works_or_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     else:
         with tracking.run(**WORK) as run:
             run.log_metrics({"loss": 1.0})
-        assert tracking.census() == (1, 0)
+        assert store.census() == (1, 0)
