@@ -23,7 +23,7 @@ def require(paths: Iterable[Path]) -> None:
     Only DVC keeps its lock file and the folder in step, so that a stage that was started by hand compares nothing.
     """
     read = [Path(os.path.relpath(path)) for path in paths]
-    for place, md5 in provenance.outputs().items() if os.environ.get("DVC_STAGE") else ():
+    for place, md5 in provenance.outputs().items() if provenance.is_run_by_dvc() else ():
         made = Path(place)
         concerned = any(made.is_relative_to(path) or path.is_relative_to(made) for path in read)
         if concerned and made.exists() and size(made) <= MOST_BYTES and (found := recorded(made)) != md5:

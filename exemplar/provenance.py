@@ -25,6 +25,11 @@ def user_repository() -> Path:
     return Path(os.environ.get("DVC_ROOT") or Path(__file__).resolve().parents[1])
 
 
+def is_run_by_dvc() -> bool:
+    """Whether DVC started this stage, and so keeps dvc.lock in step with the folder; by hand nobody does."""
+    return bool(os.environ.get("DVC_STAGE"))
+
+
 def git(*arguments: str, index: Path | None = None, given: bytes = b"") -> bytes:
     """What git says about the working directory; nothing where there is no git, no repository or no commit."""
     environment = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
@@ -112,7 +117,7 @@ def read_tags(paths: Iterable[Path]) -> dict[str, str]:
     Gigabytes are not hashed again: DVC has just checked what it runs a stage on, so its lock file says it. Outside of
     DVC the lock file may speak of other bytes; then only files up to 64 MiB get a tag.
     """
-    made = outputs() if os.environ.get("DVC_STAGE") else {}
+    made = outputs() if is_run_by_dvc() else {}
     tags = {}
     for path in paths:
         relative = Path(os.path.relpath(path))

@@ -7,7 +7,7 @@ from stages import cli
 
 def compare() -> None:
     """Put every row side by side, with the paper's numbers where they exist, and log one summary run."""
-    from exemplar import comparison, gallery, intact, panels, paper, params, report, tracking
+    from exemplar import comparison, gallery, intact, panels, paper, params, report
     from exemplar.evaluation import Evaluation
     from stages import checkpoint
 
@@ -23,10 +23,7 @@ def compare() -> None:
     records, invariance = [Evaluation.load(path) for path in evaluations], panels.load(moved)
     pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training)
     runs = report.runs(records, pictures, invariance)
-    with (
-        checkpoint.place("compare", settings=numbers, read=read) as unfinished,
-        tracking.run(stage="compare", name=name, parameters=numbers, read=read, marker=unfinished / "run") as run,
-    ):
+    with checkpoint.work("compare", name=name, settings=numbers, read=read) as (run, _):
         report.save(
             Path("results"),
             records=records,

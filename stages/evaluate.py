@@ -10,7 +10,7 @@ def evaluate(dataset: str, method: str) -> None:
     import time
     from importlib import import_module
 
-    from exemplar import device, finetune, intact, network, params, probe, tracking, training
+    from exemplar import device, finetune, intact, network, params, probe, training
     from exemplar.datasets.base import Labeled
     from exemplar.evaluation import Evaluation
     from stages import checkpoint
@@ -33,10 +33,7 @@ def evaluate(dataset: str, method: str) -> None:
     name, read = f"{dataset} {method} {settings.model}", [encoder_file, labeled_folder]
     intact.require(read)
     encoder, labeled = network.load_encoder(encoder_file), Labeled.load(labeled_folder)
-    with (
-        checkpoint.place(f"evaluate-{dataset}-{method}", settings=numbers, read=read) as unfinished,
-        tracking.run(stage="evaluate", name=name, parameters=numbers, read=read, marker=unfinished / "run") as run,
-    ):
+    with checkpoint.work("evaluate", dataset, method, name=name, settings=numbers, read=read) as (run, unfinished):
         started = time.monotonic()
         measured = readouts[readout].measure(
             encoder,

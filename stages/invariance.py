@@ -7,7 +7,7 @@ from stages import cli
 
 def measure(dataset: str, method: str) -> None:
     """Measure the frozen encoder of METHOD on the central crops of DATASET's test images, under each magnitude."""
-    from exemplar import device, intact, invariance, network, params, probe, tracking
+    from exemplar import device, intact, invariance, network, params, probe
     from exemplar.datasets.base import Labeled
     from stages import checkpoint
 
@@ -17,10 +17,7 @@ def measure(dataset: str, method: str) -> None:
     name, read = f"{dataset} {method} {settings.model}", [encoder_file, labeled_folder]
     intact.require(read)
     encoder, labeled = network.load_encoder(encoder_file), Labeled.load(labeled_folder)
-    with (
-        checkpoint.place(f"invariance-{dataset}-{method}", settings=numbers, read=read) as unfinished,
-        tracking.run(stage="invariance", name=name, parameters=numbers, read=read, marker=unfinished / "run") as run,
-    ):
+    with checkpoint.work("invariance", dataset, method, name=name, settings=numbers, read=read) as (run, _):
         table = invariance.measure(
             encoder,
             labeled,

@@ -28,7 +28,7 @@ def fit(method: str, settings: "Params", processes: "Team") -> None:
     from importlib import import_module
     from io import StringIO
 
-    from exemplar import architecture, device, intact, network, tracking, training
+    from exemplar import architecture, device, intact, network, training
     from exemplar.surrogate import SurrogateSet, load_mean
     from stages import checkpoint
 
@@ -51,10 +51,7 @@ def fit(method: str, settings: "Params", processes: "Team") -> None:
         return
     encoder_file, folder = Path(f"data/encoders/{method}.safetensors"), Path(f"results/training/{method}")
     name = f"{method} {settings.model}"
-    with (
-        checkpoint.place(f"train-{method}", settings=numbers, read=read) as unfinished,
-        tracking.run(stage="train", name=name, parameters=numbers, read=read, marker=unfinished / "run") as run,
-    ):
+    with checkpoint.work("train", method, name=name, settings=numbers, read=read) as (run, unfinished):
         state = unfinished / "state.pt"
         compute = processes.choose(**settings.compute.model_dump())
         run.log_tags({"method": method, "device": device.describe(compute)})

@@ -16,6 +16,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's own repository, which is not where the stage works."""
     (tmp_path / "clone").mkdir()
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("DVC_STAGE", "train@x")
     monkeypatch.chdir(tmp_path / "clone")
     return tmp_path
 
@@ -31,15 +32,35 @@ def work(*, dies: bool) -> str:
     return found
 
 
+def note() -> None:
+    """What DVC does when a stage has ended."""
+    Path("dvc.lock").write_text("stages: {}")
+
+
 def test_a_checkpoint_outlives_a_stage_that_dies(repository: Path) -> None:
-    """It lies in the user's repository, is found again by the same stage, and goes once a later stage begins."""
+    """It lies in the user's repository, is found again by the same stage, and goes once DVC has noted the results."""
     with pytest.raises(KeyboardInterrupt):
         work(dies=True)
     assert len(list((repository / ".checkpoints").glob("train-x-*"))) == 1
     assert work(dies=False) == "state"
     assert work(dies=False) == "state", "DVC may have been killed before it noted the results"
+    note()
     with checkpoint.place("compare", settings={}, read=[]):
         assert not list((repository / ".checkpoints").glob("train-x-*"))
+
+
+def test_work_that_was_noted_is_done_anew() -> None:
+    """`dvc repro --force` means it."""
+    work(dies=False)
+    note()
+    assert work(dies=False) == ""
+
+
+def test_nothing_is_kept_of_a_stage_that_was_started_by_hand(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody will remove its results and start it again."""
+    monkeypatch.delenv("DVC_STAGE")
+    work(dies=False)
+    assert not list((repository / ".checkpoints").glob("train-x-*"))
 
 
 def test_what_another_clone_has_done_is_kept_for_a_day(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,8 +78,9 @@ def test_what_another_clone_has_done_is_kept_for_a_day(repository: Path, monkeyp
             assert done.exists() is kept
 
 
-def test_outside_of_dvc_the_files_of_a_folder_count() -> None:
+def test_outside_of_dvc_the_files_of_a_folder_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody vouches for them there."""
+    monkeypatch.delenv("DVC_STAGE")
     folder = Path("data/surrogate")
     folder.mkdir(parents=True)
     keys = []

@@ -53,7 +53,7 @@ class Job:
     def __init__(self, place: Path, words: list[str], folder: Path) -> None:
         self.line, self.log = socket.socket(socket.AF_UNIX), folder / "log.txt"
         self.line.connect(str(place))
-        known = {**environment(), "DVC_ROOT": str(folder), "EXEMPLAR_THREADS": "1"}
+        known = {**environment(), "DVC_ROOT": str(folder), "DVC_STAGE": words[0], "EXEMPLAR_THREADS": "1"}
         self.line.sendall(json.dumps({"words": words, "folder": str(folder), "environment": known}).encode() + b"\n")
         with self.log.open("ab") as log:
             socket.send_fds(self.line, [b"x"], [log.fileno(), log.fileno()])
@@ -117,10 +117,11 @@ class Toy:
         return Job(self.server, stage.split(), self.folder)
 
     def finish(self, stage: str) -> float:
-        """Run a stage to its end; the CPU time that it took."""
+        """Run a stage to its end, and note it as DVC does; the CPU time that it took."""
         job = self.start(stage)
         status = job.wait()
         assert status == 0, f"{stage}: {job.log.read_text()[-3000:]}"
+        (self.folder / "dvc.lock").write_text("stages: {}\n")
         return job.cpu_seconds
 
     def visible(self) -> dict[str, bytes]:
