@@ -64,8 +64,8 @@ def single_sample(
     from skimage.transform import AffineTransform, warp
 
     image = window.transpose(1, 2, 0) / 255
-    place = AffineTransform(matrix=np.vstack([matrix, [0, 0, 1]]))  # type: ignore[no-untyped-call]
-    patch = warp(image, place, output_shape=(PATCH_PIXELS, PATCH_PIXELS), order=1, mode="symmetric")  # type: ignore[no-untyped-call]
+    place = AffineTransform(matrix=np.vstack([matrix, [0, 0, 1]]))  # type: ignore[no-untyped-call]  # no types
+    patch = warp(image, place, output_shape=(PATCH_PIXELS, PATCH_PIXELS), order=1, mode="symmetric")  # type: ignore[no-untyped-call]  # no types
     patch = np.clip((patch - mean) @ mixing.T + mean, 0, 1)
     patch = (1 - row[7]) * patch + row[7] * (patch - patch.min()) / (patch.max() - patch.min())
     hsv = rgb2hsv(np.clip(patch, 0, 1))

@@ -4,6 +4,8 @@ import os
 import platform
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,8 +32,8 @@ def conditions(repeats: int) -> str:
 def processor() -> str:
     """The processor's name where the system tells it."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  # it is no file of ours
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     except OSError:
         names = []
     return names[0] if names else platform.machine()
@@ -60,6 +62,6 @@ def line(row: Row) -> str:
     return f"| {' | '.join(cells)} | {spread} | {'yes' if row.reached else 'no'} |"
 
 
-def row(entry: dict[str, object]) -> Row:
+def row(entry: dict[str, Any]) -> Row:
     """A row as it was saved."""
-    return Row(**{**entry, "spread": tuple(entry["spread"])})  # type: ignore[arg-type]
+    return Row(**{**entry, "spread": tuple(entry["spread"])})

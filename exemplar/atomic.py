@@ -50,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
         if temporary.is_dir() or path.is_dir():
             remove(path)
         temporary.replace(path)
-    except Exception as error:
+    except Exception as error:  # the block may use any library
         if is_full(path.parent, error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise

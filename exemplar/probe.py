@@ -100,7 +100,8 @@ def divisors(found: Features, train: Int64[np.ndarray, " m"], settings: Probe) -
     """What each block is divided by: a high percentile of its training features over the weight of its grid."""
     highest = features.percentiles(found, rows=train, percentile=settings.percentile)
     weights = np.resize(settings.cell_weights, len(highest))
-    return (np.asarray(highest) / weights).tolist()  # type: ignore[no-any-return]
+    numbers: list[float] = (np.asarray(highest) / weights).tolist()
+    return numbers
 
 
 def fit(
@@ -161,4 +162,5 @@ def validate(
 ) -> Float[np.ndarray, " costs"]:
     """The accuracy on the second half of a split for each value of C."""
     predicted = predict(found, labeled, split, settings, costs=costs, compute=compute)
-    return (predicted == labeled.labels[split[1]]).mean(1)  # type: ignore[no-any-return]
+    shares: Float[np.ndarray, " costs"] = (predicted == labeled.labels[split[1]]).mean(1)
+    return shares
