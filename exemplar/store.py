@@ -3,8 +3,10 @@
 import gc
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -29,6 +31,8 @@ ENVIRONMENT = {
 SECONDS_FOR_THE_LOCK = 120.0
 MOST_RUNS = 50_000
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+ARTIFACTS = "mlartifacts"  # where a database's artifacts lie, in the user's repository
+ADDRESSES = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
 
 
 def address() -> str:
@@ -80,14 +84,17 @@ def connect(uri: str) -> "tuple[MlflowClient, str]":
     file = uri.removeprefix("sqlite:///")
     with nullcontext() if file == uri else FileLock(f"{file}.lock", timeout=SECONDS_FOR_THE_LOCK):
         client = MlflowClient(uri)
-        return client, find_experiment(client, local=uri.startswith(DATABASES))
+        experiment = find_experiment(client, local=uri.startswith(DATABASES))
+        if Path(file).parent == provenance.user_repository():
+            follow_move(Path(file), client.get_experiment(experiment).artifact_location)
+        return client, experiment
 
 
 def find_experiment(client: "MlflowClient", *, local: bool) -> str:
     """The id of our experiment. Its artifacts lie under the user's repository, but a server has a place of its own."""
     from mlflow.exceptions import MlflowException
 
-    place = (provenance.user_repository() / "mlartifacts").as_uri() if local else None
+    place = (provenance.user_repository() / ARTIFACTS).as_uri() if local else None
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         try:
@@ -97,6 +104,24 @@ def find_experiment(client: "MlflowClient", *, local: bool) -> str:
             if found is None:
                 raise
     return str(found.experiment_id)
+
+
+def follow_move(file: Path, before: str) -> None:
+    """Let the repository's own database find its artifacts, of old runs and new ones, where the repository is now.
+
+    MLflow keeps their absolute addresses and has no call that changes them: after a move it would read and write at the
+    old place.
+    """
+    now = file.with_name(ARTIFACTS)
+    if before == now.as_uri() or Path(before).name != ARTIFACTS or not now.is_dir():
+        return
+    with closing(sqlite3.connect(file, timeout=SECONDS_FOR_THE_LOCK)) as database, database:
+        for table, column in ADDRESSES.items():
+            database.execute(
+                f"UPDATE {table} SET {column} = :now || substr({column}, length(:before) + 1)"  # noqa: S608  # names of ours
+                f" WHERE substr({column} || '/', 1, length(:before) + 1) = :before || '/'",
+                {"before": before, "now": now.as_uri()},
+            )
 
 
 def census() -> tuple[int, int]:

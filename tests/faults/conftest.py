@@ -1,7 +1,10 @@
 """A small repository in which every stage has run, made of files that the library writes."""
 
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +13,14 @@ import pytest
 import torch
 from reached import Reached
 from ruamel.yaml import YAML
+from test_pipeline import CHECKOUT, environment
 
 if TYPE_CHECKING:
     from exemplar.datasets.base import Labeled
     from exemplar.surrogate import SurrogateSet
 
 ROOT = Path(__file__).parents[2]
+SERVER = Path(__file__).with_name("forking.py")
 OUTPUTS = (
     "data/unlabeled",
     "data/labeled/photos",
@@ -139,3 +144,16 @@ def run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
         "compare": compare.compare,
     }
     return lambda stage: stages[stage]()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a process that has imported everything and starts jobs as forks."""
+    place = tmp_path_factory.mktemp("s") / "s"
+    kept = {**environment(), "PYTHONPATH": str(CHECKOUT)}
+    with subprocess.Popen([sys.executable, str(SERVER), str(place)], env=kept) as process:
+        while not place.exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        yield place
+        process.kill()

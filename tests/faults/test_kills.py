@@ -4,30 +4,23 @@
 a busy machine spreads them as an idle one does.
 """
 
-import json
 import os
 import random
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
+from jobs import Job
 from ruamel.yaml import YAML
 from test_pipeline import CHECKOUT, TOY, environment, merge
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SERVER = Path(__file__).with_name("forking.py")
 EPOCHS = 4
 STAGES = [
     "check",
@@ -47,63 +40,11 @@ KILLS = int(os.environ.get("KILLS", "200"))
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
 
 
-class Job:
-    """A command that runs as a fork of the server."""
-
-    def __init__(self, place: Path, words: list[str], folder: Path) -> None:
-        self.line, self.log = socket.socket(socket.AF_UNIX), folder / "log.txt"
-        self.line.connect(str(place))
-        known = {**environment(), "DVC_ROOT": str(folder), "DVC_STAGE": words[0], "EXEMPLAR_THREADS": "1"}
-        self.line.sendall(json.dumps({"words": words, "folder": str(folder), "environment": known}).encode() + b"\n")
-        with self.log.open("ab") as log:
-            socket.send_fds(self.line, [b"x"], [log.fileno(), log.fileno()])
-        self.answers = self.line.makefile("rb")
-        self.number, self.cpu_seconds = int(self.answers.readline()), 0.0
-
-    def lasts(self) -> bool:
-        """Whether it still runs; the CPU time that it took so far is noted."""
-        try:
-            times = psutil.Process(self.number).cpu_times()
-        except psutil.NoSuchProcess:
-            return False
-        self.cpu_seconds = max(self.cpu_seconds, times.user + times.system)
-        return psutil.pid_exists(self.number)
-
-    def wait(self) -> int:
-        """Its status, once it has ended."""
-        while self.lasts():
-            time.sleep(0.005)
-        status = int(self.answers.readline())
-        self.line.close()
-        return status
-
-    def kill(self, number: signal.Signals, *, after_cpu_seconds: float) -> int:
-        """Send it a signal once it has taken so much CPU time, unless it ended before; its status."""
-        while self.lasts() and self.cpu_seconds < after_cpu_seconds:
-            time.sleep(0.002)
-        with suppress(ProcessLookupError):
-            os.kill(self.number, number)
-        return self.wait()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The socket of a process that has imported everything."""
-    place = tmp_path_factory.mktemp("s") / "s"
-    kept = {**environment(), "PYTHONPATH": str(CHECKOUT)}
-    with subprocess.Popen([sys.executable, str(SERVER), str(place)], env=kept) as process:
-        while not place.exists():
-            assert process.poll() is None
-            time.sleep(0.1)
-        yield place
-        process.kill()
-
-
 class Toy:
     """A folder with small parameters in which the stages run, one by one."""
 
     def __init__(self, server: Path, folder: Path) -> None:
-        self.server, self.folder = server, folder
+        self.server, self.folder, self.log = server, folder, folder / "log.txt"
         folder.mkdir()
         yaml = YAML()
         content = yaml.load(CHECKOUT / "params.yaml")
@@ -114,13 +55,14 @@ class Toy:
 
     def start(self, stage: str) -> Job:
         """Begin a stage."""
-        return Job(self.server, stage.split(), self.folder)
+        known = {**environment(), "DVC_ROOT": str(self.folder), "DVC_STAGE": stage, "EXEMPLAR_THREADS": "1"}
+        return Job(self.server, stage.split(), self.folder, environment=known, log=self.log)
 
     def finish(self, stage: str) -> float:
         """Run a stage to its end, and note it as DVC does; the CPU time that it took."""
         job = self.start(stage)
         status = job.wait()
-        assert status == 0, f"{stage}: {job.log.read_text()[-3000:]}"
+        assert status == 0, f"{stage}: {self.log.read_text()[-3000:]}"
         (self.folder / "dvc.lock").write_text("stages: {}\n")
         return job.cpu_seconds
 
