@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PLACE := $(shell cat $(READY) 2>/dev/null)
 export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -12,16 +13,24 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
+# Programs in a virtual environment name its place: after a move it is made anew.
+ifneq ($(PLACE),)
+ifneq ($(PLACE),$(CURDIR))
+.PHONY: $(READY)
+CLEAR := --clear
+endif
+endif
+
 setup: $(READY)  ## make the virtual environment and install into it, once
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than 3.11; call make PYTHON=python3.11 or newer" >&2; exit 1; }
 	@echo "setting up in $(VENV), once; some minutes, 5 GB of packages"
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(CLEAR) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable . --group dev
-	@touch $@
+	@pwd -P > $@
 
 repro: $(READY)  ## run the pipeline: train, measure, compare; results/report.html
 	dvc repro
