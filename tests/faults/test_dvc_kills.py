@@ -26,7 +26,7 @@ COMMANDS = {
     "exp run --temp": ["exp", "run", "--temp", "-n", "survivor"],
     "exp run --queue": ["exp", "run", "--queue", "-n", "survivor"],
 }
-KILLS = max(5, int(os.environ.get("KILLS", "200")) // 10)
+KILLS = max(20, int(os.environ.get("KILLS", "200")) // 10)
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 ENCODER = Path("data/encoders/exemplar.safetensors")
 LONGEST_SECONDS = 5
@@ -108,7 +108,7 @@ class Repository:
             worker.wait(600)
         elif "--queue" not in mode:
             status = self.dvc(*COMMANDS[mode])
-            again = status and "already exists" in self.log.read_text()  # the last one had come to its end
+            again = status and "existing experiment 'survivor'" in self.log.read_text()  # the last had come to its end
             assert status == 0 or again, self.log.read_text()
         if "--temp" in mode or "--queue" in mode:
             assert self.dvc("exp", "apply", "survivor") == 0, self.log.read_text()
