@@ -42,7 +42,7 @@ test: $(READY)  ## run the tests, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: $(READY)  ## kill the pipeline at KILLS random points, and what else takes minutes
-	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -m soak -s --durations=5
+	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -m soak -n 2 -s --durations=5
 
 check: $(READY)  ## lint and check types
 	$(BIN)/ruff check .
