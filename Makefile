@@ -33,6 +33,7 @@ $(READY): pyproject.toml
 	@pwd -P > $@
 
 repro: $(READY)  ## run the pipeline: train, measure, compare; results/report.html
+	@test -s .dvc/tmp/rwlock || rm -f .dvc/tmp/rwlock  # left empty by a kill, it would keep DVC from starting
 	dvc repro
 
 figures: $(READY)  ## draw the paper's figures from all experiments: results/published

@@ -107,6 +107,17 @@ def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
             )
 
 
+def dvc_locks(root: Path) -> Iterator[Finding]:
+    """Lists of locks that a kill cut while DVC wrote them; DVC refuses to start until they are removed."""
+    for path in (root / ".dvc" / "tmp" / "rwlock", root / ".dvc" / "tmp" / "exps" / "rwlock"):
+        try:
+            json.loads(path.read_bytes())
+        except FileNotFoundError:
+            continue
+        except ValueError:
+            yield Finding(f"{path} was cut short by a kill, and DVC does not start with it", f"rm {path}")
+
+
 def runs() -> Iterator[Finding]:
     """Whether MLflow's store answers, and which of its runs ended without a word."""
     try:
@@ -131,5 +142,5 @@ def unsent() -> Iterator[Finding]:
 def findings(made: Iterable[Path]) -> Iterator[Finding]:
     """Everything, in the order in which it matters; `made` are the folders that stages write to."""
     root = provenance.user_repository()
-    for look in (versions(), machine(), runs(), unsent(), outputs(root), leftovers(root, made)):
+    for look in (versions(), machine(), runs(), unsent(), outputs(root), leftovers(root, made), dvc_locks(root)):
         yield from look

@@ -66,6 +66,12 @@ def damage(content: bytes) -> None:
     doctor.cached(Path(), md5(content, usedforsecurity=False).hexdigest()).write_bytes(b"X" + content[1:])
 
 
+def cut(path: Path) -> None:
+    """Leave of a file what a kill leaves that meets it just opened."""
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
@@ -76,6 +82,8 @@ def damage(content: bytes) -> None:
         (lambda: damage(b"mean"), "data/surrogate: in the cache .* is missing or not what"),
         (lambda: Path("data/seeds.npz").unlink(), "data/seeds.npz is not in the folder but in the cache: dvc checkout"),
         (lambda: Path("data/.x.7.tmp").write_text("half"), "data/.x.7.tmp is half a result of a killed process"),
+        (lambda: cut(Path(".dvc/tmp/rwlock")), "rwlock was cut short by a kill, .*: rm .*/rwlock"),
+        (lambda: cut(Path(".dvc/tmp/exps/rwlock")), "rwlock was cut short by a kill, .*: rm .*/exps/rwlock"),
         (lambda: Path("params.yaml").write_text("model: 3"), "params.yaml .*: correct it"),
         (lambda: Path("mlflow.db").write_text("no database" * 99), "MLflow store .* cannot be used"),
     ],
