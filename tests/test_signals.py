@@ -4,10 +4,19 @@ import gc
 import signal
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from exemplar.signals import sigterm_raises
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A background job of a shell ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Finalized:
