@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,13 +81,32 @@ def connect(uri: str) -> "tuple[MlflowClient, str]":
     if uri.startswith(DATABASES):
         mlflow.store.db.utils.MAX_RETRY_COUNT = 1  # its ten attempts take 101 seconds
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its tracebacks become our one line
-    file = uri.removeprefix("sqlite:///")
-    with nullcontext() if file == uri else FileLock(f"{file}.lock", timeout=SECONDS_FOR_THE_LOCK):
+    if not uri.startswith("sqlite:///"):
         client = MlflowClient(uri)
-        experiment = find_experiment(client, local=uri.startswith(DATABASES))
-        if Path(file).parent == provenance.user_repository():
-            follow_move(Path(file), client.get_experiment(experiment).artifact_location)
+        return client, find_experiment(client, local=uri.startswith(DATABASES))
+    file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    with FileLock(f"{file}.lock", timeout=SECONDS_FOR_THE_LOCK):
+        make_database(file)
+        client = MlflowClient(uri)
+        experiment = find_experiment(client, local=True)
+        if file.parent == provenance.user_repository():
+            follow_move(file, client.get_experiment(experiment).artifact_location)
         return client, experiment
+
+
+def make_database(file: Path) -> None:
+    """Make MLflow's tables in another file first, unless they are there: it never finishes what a kill has cut."""
+    if file.exists() and file.stat().st_size:
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    for left in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
+        left.unlink(missing_ok=True)
+    artifacts = file.with_name(ARTIFACTS).as_uri()
+    made = SqlAlchemyStore(f"sqlite:///{unfinished}", artifacts)  # type: ignore[no-untyped-call]  # no types
+    made.engine.dispose()
+    unfinished.replace(file)
 
 
 def find_experiment(client: "MlflowClient", *, local: bool) -> str:

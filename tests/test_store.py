@@ -1,5 +1,9 @@
 """The store, as it is opened."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -57,3 +61,19 @@ def test_a_store_elsewhere_keeps_its_addresses(repository: Path, monkeypatch: py
     monkeypatch.setenv("DVC_ROOT", str(other))
     client, experiment = store.connect(store.address())
     assert client.get_experiment(experiment).artifact_location == (repository / "mlartifacts").as_uri()
+
+
+def test_a_kill_while_the_database_is_made_costs_nothing(repository: Path) -> None:
+    """MLflow makes its tables in many steps, and never goes on from the middle of them."""
+    code = "from exemplar import store; store.connect(store.address())"
+    unfinished = repository / "mlflow.db.unfinished"
+    for after_bytes in (1, 300_000):
+        with subprocess.Popen([sys.executable, "-c", code], cwd=Path(store.__file__).parents[1]) as process:
+            while not unfinished.exists() or unfinished.stat().st_size < after_bytes:
+                assert process.poll() is None
+                time.sleep(0.001)
+            process.send_signal(signal.SIGKILL)
+        assert not (repository / "mlflow.db").exists()
+    run = make_run(repository)
+    assert store.connect(store.address())[0].get_run(run).info.status == "FINISHED"
+    assert not unfinished.exists()

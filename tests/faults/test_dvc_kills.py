@@ -115,13 +115,22 @@ class Repository:
     def finish(self, mode: str) -> None:
         """Start once more, and wait for the end."""
         if worker := "--queue" in mode and self.queue():
-            end_worker(worker, os.getpgid(worker.pid))
+            group = os.getpgid(worker.pid)
+            worker.wait(600)
+            self.wait_for("survivor")
+            end_worker(worker, group)
         elif "--queue" not in mode:
             status = self.dvc(*COMMANDS[mode])
             again = status and "existing experiment 'survivor'" in self.log.read_text()  # the last had come to its end
             assert status == 0 or again, self.log.read_text()
         if "--temp" in mode or "--queue" in mode:
             assert self.dvc("exp", "apply", "survivor") == 0, self.log.read_text()
+
+    def wait_for(self, experiment: str) -> None:
+        """Until DVC has taken its results from where the worker made them."""
+        end = time.monotonic() + SECONDS_FOR_A_WORKER
+        while experiment not in self.copy.call(sys.executable, "-m", "dvc", "exp", "list", "--name-only").stdout:
+            assert time.monotonic() < end, self.log.read_text()
 
     def check(self, whole: bytes) -> None:
         """Weights are bit-equal, DVC has nothing left to do, and every run in MLflow is there once and finished."""
