@@ -33,7 +33,7 @@ $(READY): pyproject.toml
 	@pwd -P > $@
 
 repro: $(READY)  ## run the pipeline: train, measure, compare; results/report.html
-	@test -s .dvc/tmp/rwlock || rm -f .dvc/tmp/rwlock  # left empty by a kill, it would keep DVC from starting
+	@for file in dvc.lock .dvc/tmp/rwlock; do test -s $$file || rm -f $$file; done  # emptied by a kill, they stop DVC
 	dvc repro
 
 figures: $(READY)  ## draw the paper's figures from all experiments: results/published

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -51,7 +51,10 @@ def machine() -> Iterator[Finding]:
 
 def outputs(root: Path) -> Iterator[Finding]:
     """Whether every output that dvc.lock names lies in the cache with the bytes that its name promises."""
-    made = provenance.outputs()
+    try:
+        made = provenance.outputs()
+    except UserError:
+        return  # cut_by_kills tells it
     if not made:
         yield Finding("nothing was made here yet", "make repro")
     for place, md5 in made.items():
@@ -107,15 +110,22 @@ def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
             )
 
 
-def dvc_locks(root: Path) -> Iterator[Finding]:
-    """Lists of locks that a kill cut while DVC wrote them; DVC refuses to start until they are removed."""
-    for path in (root / ".dvc" / "tmp" / "rwlock", root / ".dvc" / "tmp" / "exps" / "rwlock"):
+def cut_by_kills(root: Path) -> Iterator[Finding]:
+    """Files of DVC's own that a kill met while DVC wrote them; it does not start until they are removed."""
+    readers: dict[str, Callable[[bytes], object]] = {
+        "dvc.lock": provenance.outputs_in,
+        ".dvc/tmp/rwlock": json.loads,
+        ".dvc/tmp/exps/rwlock": json.loads,
+    }
+    for name, read in readers.items():
+        path = root / name
         try:
-            json.loads(path.read_bytes())
+            read(path.read_bytes())
         except FileNotFoundError:
             continue
-        except ValueError:
-            yield Finding(f"{path} was cut short by a kill, and DVC does not start with it", f"rm {path}")
+        except (ValueError, UserError):
+            finding = f"{path} was cut by a kill: DVC does not start with it, and loses nothing without it"
+            yield Finding(finding, f"rm {path}")
 
 
 def runs() -> Iterator[Finding]:
@@ -142,5 +152,5 @@ def unsent() -> Iterator[Finding]:
 def findings(made: Iterable[Path]) -> Iterator[Finding]:
     """Everything, in the order in which it matters; `made` are the folders that stages write to."""
     root = provenance.user_repository()
-    for look in (versions(), machine(), runs(), unsent(), outputs(root), leftovers(root, made), dvc_locks(root)):
+    for look in (versions(), machine(), runs(), unsent(), outputs(root), leftovers(root, made), cut_by_kills(root)):
         yield from look

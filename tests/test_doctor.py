@@ -66,10 +66,10 @@ def damage(content: bytes) -> None:
     doctor.cached(Path(), md5(content, usedforsecurity=False).hexdigest()).write_bytes(b"X" + content[1:])
 
 
-def cut(path: Path) -> None:
+def cut(name: str) -> None:
     """Leave of a file what a kill leaves that meets it just opened."""
-    path.parent.mkdir(parents=True)
-    path.touch()
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_bytes(b"")
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,9 @@ def cut(path: Path) -> None:
         (lambda: damage(b"mean"), "data/surrogate: in the cache .* is missing or not what"),
         (lambda: Path("data/seeds.npz").unlink(), "data/seeds.npz is not in the folder but in the cache: dvc checkout"),
         (lambda: Path("data/.x.7.tmp").write_text("half"), "data/.x.7.tmp is half a result of a killed process"),
-        (lambda: cut(Path(".dvc/tmp/rwlock")), "rwlock was cut short by a kill, .*: rm .*/rwlock"),
-        (lambda: cut(Path(".dvc/tmp/exps/rwlock")), "rwlock was cut short by a kill, .*: rm .*/exps/rwlock"),
+        (lambda: cut(".dvc/tmp/rwlock"), "rwlock was cut by a kill: .*: rm .*/.dvc/tmp/rwlock"),
+        (lambda: cut(".dvc/tmp/exps/rwlock"), "rwlock was cut by a kill: .*: rm .*/exps/rwlock"),
+        (lambda: cut("dvc.lock"), "dvc.lock was cut by a kill: .*: rm .*/dvc.lock"),
         (lambda: Path("params.yaml").write_text("model: 3"), "params.yaml .*: correct it"),
         (lambda: Path("mlflow.db").write_text("no database" * 99), "MLflow store .* cannot be used"),
     ],
