@@ -63,7 +63,8 @@ def attend(line: socket.socket) -> int:
             os.dup2(descriptor, standard)
         os._exit(work(asked))
     os.close(ended)
-    line.sendall(f"{child}\n".encode())
+    with suppress(OSError):  # whoever asked is gone already; its end of the line says so below
+        line.sendall(f"{child}\n".encode())
     ready, _, _ = select.select([line, ending], [], [])
     if ending not in ready:
         os.kill(child, signal.SIGKILL)
