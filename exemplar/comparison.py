@@ -73,9 +73,14 @@ def headline(rows: pd.DataFrame) -> str:
     rows = rows[rows["dataset"] == rows["dataset"].iloc[0]]
     first, *others = rows.to_dict("records")
     sentence = f"On {first['dataset']}, {first['method']} reaches {100 * first['accuracy_mean']:.1f} %"
-    points = [(100 * (first["accuracy_mean"] - other["accuracy_mean"]), other["method"]) for other in others]
-    stands = [f"{abs(gap):.1f} points {'above' if gap >= 0 else 'below'} {method}" for gap, method in points]
+    stands = [f"{gap(first['accuracy_mean'], other['accuracy_mean'])} {other['method']}" for other in others]
     return f"{sentence}: {', '.join(stands)}." if stands else f"{sentence}."
+
+
+def gap(ours: float, theirs: float) -> str:
+    """`2.0 points above`: the difference of what is shown, so that a reader who subtracts finds the same."""
+    tenths = round(1000 * ours) - round(1000 * theirs)
+    return f"{abs(tenths) / 10:.1f} points {'above' if tenths > 0 else 'below'}" if tenths else "level with"
 
 
 def markdown_table(rows: pd.DataFrame) -> str:

@@ -124,7 +124,7 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
     rate.set_yscale("log")
     rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     rate.yaxis.set_minor_formatter("")
-    rate.xaxis.set_major_locator(MaxNLocator(integer=True))
+    rate.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     rate.set_xlabel("epoch")
     figure.legend(loc="outside lower center", ncols=3)
     return figure

@@ -16,7 +16,7 @@ from torch.nn import functional
 from exemplar import distributed
 from exemplar.architecture import Full
 from exemplar.atomic import replacing
-from exemplar.checkpoints import Checkpoint, Part
+from exemplar.checkpoints import Checkpoint, Part, say
 from exemplar.device import Compute, enough_memory
 from exemplar.network import Encoder, Head
 from exemplar.progress import Progress, track
@@ -231,6 +231,8 @@ def fit(
     same_start(state, compute)
     yield from state.epochs
     done = len(state.epochs) * len(data) + state.part.steps * settings.batch_size
+    if done and kept:
+        say(f"{label}: goes on after {done} samples of an interrupted training")
     with track(total=settings.epochs * len(data), unit="samples", label=label, done=done) as progress:
         for epoch in range(len(state.epochs), settings.epochs):
             # One seed per epoch, for the order and dropout: a resumed training draws what the uninterrupted one drew.

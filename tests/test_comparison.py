@@ -86,6 +86,8 @@ def test_the_headline_compares_the_first_method_with_the_others() -> None:
     ]
     rows = table([RECORD, *others], unlabeled="stl10")
     assert headline(rows) == "On stl10, exemplar reaches 70.0 %: 20.0 points above random, 2.0 points below finetune."
+    level = table([RECORD, replace(RECORD, method="random", accuracy=[0.70004])], unlabeled="stl10")
+    assert headline(level) == "On stl10, exemplar reaches 70.0 %: level with random."
     assert headline(table([RECORD], unlabeled="stl10")) == "On stl10, exemplar reaches 70.0 %."
 
 

@@ -61,7 +61,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "a number that is infinite": ("train.weight_decay", float("inf")),
     "a momentum of 1": ("train.momentum", 1),
     "a negative random seed": ("random_seed", -1),
-    "a random seed beyond 32 bits": ("random_seed", 2**31),
+    "a random seed beyond 31 bits": ("random_seed", 2**31),
     "a range upside down": ("transformation.angle_degrees", [20.0, -20.0]),
     "a range of one number": ("transformation.shift_fraction", [0.1]),
     "a range of three numbers": ("transformation.scale_factor", [0.5, 1, 2]),
