@@ -134,7 +134,6 @@ class Repository:
 
     def check(self, whole: bytes) -> None:
         """Weights are bit-equal, DVC has nothing left to do, and every run in MLflow is there once and finished."""
-        assert "corrupted" not in self.log.read_text()
         assert (self.copy.folder / ENCODER).read_bytes() == whole
         assert "up to date" in self.copy.repro().stdout
         counted = Counter((run.data.tags["stage"], run.info.run_name) for run in self.copy.runs())
