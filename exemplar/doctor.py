@@ -54,7 +54,7 @@ def outputs(root: Path) -> Iterator[Finding]:
     try:
         made = provenance.outputs()
     except UserError:
-        return  # cut_by_kills tells it
+        return  # broken_by_kills tells it
     if not made:
         yield Finding("nothing was made here yet", "make repro")
     for place, md5 in made.items():
@@ -110,7 +110,7 @@ def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
             )
 
 
-def cut_by_kills(root: Path) -> Iterator[Finding]:
+def broken_by_kills(root: Path) -> Iterator[Finding]:
     """Files of DVC's own that a kill met while DVC wrote them; it does not start until they are removed."""
     readers: dict[str, Callable[[bytes], object]] = {
         "dvc.lock": provenance.outputs_in,
@@ -124,7 +124,7 @@ def cut_by_kills(root: Path) -> Iterator[Finding]:
         except FileNotFoundError:
             continue
         except (ValueError, UserError):
-            finding = f"{path} was cut by a kill: DVC does not start with it, and loses nothing without it"
+            finding = f"{path} is broken, as a kill leaves it: DVC does not start with it, and loses nothing without it"
             yield Finding(finding, f"rm {path}")
 
 
@@ -152,5 +152,5 @@ def unsent() -> Iterator[Finding]:
 def findings(made: Iterable[Path]) -> Iterator[Finding]:
     """Everything, in the order in which it matters; `made` are the folders that stages write to."""
     root = provenance.user_repository()
-    for look in (versions(), machine(), runs(), unsent(), outputs(root), leftovers(root, made), cut_by_kills(root)):
+    for look in (versions(), machine(), runs(), unsent(), outputs(root), leftovers(root, made), broken_by_kills(root)):
         yield from look

@@ -109,15 +109,17 @@ def test_two_trainings_give_the_same_weights(data: SurrogateSet, compute: Comput
 
 @pytest.mark.parametrize("done", [1, 3, 4])
 def test_an_interrupted_training_ends_as_if_it_had_not_been(
-    data: SurrogateSet, compute: Compute, tmp_path: Path, done: int
+    data: SurrogateSet, compute: Compute, tmp_path: Path, done: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bit for bit, and all records are yielded again, whichever epoch was the last."""
+    """Bit for bit, and all records are yielded again, whichever epoch was the last; a line says that it goes on."""
     whole, first, second = classifier(data), classifier(data), classifier(data)
     expected = list(training(whole, data, compute))
     begun = training(first, data, compute, checkpoint=tmp_path / "state.pt")
     seen = [next(begun) for _ in range(done)]
     begun.close()
+    assert "goes on" not in capsys.readouterr().err
     resumed = list(training(second, data, compute, checkpoint=tmp_path / "state.pt"))
+    assert "goes on after" in capsys.readouterr().err
     assert same_weights(whole, second)
     assert timeless(resumed[:done]) == timeless(seen)
     assert timeless(resumed) == timeless(expected)

@@ -69,7 +69,7 @@ class Repository:
 
     def start(self, *words: str) -> Job:
         """Begin a command of DVC's; before it goes what `make repro` and `make doctor` would have removed."""
-        for finding in doctor.cut_by_kills(self.copy.folder):
+        for finding in doctor.broken_by_kills(self.copy.folder):
             print(finding.line(), file=sys.stderr, flush=True)
             Path(finding.remedy.removeprefix("rm ")).unlink()
         return Job(self.server, ["dvc", *words], self.copy.folder, environment=self.environment, log=self.log)

@@ -1,0 +1,60 @@
+"""The Makefile's own logic, with programs that only say that they were called."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+MAKEFILE = Path(__file__).parents[1] / "Makefile"
+PROGRAM = '#!/bin/sh\necho "called: $(basename "$0") $*"\n'
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository that is set up."""
+    folder = tmp_path / "repository"
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(MAKEFILE, folder)
+    (folder / "pyproject.toml").touch()
+    for name in ("dvc", "python"):
+        program = folder / ".venv" / "bin" / name
+        program.write_text(PROGRAM)
+        program.chmod(0o755)
+    (folder / ".venv" / "ready").write_text(f"{folder}\n")
+    return folder
+
+
+def make(folder: Path, *words: str) -> str:
+    """What `make` prints."""
+    command = ["make", *words, f"PYTHON={folder}/.venv/bin/python"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_second_call_sets_nothing_up(repository: Path) -> None:
+    """Neither a virtual environment nor an installation."""
+    assert "called: dvc repro" in (said := make(repository, "repro"))
+    assert "venv" not in said.replace(str(repository), "")
+
+
+def test_a_moved_repository_is_set_up_anew_once(repository: Path) -> None:
+    """The old virtual environment is cleared, because its programs name the old place."""
+    moved = repository.rename(repository.with_name("moved"))
+    said = make(moved, "repro")
+    assert "called: python -m venv --clear .venv" in said
+    assert said.index("called: python -m pip install") < said.index("called: dvc repro")
+    assert "called: python" not in make(moved, "repro")
+
+
+def test_files_that_a_kill_emptied_do_not_keep_dvc_from_starting(repository: Path) -> None:
+    """Full ones stay."""
+    locks = repository / ".dvc" / "tmp" / "rwlock"
+    locks.parent.mkdir(parents=True)
+    locks.touch()
+    (repository / "dvc.lock").write_text("stages: {}\n")
+    make(repository, "repro")
+    assert not locks.exists()
+    assert (repository / "dvc.lock").exists()
+    (repository / "dvc.lock").write_text("")
+    make(repository, "repro")
+    assert not (repository / "dvc.lock").exists()
