@@ -16,8 +16,8 @@ from pathlib import Path
 
 from benchmarks import table
 from benchmarks.measure import Row, Rows
-from exemplar import device
-from exemplar.atomic import replacing
+from exemplar.io.atomic import replacing
+from exemplar.runtime import device
 
 GROUPS = ("rendering", "training", "processes", "features", "probe", "seeds", "tracking", "startup")
 FOLDER = Path(__file__).parent

@@ -9,10 +9,13 @@ from torch import Tensor, nn
 
 from benchmarks import material
 from benchmarks.measure import LackingError, Rows, Works, check_same, rates
-from exemplar import device, features, network
-from exemplar.architecture import parse
-from exemplar.device import Compute
-from exemplar.network import Encoder, describe_cells
+from exemplar.models import initial
+from exemplar.models.architecture import parse
+from exemplar.models.images import BATCH_PIXELS
+from exemplar.models.network import Encoder, describe_cells
+from exemplar.probe import features
+from exemplar.runtime import device
+from exemplar.runtime.device import Compute
 
 CELLS, SIDE = (2,), material.SIDE
 # The two networks that a probe is measured on most, with their numbers of images.
@@ -24,7 +27,7 @@ def works(*, quick: bool, repeats: int) -> Works:
     compute = device.choose(device="cpu", precision="auto")
     for against in (against_forward, against_lightly):
         for model, count in MODELS.items():
-            encoder = network.draw_encoder(
+            encoder = initial.draw_encoder(
                 parse(model), mean=torch.full((3, 32, 32), 0.5), generator=torch.Generator().manual_seed(0)
             ).eval()
             images = material.draw_images(4 if quick else count, random_seed=0)
@@ -38,7 +41,7 @@ def measured(encoder: Encoder, images: UInt8[np.ndarray, "n 3 h w"], compute: Co
 
 def ready_batches(images: UInt8[np.ndarray, "n 3 h w"]) -> list[Float[Tensor, "b 3 h w"]]:
     """Images as the network eats them, in batches of the library's size."""
-    chunks = torch.split(torch.from_numpy(images), features.BATCH_PIXELS // SIDE**2)
+    chunks = torch.split(torch.from_numpy(images), BATCH_PIXELS // SIDE**2)
     return [(chunk.float() / 255).contiguous(memory_format=torch.channels_last) for chunk in chunks]
 
 
@@ -96,7 +99,7 @@ def against_lightly(encoder: Encoder, images: UInt8[np.ndarray, "n 3 h w"], comp
         from lightly.embedding import SelfSupervisedEmbedding
     except ImportError as error:
         raise LackingError(f"lightly cannot be imported ({error})") from None
-    loader = torch.utils.data.DataLoader(Named(images), batch_size=features.BATCH_PIXELS // SIDE**2)
+    loader = torch.utils.data.DataLoader(Named(images), batch_size=BATCH_PIXELS // SIDE**2)
     peer = SelfSupervisedEmbedding(Backbone(encoder), None, None, loader)
     ours, theirs = measured(encoder, images, compute), peer.embed(loader)[0]
     check_same("features", float(np.abs(ours - theirs).max()) < 0.02 * float(np.abs(theirs).max()))

@@ -8,9 +8,10 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from exemplar import params, surrogate
-from exemplar.seeds import Seeds
-from exemplar.surrogate import SurrogateSet
+from exemplar.params.load import load_params
+from exemplar.surrogate import build
+from exemplar.surrogate.seeds import Seeds
+from exemplar.surrogate.sets import SurrogateSet
 
 SIDE = 96
 SIDES = (32.0, 40.0, 50.0, 62.5)
@@ -31,7 +32,7 @@ def surrogate_set(classes: int, samples: int) -> SurrogateSet:
         image=np.arange(classes), centre=np.full((classes, 2), SIDE / 2), side=np.resize(np.array(SIDES), classes)
     )
     images = draw_images(classes, random_seed=0)
-    built, _ = surrogate.build(images, seeds, samples=samples, ranges=params.load().transformation, random_seed=0)
+    built, _ = build.build(images, seeds, samples=samples, ranges=load_params().transformation, random_seed=0)
     return built
 
 

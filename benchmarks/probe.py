@@ -16,9 +16,11 @@ from torch import Tensor
 from benchmarks import material
 from benchmarks.measure import Rows, Works, check_same, durations, in_process, in_turn, limit
 from benchmarks.svms import Problem, costs, draw, first_class, liblinear, linear_svc
-from exemplar import device, params, probe, svm
 from exemplar.datasets.base import Labeled
-from exemplar.features import Features
+from exemplar.params.load import load_params
+from exemplar.probe import protocol, svm
+from exemplar.probe.features import Features
+from exemplar.runtime import device
 
 STL10_CHOSEN = (4, 25, 45)  # of the 50 values of C: a small, a middle and a large one stand for all
 CIFAR10_CHOSEN = (4, 14, 24)  # of 30
@@ -110,10 +112,10 @@ def probe_mapped(path: Path, count: int, width: int) -> None:
     train, test = np.split(random.permutation(count)[None], [count * 5 // 6], axis=1)
     images, labels = np.zeros((count, 3, 1, 1), np.uint8), random.integers(0, 10, count)
     labeled = Labeled(images=images, labels=labels, train=train, test=test, classes=tuple("abcdefghij"))
-    settings = params.load().probe["cifar10"].model_dump() | {"cost_range": (1e-5, 2e-5), "cost_draws": 10}
-    compute, settled = device.choose(device="cpu", precision="float32"), probe.Probe(**settings)
-    cost = probe.choose_cost(found, labeled, settled, random_seed=0, compute=compute)
-    probe.predict(found, labeled, (train[0], test[0]), settled, costs=[cost], compute=compute)
+    settings = load_params().probe["cifar10"].model_dump() | {"cost_range": (1e-5, 2e-5), "cost_draws": 10}
+    compute, settled = device.choose(device="cpu", precision="float32"), protocol.Probe(**settings)
+    cost = protocol.choose_cost(found, labeled, settled, random_seed=0, compute=compute)
+    protocol.predict(found, labeled, (train[0], test[0]), settled, costs=[cost], compute=compute)
 
 
 def caltech101(*, quick: bool, repeats: int) -> Rows:

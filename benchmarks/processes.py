@@ -12,7 +12,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, 
 
 from benchmarks import training
 from benchmarks.measure import LackingError, Rows, Works, check_same, rates, threads
-from exemplar import device, team
+from exemplar.runtime import device, processes
 
 Loss = Callable[[], float]
 PROCESSES, TARGET = 2, 1 / 1.1
@@ -46,7 +46,7 @@ def together(model: str, steps: int, precision: str) -> Iterator[tuple[Loss, Los
     context, pipes = multiprocessing.get_context("spawn"), []
     for rank in range(PROCESSES):
         pipes.append((ours := context.Pipe())[0])
-        given = {**team.environment(rank, rank, PROCESSES, store.port), "EXEMPLAR_THREADS": "1"}
+        given = {**processes.environment(rank, rank, PROCESSES, store.port), "EXEMPLAR_THREADS": "1"}
         context.Process(target=work, args=(given, model, steps, precision, ours[1]), daemon=True).start()
     compute = device.find(device="cpu", precision=precision)
     data, method = training.data_of(steps), training.draw_method(model)
@@ -69,8 +69,8 @@ def work(given: dict[str, str], model: str, steps: int, precision: str, orders: 
     """One of the processes: an epoch for every order."""
     os.environ.update(given)
     torch.set_num_threads(1)
-    with team.joined() as processes:
-        compute = processes.choose(device="cpu", precision=precision)
+    with processes.joined() as team:
+        compute = team.choose(device="cpu", precision=precision)
         data, method = training.data_of(steps), training.draw_method(model)
         while orders.recv():
             orders.send(training.train(method, data, compute).loss)

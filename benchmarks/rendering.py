@@ -9,9 +9,11 @@ from torch import Tensor
 from benchmarks import material
 from benchmarks.measure import Rows, Works, check_same, limit, rates, threads
 from benchmarks.rendering_peers import kornia_samples, single_samples
-from exemplar import device, network, training
-from exemplar.architecture import parse
-from exemplar.surrogate import SurrogateSet
+from exemplar.models import initial
+from exemplar.models.architecture import parse
+from exemplar.runtime import device
+from exemplar.surrogate.sets import SurrogateSet
+from exemplar.training.state import Classifier, Settings, State
 
 BATCH = 128
 MODEL, MODEL_BATCH = "64c5-64c5-128f", 64
@@ -71,10 +73,10 @@ def against_single_images(data: SurrogateSet, *, images: int, repeats: int) -> R
 def share(data: SurrogateSet, *, steps: int, repeats: int) -> Rows:
     """Both parts of training steps, timed where they happen."""
     compute, generator = device.choose(device="cpu", precision="auto"), torch.Generator().manual_seed(0)
-    encoder = network.draw_encoder(parse(MODEL), mean=torch.full((3, 32, 32), 0.5), generator=generator)
-    head = network.draw_head(encoder.width, len(data.table), generator=generator)
-    method = training.Classifier(encoder, head).to(memory_format=torch.channels_last).train()
-    state = training.State(method, training.Settings(1, MODEL_BATCH, 0.01, 0.9, 0.004))
+    encoder = initial.draw_encoder(parse(MODEL), mean=torch.full((3, 32, 32), 0.5), generator=generator)
+    head = initial.draw_head(encoder.width, len(data.table), generator=generator)
+    method = Classifier(encoder, head).to(memory_format=torch.channels_last).train()
+    state = State(method, Settings(1, MODEL_BATCH, 0.01, 0.9, 0.004))
     shares = []
     for _ in range(repeats + 1):
         rendering, started = 0.0, time.perf_counter()
@@ -87,7 +89,7 @@ def share(data: SurrogateSet, *, steps: int, repeats: int) -> Rows:
     yield limit(f"rendering's share of a training step of {MODEL}", shares[1:], most=0.07, unit="share")
 
 
-def training_step(state: training.State, samples: Tensor, targets: Tensor, compute: device.Compute) -> None:
+def training_step(state: State, samples: Tensor, targets: Tensor, compute: device.Compute) -> None:
     """The step of training.fit, on samples that are there."""
     with compute.autocast():
         loss, _ = state.method((samples.contiguous(memory_format=torch.channels_last), targets))

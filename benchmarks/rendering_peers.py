@@ -6,8 +6,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from benchmarks.measure import LackingError
-from exemplar.surrogate import SurrogateSet
-from exemplar.transformation import PATCH_PIXELS
+from exemplar.datasets.base import PATCH_PIXELS
+from exemplar.surrogate.sets import SurrogateSet
 
 
 def pixel_matrices(data: SurrogateSet, indices: Tensor) -> Float[Tensor, "b 2 3"]:

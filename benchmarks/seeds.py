@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import material
 from benchmarks.measure import Rows, Works, check_same, in_process, limit
-from exemplar import seeds
+from exemplar.surrogate import seeds
 
 IMAGES, COUNT = 100_000, 16_000
 SCALES = (1.0, 0.8, 0.64, 0.512)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from benchmarks import material
 from benchmarks.measure import LackingError
-from exemplar import svm
-from exemplar.probe import TOLERANCE
+from exemplar.probe import svm
+from exemplar.probe.protocol import TOLERANCE
 
 
 @dataclass(frozen=True)

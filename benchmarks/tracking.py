@@ -10,8 +10,10 @@ import torch
 
 from benchmarks import training
 from benchmarks.measure import Rows, Works, in_process, limit
-from exemplar import device, network, params
-from exemplar.training import Epoch
+from exemplar.models import saved
+from exemplar.params.load import load_params
+from exemplar.runtime import device
+from exemplar.training.state import Epoch
 
 
 def works(*, quick: bool, repeats: int) -> Works:
@@ -21,7 +23,7 @@ def works(*, quick: bool, repeats: int) -> Works:
 
 def share(*, quick: bool, repeats: int) -> Rows:
     """All that MLflow does in a fresh process, over that and the time of the samples at the measured rate."""
-    settings = params.load()
+    settings = load_params()
     compute = device.choose(device="cpu", precision="auto")
     data, method = training.data_of(2 if quick else 40), training.draw_method(settings.model)
     training.train(method, data, compute)
@@ -41,13 +43,13 @@ def track(folder: str, epochs: int) -> float:
     os.environ |= {"DVC_ROOT": folder, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     encoder = training.draw_method(training.SMALL).encoder
     path, example = Path(folder) / "encoder.safetensors", torch.zeros(1, 3, 96, 96, dtype=torch.uint8).numpy()
-    network.save_encoder(encoder, path)
+    saved.save_encoder(encoder, path)
     record = Epoch(epoch=1, loss=1.0, score=0.5, learning_rate=0.01, samples_per_second=1000.0)
-    numbers = params.load().model_dump(include={"model", "random_seed", "train", "compute"})
+    numbers = load_params().model_dump(include={"model", "random_seed", "train", "compute"})
     started = time.perf_counter()
-    from exemplar import tracking
+    from exemplar.tracking import runs
 
-    with tracking.run(stage="train", name="benchmark", parameters=numbers, read=[]) as run:
+    with runs.run(stage="train", name="benchmark", parameters=numbers, inputs=[]) as run:
         for epoch in range(epochs):
             run.log_metrics(record.numbers(), step=epoch)
         run.log_encoder(path, example=example)

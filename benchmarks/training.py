@@ -8,11 +8,13 @@ from torch import Tensor
 
 from benchmarks import material
 from benchmarks.measure import LackingError, Rows, Works, check_same, rates
-from exemplar import device, network
-from exemplar.architecture import parse
-from exemplar.device import Compute
-from exemplar.surrogate import SurrogateSet
-from exemplar.training import Classifier, Epoch, Settings, State, fit
+from exemplar.models import initial
+from exemplar.models.architecture import parse
+from exemplar.runtime import device
+from exemplar.runtime.device import Compute
+from exemplar.surrogate.sets import SurrogateSet
+from exemplar.training.loop import fit
+from exemplar.training.state import Classifier, Epoch, Settings, State
 
 BATCH, CLASSES = 64, 500
 SETTINGS = Settings(epochs=1, batch_size=BATCH, learning_rate=0.01, momentum=0.9, weight_decay=0.004)
@@ -44,8 +46,8 @@ def data_of(steps: int) -> SurrogateSet:
 def draw_method(model: str) -> Classifier:
     """The same untrained network every time."""
     generator = torch.Generator().manual_seed(0)
-    encoder = network.draw_encoder(parse(model), mean=torch.full((3, 32, 32), 0.5), generator=generator)
-    return Classifier(encoder, network.draw_head(encoder.width, CLASSES, generator=generator)).train()
+    encoder = initial.draw_encoder(parse(model), mean=torch.full((3, 32, 32), 0.5), generator=generator)
+    return Classifier(encoder, initial.draw_head(encoder.width, CLASSES, generator=generator)).train()
 
 
 def train(method: Classifier, data: SurrogateSet, compute: Compute) -> Epoch:

@@ -9,10 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from exemplar import device, intact, params, provenance, spool, store
 from exemplar.errors import UserError
-from exemplar.operations import one_line
-from exemplar.sources import digest
+from exemplar.io import integrity, provenance
+from exemplar.io.sources import digest
+from exemplar.params.load import load_params
+from exemplar.runtime import device
+from exemplar.tracking import outage, store
+from exemplar.tracking.outage import one_line
 
 PACKAGES = ("torch", "torchvision", "dvc", "mlflow", "scikit-learn", "pandas")
 GIGABYTE = 1e9
@@ -40,8 +43,8 @@ def versions() -> Iterator[Finding]:
 def machine() -> Iterator[Finding]:
     """The device that `compute` in params.yaml leads to, and the room on the disk."""
     try:
-        compute = device.find(**params.load().compute.model_dump())
-        yield Finding(f"params.yaml is sound; {device.describe(compute)}")
+        compute = device.find(**load_params().compute.model_dump())
+        yield Finding(f"params.yaml is sound; {device.summary(compute)}")
     except UserError as error:
         yield Finding(f"params.yaml ({error})", "correct it; every stage stops before it begins")
     free = shutil.disk_usage(provenance.user_repository()).free / GIGABYTE
@@ -66,7 +69,7 @@ def outputs(root: Path) -> Iterator[Finding]:
             )
         elif not Path(place).exists():
             yield Finding(f"{place} is not in the folder but in the cache", f"dvc checkout {place}")
-        elif intact.recorded(Path(place)) != md5:
+        elif integrity.recorded(Path(place)) != md5:
             yield Finding(f"{place} is not what dvc.lock says", f"dvc checkout --force {place}")
         else:
             yield Finding(f"{place} is whole, in the cache and in the folder")
@@ -144,7 +147,7 @@ def runs() -> Iterator[Finding]:
 
 def unsent() -> Iterator[Finding]:
     """Runs of which the store did not take all."""
-    for kept in spool.left():
+    for kept in outage.pending():
         number = len(kept.operations())
         yield Finding(f"MLflow run {kept.run_id}: {number} things wait for {kept.store} ({kept.folder})", "make sync")
 

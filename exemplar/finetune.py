@@ -6,9 +6,11 @@ same transformation table, and classes are the labels.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,23 +18,23 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from exemplar import surrogate
-from exemplar.atomic import remove
-from exemplar.datasets.base import Labeled
-from exemplar.device import Compute
+from exemplar.datasets.base import PATCH_PIXELS, Labeled
+from exemplar.datasets.evaluation import Measurement, score
 from exemplar.errors import UserError
-from exemplar.evaluation import Measurement, score
-from exemplar.features import resize
-from exemplar.finished import once
-from exemplar.network import Encoder, Pixels, draw_head
-from exemplar.progress import track
-from exemplar.ranges import Ranges
-from exemplar.surrogate import SurrogateSet
-from exemplar.training import Classifier, Epoch, Settings, fit
-from exemplar.transformation import PATCH_PIXELS
+from exemplar.io.atomic import remove
+from exemplar.io.unfinished import cached_result
+from exemplar.models.images import BATCH_PIXELS, resize
+from exemplar.models.initial import draw_head
+from exemplar.models.network import Encoder, Pixels
+from exemplar.runtime.device import Compute
+from exemplar.runtime.progress import track
+from exemplar.surrogate import build, sets
+from exemplar.surrogate.ranges import Ranges
+from exemplar.surrogate.sets import SurrogateSet
+from exemplar.training.loop import fit
+from exemplar.training.state import Classifier, Epoch, Settings
 
 EQUALIZING_SAMPLES, SMALLEST_RMS = 256, 1e-6
-BATCH_PIXELS = 8 * 96 * 96  # the widest maps then stay below the blocks that device.py keeps
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ class Finetune:
     scales: tuple[float, ...]
     schedule: Settings
     ranges: Ranges
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any], *, ranges: Ranges) -> "Finetune":
+        """The readout that the section `finetune` of params.yaml describes; `ranges` are those of `transformation`."""
+        own = {name: section[name] for name in ("squares", "scales")}
+        rest = {name: value for name, value in section.items() if name not in own}
+        return cls(**own, schedule=Settings(**rest, section="finetune"), ranges=ranges)
 
     def measure(
         self,
@@ -64,7 +73,9 @@ class Finetune:
             # A folder of its own: whatever a checkpoint leaves beside itself belongs to this fold.
             place = unfinished / f"fold-{fold + 1}" if unfinished else None
             work = partial(self.measure_fold, encoder, labeled, fold, compute=compute, place=place)
-            curve, predicted = once(unfinished, f"fold-{fold + 1}", partial(work, random_seed=random_seed + fold))
+            curve, predicted = cached_result(
+                unfinished, f"fold-{fold + 1}", partial(work, random_seed=random_seed + fold)
+            )
             curves.append(curve)
             predictions.append(np.array(predicted))
             if place:
@@ -108,7 +119,7 @@ class Finetune:
             ranges=self.ranges,
             random_seed=random_seed,
         )
-        mean = surrogate.measure_mean(samples, device=compute.device)
+        mean = sets.measure_mean(samples, device=compute.device)
         classifier = start(encoder, mean=mean, classes=len(labeled.classes), random_seed=random_seed)
         equalize(classifier.encoder, samples)
         epochs = fit(
@@ -147,10 +158,10 @@ def labeled_samples(
     image = torch.arange(len(images)).repeat_interleave(squares)
     size = (images.shape[3], images.shape[2])
     centre, side = draw_squares(len(image), image_size=size, scales=scales, generator=generator)
-    table, _ = surrogate.draw_table(centre=centre, side=side, size=size, samples=1, ranges=ranges, generator=generator)
+    table, _ = build.draw_table(centre=centre, side=side, size=size, samples=1, ranges=ranges, generator=generator)
     sides, group = np.unique(side.numpy(), return_inverse=True)
     windows = torch.cat([smoothed(images, ratio=width / PATCH_PIXELS) for width in sides.tolist()])
-    basis, colour_mean = surrogate.principal_components(windows)
+    basis, colour_mean = build.principal_components(windows)
     return SurrogateSet(
         windows=windows,
         owner=torch.from_numpy(group) * len(images) + image,
@@ -165,7 +176,7 @@ def labeled_samples(
 
 def smoothed(images: UInt8[np.ndarray, "m 3 h w"], *, ratio: float) -> UInt8[Tensor, "m 3 h w"]:
     """The images without the detail that squares `ratio` times as wide as 32 pixels would alias."""
-    return torch.from_numpy(np.stack([surrogate.smooth_window(image, ratio) for image in images]))
+    return torch.from_numpy(np.stack([build.smooth_window(image, ratio) for image in images]))
 
 
 def start(encoder: Encoder, *, mean: Float[Tensor, "3 32 32"], classes: int, random_seed: int) -> Classifier:

@@ -14,14 +14,16 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from exemplar import features, probe, svm, transformation
-from exemplar.atomic import replacing
-from exemplar.datasets.base import Labeled
-from exemplar.device import Compute
-from exemplar.kernels import geometry
-from exemplar.network import PATCH_PIXELS, Encoder, Pixels
-from exemplar.probe import Probe
-from exemplar.progress import track
+from exemplar.datasets.base import PATCH_PIXELS, Labeled
+from exemplar.io.atomic import replacing
+from exemplar.models.images import resize
+from exemplar.models.network import Encoder, Pixels
+from exemplar.probe import features, protocol, svm
+from exemplar.probe.protocol import Probe
+from exemplar.runtime.device import Compute
+from exemplar.runtime.progress import track
+from exemplar.surrogate import transformation
+from exemplar.surrogate.kernels import geometry
 
 BATCH_PIXELS = 16 * 64 * 64  # larger maps are given back to the system after every step, which doubles the time
 SMALLEST = 1e-12
@@ -50,7 +52,7 @@ class Readout:
 
     def respond(self, crops: Float[Tensor, "b 3 h w"]) -> tuple[list[Float[Tensor, "b ..."]], Int64[Tensor, " b"]]:
         """Features of unit length, those of each layer and last the pooled ones, and the class that the SVM sees."""
-        images = features.resize(crops, self.side).contiguous(memory_format=torch.channels_last)
+        images = resize(crops, self.side).contiguous(memory_format=torch.channels_last)
         with self.compute.autocast():
             maps = self.encoder.feature_maps(images)
             blocks = self.encoder.pool_maps(maps, self.settings.cells)
@@ -102,10 +104,10 @@ def fit(
     fold = training.train[0]
     centred = encoder.recentred(features.mean_colour(training.images, fold))
     found = features.measure(centred, training.images, side=side, cells=settings.cells, compute=compute)
-    cost = probe.choose_cost(found, training, settings, random_seed=random_seed, compute=compute)
-    divisors, classes = probe.divisors(found, fold, settings), len(training.classes)
+    cost = protocol.choose_cost(found, training, settings, random_seed=random_seed, compute=compute)
+    divisors, classes = protocol.divisors(found, fold, settings), len(training.classes)
     scaled = found.scaled(divisors, fold)
-    weights = probe.fit(scaled, training.labels[fold], settings, classes=classes, costs=[cost], compute=compute)[0]
+    weights = protocol.fit(scaled, training.labels[fold], settings, classes=classes, costs=[cost], compute=compute)[0]
     return Readout(centred, settings, side, divisors, weights, compute)
 
 

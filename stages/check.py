@@ -7,10 +7,10 @@ from stages import cli
 
 def check() -> None:
     """Read params.yaml strictly; the first mistake in it is told in one line."""
-    from exemplar import params
-    from exemplar.atomic import replacing
+    from exemplar.io.atomic import replacing
+    from exemplar.params.load import load_params
 
-    params.load()
+    load_params()
     with replacing(Path("data/checked")) as temporary:
         temporary.write_text("params.yaml was read without a mistake\n")
 

@@ -8,7 +8,7 @@ from functools import wraps
 import typer
 
 from exemplar.errors import UserError, one_line
-from exemplar.signals import sigterm_raises
+from exemplar.runtime.signals import sigterm_raises
 
 INTERRUPTED, TERMINATED = 130, 143  # the shell's statuses for Ctrl-C and SIGTERM
 

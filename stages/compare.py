@@ -7,24 +7,29 @@ from stages import cli
 
 def compare() -> None:
     """Put every row side by side, with the paper's numbers where they exist, and log one summary run."""
-    from exemplar import comparison, gallery, intact, panels, paper, params, report
-    from exemplar.evaluation import Evaluation
-    from stages import checkpoint
+    from exemplar.datasets.evaluation import Evaluation
+    from exemplar.io import integrity
+    from exemplar.params.load import load_params
+    from exemplar.report import comparison, gallery, page, panels, paper
+    from exemplar.tracking import runs
 
-    settings = params.load()
-    numbers, datasets, methods = settings.model_dump(), settings.datasets, settings.methods
+    settings = load_params()
     surrogate, encoders, training = Path("data/surrogate"), Path("data/encoders"), Path("results/training")
-    evaluations = [Path(f"results/evaluations/{dataset}-{method}.json") for dataset in datasets for method in methods]
+    rows = [("probe", name) for name in settings.methods] + [("finetune", name) for name in settings.finetune.methods]
+    evaluations = [Path(f"results/{row}/{one}-{name}.json") for one in settings.datasets for row, name in rows]
     moved = [
-        Path(f"results/invariance/{one}-{method}.csv") for one in datasets for method in settings.invariance.methods
+        Path(f"results/invariance/{one}-{name}.csv")
+        for one in settings.datasets
+        for name in settings.invariance.methods
     ]
-    name, read = f"{settings.model} on {', '.join(datasets)}", [surrogate, encoders, training, *evaluations, *moved]
-    intact.require(read)
+    inputs = [surrogate, encoders, training, *evaluations, *moved]
+    integrity.require_intact(inputs)
     records, invariance = [Evaluation.load(path) for path in evaluations], panels.load(moved)
-    pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training)
-    runs = report.runs(records, pictures, invariance)
-    with checkpoint.work("compare", name=name, settings=numbers, read=read) as (run, _):
-        report.save(
+    pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training, methods=settings.methods)
+    rests_on = page.runs(records, pictures, invariance)
+    numbers, name = settings.model_dump(), f"{settings.model} on {', '.join(settings.datasets)}"
+    with runs.work("compare", name=name, settings=numbers, inputs=inputs) as (run, _):
+        page.save(
             Path("results"),
             records=records,
             pictures=pictures,
@@ -32,11 +37,11 @@ def compare() -> None:
             marks=paper.invariance(unlabeled=settings.unlabeled, ranges=numbers["transformation"]),
             unlabeled=settings.unlabeled,
             settings=numbers,
-            runs=runs,
+            runs=rests_on,
             run_id=run.id,
         )
         run.log_metrics(comparison.flat_metrics(records))
-        run.log_tags(runs)
+        run.log_tags(rests_on)
         for file in ("report.html", "comparison.csv", "figures"):
             run.log_file(Path("results") / file)
 

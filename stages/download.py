@@ -17,12 +17,13 @@ def download(part: Part, dataset: str) -> None:
     """Write DATASET's unlabeled images to data/unlabeled, or its labeled ones to data/labeled/DATASET."""
     from importlib import import_module
 
-    from exemplar import params, provenance
-    from exemplar.atomic import replacing
+    from exemplar.datasets.fetching.fetch import fetch
     from exemplar.errors import UserError
-    from exemplar.fetch import fetch
+    from exemplar.io import provenance
+    from exemplar.io.atomic import replacing
+    from exemplar.params.load import load_params
 
-    settings = params.load()
+    settings = load_params()
     if dataset not in settings.sources:
         raise UserError(f"dataset {dataset!r} is unknown; expected one of {', '.join(settings.sources)}")
     source = settings.sources[dataset]

@@ -33,8 +33,8 @@ def invariance(dataset: str, revision: str) -> "pd.DataFrame":
 
 def draw() -> None:
     """Draw the Figures 3 to 6 that `dvc exp show` has experiments for into results/published."""
-    from exemplar import experiments, figure6, published
     from exemplar.errors import UserError
+    from exemplar.report import experiments, figure6, published
 
     shown = subprocess.run([sys.executable, "-m", "dvc", *SHOW], capture_output=True, text=True, check=False)
     if shown.returncode:
@@ -49,8 +49,8 @@ def draw() -> None:
 
 def save(name: str, figure: "Figure | None") -> None:
     """Write a figure and say where it is, or what makes the experiments that it lacks."""
-    from exemplar import figures
-    from exemplar.atomic import replacing
+    from exemplar.io.atomic import replacing
+    from exemplar.report import figures
 
     file = FOLDER / f"{name.lower().replace(' ', '')}.png"
     if figure is None:

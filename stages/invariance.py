@@ -7,32 +7,38 @@ from stages import cli
 
 def measure(dataset: str, method: str) -> None:
     """Measure the frozen encoder of METHOD on the central crops of DATASET's test images, under each magnitude."""
-    from exemplar import device, intact, invariance, network, params, probe
+    from exemplar import invariance
     from exemplar.datasets.base import Labeled
-    from stages import checkpoint
+    from exemplar.io import integrity
+    from exemplar.models import saved
+    from exemplar.params.load import load_params
+    from exemplar.probe.protocol import Probe
+    from exemplar.runtime import device
+    from exemplar.tracking import runs
 
-    settings = params.load()
-    encoder_file, labeled_folder = Path(f"data/encoders/{method}.safetensors"), Path(f"data/labeled/{dataset}")
-    numbers = settings.model_dump(include={"model", "random_seed", "probe", "invariance", "compute"})
-    name, read = f"{dataset} {method} {settings.model}", [encoder_file, labeled_folder]
-    intact.require(read)
-    encoder, labeled = network.load_encoder(encoder_file), Labeled.load(labeled_folder)
-    with checkpoint.work("invariance", dataset, method, name=name, settings=numbers, read=read) as (run, _):
+    settings = load_params()
+    encoder_path, labeled_folder = Path(f"data/encoders/{method}.safetensors"), Path(f"data/labeled/{dataset}")
+    table_path, inputs = Path(f"results/invariance/{dataset}-{method}.csv"), [encoder_path, labeled_folder]
+    integrity.require_intact(inputs)
+    encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
+    run_settings = settings.model_dump(include={"random_seed", "probe", "invariance", "compute"})
+    run_settings |= {"model": encoder.model}
+    name = f"{dataset} {method} {encoder.model}"
+    with runs.work("invariance", dataset, method, name=name, settings=run_settings, inputs=inputs) as (run, _):
         table = invariance.measure(
             encoder,
             labeled,
-            probe.Probe(**settings.probe[dataset].model_dump()),
+            Probe(**settings.probe[dataset].model_dump()),
             images=settings.invariance.images,
             magnitudes=settings.invariance.magnitudes.model_dump(),
             random_seed=settings.random_seed,
             compute=device.choose(**settings.compute.model_dump()),
         )
-        file = Path(f"results/invariance/{dataset}-{method}.csv")
-        invariance.save(table.assign(dataset=dataset, method=method, run_id=run.id), file)
+        invariance.save(table.assign(dataset=dataset, method=method, run_id=run.id), table_path)
         run.log_tags({"dataset": dataset, "method": method})
         for step, metrics in invariance.steps(table):
             run.log_metrics(metrics, step=step)
-        run.log_file(file)
+        run.log_file(table_path)
 
 
 if __name__ == "__main__":

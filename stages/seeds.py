@@ -7,13 +7,15 @@ from stages import cli
 
 def cut() -> None:
     """Draw the seeds by gradient energy."""
-    from exemplar import intact, params, seeds
-    from exemplar.atomic import replacing
     from exemplar.datasets.base import load_images
+    from exemplar.io import integrity
+    from exemplar.io.atomic import replacing
+    from exemplar.params.load import load_params
+    from exemplar.surrogate import seeds
 
-    settings = params.load()
+    settings = load_params()
     unlabeled = Path("data/unlabeled")
-    intact.require([unlabeled])
+    integrity.require_intact([unlabeled])
     images = load_images(unlabeled)
     drawn = seeds.draw(
         images, count=settings.seeds.count, scales=settings.seeds.scales, random_seed=settings.random_seed

@@ -5,18 +5,21 @@ from pathlib import Path
 from stages import cli
 
 
-def build() -> None:
+def surrogate() -> None:
     """Draw the table and measure the per-pixel mean of all samples."""
-    from exemplar import device, intact, params, surrogate
-    from exemplar.atomic import replacing
     from exemplar.datasets.base import load_images
-    from exemplar.seeds import Seeds
+    from exemplar.io import integrity
+    from exemplar.io.atomic import replacing
+    from exemplar.params.load import load_params
+    from exemplar.runtime import device
+    from exemplar.surrogate import build, sets
+    from exemplar.surrogate.seeds import Seeds
 
-    settings = params.load()
-    unlabeled, seeds_file = Path("data/unlabeled"), Path("data/seeds.npz")
-    intact.require([unlabeled, seeds_file])
-    images, seeds = load_images(unlabeled), Seeds.load(seeds_file)
-    built, mirrored = surrogate.build(
+    settings = load_params()
+    unlabeled, seeds_path = Path("data/unlabeled"), Path("data/seeds.npz")
+    integrity.require_intact([unlabeled, seeds_path])
+    images, seeds = load_images(unlabeled), Seeds.load(seeds_path)
+    built, mirrored = build.build(
         images,
         seeds,
         samples=settings.surrogate.samples,
@@ -26,12 +29,12 @@ def build() -> None:
     print(
         f"{len(built)} samples of {len(built.table)} classes; {mirrored:.1%} leave their image and are mirrored there"
     )
-    mean = surrogate.measure_mean(built, device=device.choose(**settings.compute.model_dump()).device)
+    mean = sets.measure_mean(built, device=device.choose(**settings.compute.model_dump()).device)
     with replacing(Path("data/surrogate")) as temporary:
         temporary.mkdir()
         built.save(temporary)
-        surrogate.save_mean(mean, temporary)
+        sets.save_mean(mean, temporary)
 
 
 if __name__ == "__main__":
-    cli.start(build)
+    cli.start(surrogate)

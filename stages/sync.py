@@ -5,9 +5,9 @@ from stages import cli
 
 def send() -> None:
     """Send what earlier runs kept while the store was away, and say of each run whether it is sent."""
-    from exemplar import tracking
+    from exemplar.tracking import runs
 
-    lines = list(tracking.sync())
+    lines = list(runs.sync())
     print("\n".join(lines) or "nothing waits")
 
 

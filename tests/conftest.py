@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 import torch
 
+from exemplar.surrogate import build
+
 if TYPE_CHECKING:
     from exemplar.datasets.base import Labeled
-    from exemplar.device import Compute
-    from exemplar.ranges import Ranges
-    from exemplar.surrogate import SurrogateSet
+    from exemplar.runtime.device import Compute
+    from exemplar.surrogate.ranges import Ranges
+    from exemplar.surrogate.sets import SurrogateSet
 
 
 @pytest.fixture(scope="session")
 def release() -> "Ranges":
     """The ranges of the authors' release."""
-    from exemplar.ranges import RELEASE
+    from exemplar.surrogate.ranges import RELEASE
 
     return RELEASE
 
@@ -51,7 +53,7 @@ def neutral(geometric: "Ranges") -> "Ranges":
 @pytest.fixture(scope="session")
 def compute() -> "Compute":
     """The same arithmetic on every machine."""
-    from exemplar.device import Compute
+    from exemplar.runtime.device import Compute
 
     return Compute(torch.device("cpu"), torch.float32)
 
@@ -81,10 +83,9 @@ def labeled() -> "Labeled":
 @pytest.fixture(scope="session")
 def surrogate_set(geometric: "Ranges") -> "SurrogateSet":
     """Three surrogate classes that their colour tells apart, 20 samples each."""
-    from exemplar import surrogate
-    from exemplar.seeds import Seeds
+    from exemplar.surrogate.seeds import Seeds
 
     seeds = Seeds(image=np.arange(3), centre=np.full((3, 2), 48.0), side=np.array([32.0, 40.0, 50.0]))
     images = coloured(np.arange(3), side=96)
-    built, _ = surrogate.build(images, seeds, samples=20, ranges=geometric, random_seed=0)
+    built, _ = build.build(images, seeds, samples=20, ranges=geometric, random_seed=0)
     return built

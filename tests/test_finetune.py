@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from exemplar import finetune, surrogate
-from exemplar.architecture import parse
+from exemplar import finetune
 from exemplar.datasets.base import Labeled
-from exemplar.device import Compute
 from exemplar.errors import UserError
 from exemplar.finetune import Finetune
-from exemplar.network import Encoder, Pixels, draw_encoder
-from exemplar.ranges import Ranges
-from exemplar.seeds import Seeds
-from exemplar.training import Settings
+from exemplar.models.architecture import parse
+from exemplar.models.initial import draw_encoder
+from exemplar.models.network import Encoder, Pixels
+from exemplar.runtime.device import Compute
+from exemplar.surrogate import build
+from exemplar.surrogate.ranges import Ranges
+from exemplar.surrogate.seeds import Seeds
+from exemplar.training.state import Settings
 
 SCHEDULE = Settings(epochs=16, batch_size=16, learning_rate=0.01, momentum=0.9, weight_decay=0.004)
 
@@ -151,7 +153,7 @@ def test_squares_wider_than_32_pixels_are_smoothed_as_seeds_are(neutral: Ranges)
     assert sorted(drawn.side.unique().tolist()) == [32, 64]
     assert drawn.target.tolist() == np.repeat([0, 1, 2], 6).tolist()
     seeds = Seeds(image=drawn.target.numpy(), centre=drawn.centre.double().numpy(), side=drawn.side.double().numpy())
-    cut, _ = surrogate.build(images, seeds, samples=1, ranges=neutral, random_seed=0)
+    cut, _ = build.build(images, seeds, samples=1, ranges=neutral, random_seed=0)
     # But for their rims: a seed's window ends nearer to it than the image does, and is mirrored there.
     mine, theirs = (made.render(torch.arange(len(drawn)))[0][:, :, 2:-2, 2:-2] for made in (drawn, cut))
     torch.testing.assert_close(mine, theirs, atol=1.01 / 255, rtol=0)

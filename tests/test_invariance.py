@@ -10,11 +10,12 @@ import torch
 from skimage.transform import rotate
 
 from exemplar import invariance
-from exemplar.architecture import parse
 from exemplar.datasets.base import Labeled
-from exemplar.device import Compute
-from exemplar.network import Encoder, Pixels, draw_encoder
-from exemplar.probe import Probe
+from exemplar.models.architecture import parse
+from exemplar.models.initial import draw_encoder
+from exemplar.models.network import Encoder, Pixels
+from exemplar.probe.protocol import Probe
+from exemplar.runtime.device import Compute
 
 PROBE = Probe(
     side=60,

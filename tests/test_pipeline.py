@@ -17,9 +17,9 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 import exemplar
-from exemplar.network import load_encoder
-from exemplar.serving import FeatureFunction
-from exemplar.sources import digest
+from exemplar.io.sources import digest
+from exemplar.models.saved import load_encoder
+from exemplar.tracking.serving import FeatureFunction
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

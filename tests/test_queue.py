@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exemplar import tracking
+from exemplar.tracking import runs
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-CHECKOUT = Path(tracking.__file__).parents[1]
+CHECKOUT = Path(runs.__file__).parents[2]
 QUEUED, WORKERS = 8, 4
 SECONDS_TO_WAIT = 480
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # mlflow's own
@@ -28,7 +28,7 @@ from exemplar import tracking
 
 number = int(Path("params.yaml").read_text().split()[1])
 read = [Path("data.txt")]
-with tracking.run(stage="compare", name=f"number {number}", parameters={"number": number}, read=read) as run:
+with tracking.run(stage="compare", name=f"number {number}", parameters={"number": number}, inputs=read) as run:
     run.log_metrics({"square": number**2})
     run.log_file(Path("data.txt"))
 Path("metrics.json").write_text(json.dumps({"square": number**2, "mlflow_run": run.id}))

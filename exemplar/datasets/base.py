@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from exemplar.arrays import load_array, map_array
 from exemplar.errors import UserError
+from exemplar.io.arrays import load_array, map_array
+
+PATCH_PIXELS = 32  # the side of a seed, of its samples, and of what networks are trained on
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from exemplar.archives import members
+from exemplar.datasets.fetching.archives import members
 from exemplar.errors import UserError
 
 SIDE_PIXELS = 32

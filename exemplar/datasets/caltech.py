@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from exemplar.archives import members
 from exemplar.datasets.base import save_protocol
+from exemplar.datasets.fetching.archives import members
 from exemplar.datasets.images import decode, growing, stretched
 from exemplar.datasets.splits import draw_orders, require_members, take
 from exemplar.errors import UserError

@@ -15,9 +15,9 @@ from exemplar.datasets.base import save_protocol
 from exemplar.datasets.images import cropped, decode, growing
 from exemplar.datasets.splits import draw_orders, require_members, take
 from exemplar.errors import UserError
-from exemplar.progress import track
-from exemplar.sources import visible_files
-from exemplar.space import require_space
+from exemplar.io.integrity import require_space
+from exemplar.io.sources import visible_files
+from exemplar.runtime.progress import track
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 FEWER = "; lower sources.folder.options.train_per_class, or add pictures"

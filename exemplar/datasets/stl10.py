@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from exemplar.archives import Member, members
 from exemplar.datasets.base import save_protocol
+from exemplar.datasets.fetching.archives import Member, members
 from exemplar.datasets.images import ImageFile, growing
 from exemplar.errors import UserError
-from exemplar.space import require_space
+from exemplar.io.integrity import require_space
 
 SIDE_PIXELS, FOLDS = 96, 10
 IMAGE_BYTES = 3 * SIDE_PIXELS * SIDE_PIXELS

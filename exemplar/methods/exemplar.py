@@ -1,42 +1,27 @@
 """Exemplar-CNN: learn to tell the surrogate classes apart, keep the encoder (Dosovitskiy et al., section 2)."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from exemplar import training
-from exemplar.architecture import Architecture
-from exemplar.device import Compute
-from exemplar.network import Encoder, draw_encoder, draw_head
-from exemplar.surrogate import SurrogateSet
-
-READOUT = "probe"
+from exemplar.models.initial import draw_encoder, draw_head
+from exemplar.models.network import Encoder
+from exemplar.training import loop
+from exemplar.training.state import Classifier, Epoch, TrainInputs
 
 
-def fit(
-    architecture: Architecture,
-    surrogate: SurrogateSet,
-    *,
-    mean: Float[Tensor, "3 32 32"],
-    settings: training.Settings,
-    compute: Compute,
-    random_seed: int,
-    checkpoint: Path | None,
-) -> tuple[Encoder, Iterator[training.Epoch]]:
+def fit(inputs: TrainInputs) -> tuple[Encoder, Iterator[Epoch]]:
     """An encoder, and the epochs in which it learns as they are drawn from the iterator."""
-    generator = torch.Generator().manual_seed(random_seed)
-    encoder = draw_encoder(architecture, mean=mean, generator=generator)
-    head = draw_head(encoder.width, len(surrogate.table), generator=generator)
-    epochs = training.fit(
-        training.Classifier(encoder, head),
-        surrogate,
-        settings,
-        compute=compute,
-        random_seed=random_seed,
+    generator = torch.Generator().manual_seed(inputs.random_seed)
+    encoder = draw_encoder(inputs.architecture, mean=inputs.mean, generator=generator)
+    head = draw_head(encoder.width, len(inputs.surrogate.table), generator=generator)
+    epochs = loop.fit(
+        Classifier(encoder, head),
+        inputs.surrogate,
+        inputs.settings,
+        compute=inputs.compute,
+        random_seed=inputs.random_seed,
         label="exemplar",
-        checkpoint=checkpoint,
+        checkpoint=inputs.checkpoint,
     )
     return encoder, epochs

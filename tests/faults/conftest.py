@@ -15,9 +15,11 @@ from reached import Reached
 from ruamel.yaml import YAML
 from test_pipeline import CHECKOUT, environment
 
+from exemplar.params.load import load_params
+
 if TYPE_CHECKING:
     from exemplar.datasets.base import Labeled
-    from exemplar.surrogate import SurrogateSet
+    from exemplar.surrogate.sets import SurrogateSet
 
 ROOT = Path(__file__).parents[2]
 SERVER = Path(__file__).with_name("forking.py")
@@ -37,8 +39,8 @@ OUTPUTS = (
 
 def write_data(folder: Path, labeled: "Labeled", surrogate_set: "SurrogateSet") -> None:
     """What the stages before training write."""
-    from exemplar import surrogate
-    from exemplar.seeds import Seeds
+    from exemplar.surrogate import sets
+    from exemplar.surrogate.seeds import Seeds
 
     for name in ("unlabeled", "labeled/photos", "surrogate", "encoders"):
         (folder / "data" / name).mkdir(parents=True)
@@ -46,7 +48,7 @@ def write_data(folder: Path, labeled: "Labeled", surrogate_set: "SurrogateSet") 
     labeled.save(folder / "data/labeled/photos")
     Seeds(image=np.arange(3), centre=np.full((3, 2), 20.0), side=np.full(3, 32.0)).save(folder / "data/seeds.npz")
     surrogate_set.save(folder / "data/surrogate")
-    surrogate.save_mean(torch.full((3, 32, 32), 0.5), folder / "data/surrogate")
+    sets.save_mean(torch.full((3, 32, 32), 0.5), folder / "data/surrogate")
 
 
 def write_results(folder: Path) -> None:
@@ -54,10 +56,13 @@ def write_results(folder: Path) -> None:
     import pandas as pd
 
     from exemplar import invariance
-    from exemplar.architecture import parse
-    from exemplar.evaluation import Evaluation
-    from exemplar.network import Pixels, draw_encoder, save_encoder
-    from exemplar.training import Epoch, save_record
+    from exemplar.datasets.evaluation import Evaluation
+    from exemplar.models.architecture import parse
+    from exemplar.models.initial import draw_encoder
+    from exemplar.models.network import Pixels
+    from exemplar.models.saved import save_encoder
+    from exemplar.training.record import save_record
+    from exemplar.training.state import Epoch
 
     generator = torch.Generator().manual_seed(0)
     encoder = draw_encoder(parse("4c5-4c5-8f"), mean=torch.full((3, 32, 32), 0.5), generator=generator)
@@ -88,12 +93,12 @@ def write_results(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory, labeled: "Labeled", surrogate_set: "SurrogateSet") -> Path:
     """The repository, and in its dvc.lock what DVC would have written down."""
-    from exemplar import intact
+    from exemplar.io import integrity
 
     folder = tmp_path_factory.mktemp("whole")
     write_data(folder, labeled, surrogate_set)
     write_results(folder)
-    outs = [{"path": place, "md5": intact.recorded(folder / place)} for place in OUTPUTS]
+    outs = [{"path": place, "md5": integrity.recorded(folder / place)} for place in OUTPUTS]
     YAML().dump({"schema": "2.0", "stages": {"all": {"cmd": "true", "outs": outs}}}, folder / "dvc.lock")
     yaml = YAML()
     settings = yaml.load(ROOT / "params.yaml")
@@ -119,7 +124,9 @@ def repository(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Run a stage in this process up to its work, which raises Reached; params.yaml is read once for all."""
-    from exemplar import params, seeds, surrogate, tracking
+    from exemplar.params import schema
+    from exemplar.surrogate import seeds, sets
+    from exemplar.tracking import runs
     from stages import compare, evaluate, invariance, train
     from stages.seeds import cut
     from stages.surrogate import build
@@ -127,13 +134,13 @@ def run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     def reached(*_: object, **__: object) -> None:
         raise Reached
 
-    settings = params.load()
+    settings = load_params()
     # YAML's lists become tuples, which the types that are checked in tests ask for
     probe = settings.probe["photos"].model_copy(update={"cells": (2,), "cell_weights": (1.0,)})
     tuning = settings.finetune.model_copy(update={"scales": (0.64,)})
     settings = settings.model_copy(update={"probe": {"photos": probe}, "finetune": tuning})
-    monkeypatch.setattr(params, "load", lambda: settings)
-    for module, name in ((tracking, "run"), (seeds, "draw"), (surrogate, "build")):
+    monkeypatch.setattr(schema, "load", lambda: settings)
+    for module, name in ((runs, "run"), (seeds, "draw"), (sets, "build")):
         monkeypatch.setattr(module, name, reached)
     stages: dict[str, Callable[[], None]] = {
         "seeds": cut,

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_training import classifier, same_weights, timeless, training
+from small import classifier, same_weights, timeless, training
 
-from exemplar import store, tracking
-from exemplar.atomic import replacing
-from exemplar.checkpoints import Checkpoint
-from exemplar.device import Compute
 from exemplar.errors import UserError
-from exemplar.surrogate import SurrogateSet
-from stages import checkpoint
+from exemplar.io import unfinished
+from exemplar.io.atomic import replacing
+from exemplar.runtime.device import Compute
+from exemplar.surrogate.sets import SurrogateSet
+from exemplar.tracking import runs, store
+from exemplar.training.checkpoints import Checkpoint
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:DeprecationWarning", "ignore:.*Any type hint:UserWarning"
@@ -100,9 +100,9 @@ def test_a_read_only_disk_is_told(frozen: Path, monkeypatch: pytest.MonkeyPatch,
     assert told.value.errno == errno.EROFS
     monkeypatch.setenv("DVC_ROOT", str(frozen))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(OSError, match="Read-only"), checkpoint.place("train", settings={}, read=[]):
+    with pytest.raises(OSError, match="Read-only"), unfinished.work_folder("train", settings={}, inputs=[]):
         pytest.fail("the work must not start")
-    with pytest.raises(UserError) as said, tracking.run(**WORK):
+    with pytest.raises(UserError) as said, runs.run(**WORK):
         pytest.fail("the work must not start")
     assert "Read-only" in str(said.value)
     assert "\n" not in str(said.value)
@@ -133,14 +133,14 @@ def test_a_long_path_works_or_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     root.mkdir(parents=True)
     monkeypatch.setenv("DVC_ROOT", str(root))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with checkpoint.place("train", settings={}, read=[]) as folder:
+    with unfinished.work_folder("train", settings={}, inputs=[]) as folder:
         Checkpoint(folder / "state.pt").save({"number": 1})
         assert Checkpoint(folder / "state.pt").load(dict)
     if length > 512:
-        with pytest.raises(UserError, match="MLFLOW_TRACKING_URI") as said, tracking.run(**WORK):
+        with pytest.raises(UserError, match="MLFLOW_TRACKING_URI") as said, runs.run(**WORK):
             pytest.fail("the work must not start")
         assert "\n" not in str(said.value)
     else:
-        with tracking.run(**WORK) as run:
+        with runs.run(**WORK) as run:
             run.log_metrics({"loss": 1.0})
         assert store.census() == (1, 0)

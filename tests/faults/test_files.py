@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from reached import Reached
 
-from exemplar import params
 from exemplar.errors import UserError
+from exemplar.params.load import load_params
+from exemplar.surrogate import build
 
 UNLABELED = ["data/unlabeled/images.npy"]
 LABELED = [
@@ -153,15 +154,14 @@ def test_arrays_that_contradict_each_other_are_told(
 def test_seeds_of_another_set_are_told(run: Run, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They name images that are not there."""
     from exemplar.datasets.base import load_images
-    from exemplar.seeds import Seeds
+    from exemplar.surrogate.seeds import Seeds
 
     monkeypatch.undo()
     images, seeds = load_images(repository / "data/unlabeled"), Seeds.load(repository / "data/seeds.npz")
-    from exemplar import surrogate
-    from exemplar.ranges import RELEASE
+    from exemplar.surrogate.ranges import RELEASE
 
     with pytest.raises(UserError, match="a seed is cut from image 2, but there are 2; run the seeds stage again"):
-        surrogate.build(images[:2], seeds, samples=1, ranges=RELEASE, random_seed=0)
+        build.build(images[:2], seeds, samples=1, ranges=RELEASE, random_seed=0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -179,4 +179,4 @@ def test_params_and_dvc_lock_are_read_or_told(
     for broken in (*cuts(whole), *flips(whole, seed=str(seed), count=8)):
         (repository / "params.yaml").write_bytes(broken)
         with suppress(UserError):
-            params.load(repository / "params.yaml")
+            load_params(repository / "params.yaml")

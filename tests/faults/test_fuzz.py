@@ -17,13 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from exemplar import architecture, params
-from exemplar.architecture import Conv, Full
 from exemplar.datasets import caltech101, cifar10, folder, stl10
 from exemplar.errors import UserError
+from exemplar.models import architecture
+from exemplar.models.architecture import Conv, Full
+from exemplar.params import schema
+from exemplar.params.load import load_params, load_yaml
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED: dict[str, Any] = params.read(ROOT / "params.yaml")
+PUBLISHED: dict[str, Any] = load_yaml(ROOT / "params.yaml")
 MOST_MEGABYTES = 400  # what hostile bytes may add to the memory of this process
 bounded = settings(
     deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -98,9 +100,9 @@ def test_any_value_anywhere_in_params_is_taken_or_told(place: tuple[str, ...], v
 
     def read() -> None:
         try:
-            params.Params.model_validate(content)
-        except params.ValidationError as error:
-            raise UserError(params.explain(error, params.Params)) from None
+            schema.Params.model_validate(content)
+        except schema.ValidationError as error:
+            raise UserError(schema.explain(error, schema.Params)) from None
 
     ends_well(read)
 
@@ -110,7 +112,7 @@ def test_any_value_anywhere_in_params_is_taken_or_told(place: tuple[str, ...], v
 def test_any_bytes_as_params_are_told(tmp_path: Path, content: bytes) -> None:
     """No YAML, no mapping, or one that lacks everything."""
     (tmp_path / "params.yaml").write_bytes(content)
-    assert not ends_well(lambda: params.load(tmp_path / "params.yaml"))
+    assert not ends_well(lambda: load_params(tmp_path / "params.yaml"))
 
 
 def picture(kind: str, **options: object) -> bytes:

@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from exemplar import paper, params, provenance, report, tracking
+from exemplar.datasets.evaluation import Evaluation
 from exemplar.errors import UserError, one_line
-from exemplar.evaluation import Evaluation
-from exemplar.ranges import RELEASE
+from exemplar.io import provenance
+from exemplar.params.load import load_params
+from exemplar.report import page, paper
+from exemplar.surrogate.ranges import RELEASE
+from exemplar.tracking import runs
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2"
@@ -49,7 +52,7 @@ def test_a_run_tells_mlflow_no_secret(private: Path) -> None:
     """Neither as a parameter nor as a tag, nor in the patch of params.yaml, nor in the reason of a failure."""
     with (
         pytest.raises(UserError),
-        tracking.run(stage="compare", name="x", parameters=params.load().model_dump(), read=[Path("params.yaml")]),
+        runs.run(stage="compare", name="x", parameters=load_params().model_dump(), inputs=[Path("params.yaml")]),
     ):
         raise UserError(f"cannot reach {URL.partition('?')[0]}")
     kept = [path for path in private.rglob("*") if path.is_file() and path.name != "params.yaml"]
@@ -60,7 +63,7 @@ def test_a_run_tells_mlflow_no_secret(private: Path) -> None:
 
 def test_a_dump_of_the_settings_has_no_secret_but_the_fetch_has(private: Path) -> None:
     """What MLflow and the page show is the dump; what is fetched is the URL as it stands."""
-    read = params.load()
+    read = load_params()
     assert read.sources["photos"].url == URL
     assert read.model_dump()["sources"]["photos"]["url"] == "http://localhost:1/set.tar"
     assert SECRET not in str(read.model_dump()) + read.model_dump_json()
@@ -114,7 +117,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
     )
     curve = pd.DataFrame([[1, 2.0, 0.5, 0.1, 9.0]], columns=CURVE)
     point = {"transformation": "angle_degrees", "magnitude": 0.0, "accuracy": 1.0, "distance_pooled": 0.0}
-    page = report.page(
+    html = page.page(
         records=[record, replace(record, method="random")],
         unlabeled=HOSTILE,
         curves={HOSTILE: curve},
@@ -126,8 +129,8 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         settings={"sources": {HOSTILE: {"url": HOSTILE}}},
         runs={HOSTILE: HOSTILE},
     )
-    assert "<script" not in page
-    assert page.count("&lt;script&gt;") > 8
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") > 8
 
 
 CURVE = ["epoch", "loss", "score", "learning_rate", "samples_per_second"]
@@ -147,7 +150,7 @@ def test_no_name_from_params_reaches_a_shell_before_it_is_checked(repository: Pa
         content[key] = "photos; touch owned" if key == "unlabeled" else ["photos; touch owned"]
         YAML().dump(content, Path("broken.yaml"))
         with pytest.raises(UserError, match="'photos; touch owned': is unknown; expected"):
-            params.load(Path("broken.yaml"))
+            load_params(Path("broken.yaml"))
 
 
 def test_nothing_of_ours_unpickles() -> None:

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exemplar import params
 from exemplar.errors import UserError, one_line
+from exemplar.params.load import load_params, load_yaml
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "faults.md"
-PUBLISHED = params.read(ROOT / "params.yaml")
+PUBLISHED = load_yaml(ROOT / "params.yaml")
 EMBEDDED = PUBLISHED | {name: {"photos": PUBLISHED[name]["photos"]} for name in ("sources", "probe")}
 GONE = object()
 Stage = Callable[[str], None]
@@ -197,7 +197,7 @@ def with_setting(key: str, value: object) -> None:
         section = section[part]
     section.pop(name) if value is GONE else section.update({name: value})
     Path("params.yaml").write_text(json.dumps(content).replace("NaN", ".nan").replace("Infinity", ".inf"))
-    params.load()
+    load_params()
 
 
 def from_archive(dataset: str, content: bytes) -> None:
@@ -224,7 +224,7 @@ def from_folder(files: dict[str, bytes]) -> None:
 
 def from_source(url: str, md5: str | None) -> None:
     """Fetch."""
-    from exemplar.fetch import fetch
+    from exemplar.datasets.fetching.fetch import fetch
 
     Path("other.tar").write_bytes(b"other")
     fetch([url], md5=md5, folder=Path("downloads"))
@@ -241,8 +241,7 @@ def from_file(file: str, change: Callable[[bytes], bytes], stage: str, run: Stag
 
 def from_features(change: Callable[[np.ndarray], None]) -> None:
     """Give features to the probe."""
-    from exemplar.features import Features
-    from exemplar.soundness import require_sound
+    from exemplar.probe.features import Features, require_sound
 
     values = np.random.default_rng(0).random((100, 8)).astype(np.float32)
     change(values)

@@ -13,7 +13,7 @@ RUNS = max(2, int(os.environ.get("KILLS", "200")) // 4)  # of each writer
 WRITER = f"""
 from exemplar import tracking
 for number in range({RUNS}):
-    with tracking.run(stage="train", name="writer", parameters={{"number": number}}, read=[]) as run:
+    with tracking.run(stage="train", name="writer", parameters={{"number": number}}, inputs=[]) as run:
         for step in range({STEPS}):
             run.next_send = 0.0  # send at once, as often as can be
             run.log_metrics({{"loss": 1.0, "score": 0.5}}, step=step)

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from exemplar import methods
-from exemplar.architecture import parse
-from exemplar.device import Compute
-from exemplar.network import Encoder, Pixels, load_encoder, save_encoder
-from exemplar.surrogate import SurrogateSet, measure_mean
-from exemplar.training import Epoch, Settings
+from exemplar.models.architecture import parse
+from exemplar.models.network import Encoder, Pixels
+from exemplar.models.saved import load_encoder, save_encoder
+from exemplar.runtime.device import Compute
+from exemplar.surrogate.sets import SurrogateSet, measure_mean
+from exemplar.training.state import Epoch, Settings
 
 NAMES = sorted(path.stem for path in Path(methods.__path__[0]).glob("*.py") if path.stem != "__init__")
 FITTING = [name for name in NAMES if hasattr(import_module(f"exemplar.methods.{name}"), "fit")]

@@ -1,0 +1,185 @@
+"""What a readout measured on a labeled dataset, fold by fold."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+from pydantic import TypeAdapter, ValidationError
+
+from exemplar.datasets.base import Labeled
+from exemplar.errors import UserError, reason
+from exemplar.io.atomic import replacing
+
+UNTRAINED = "random"  # fine-tuning from random filters is supervised training
+ROUNDING = 1e-9  # all folds test equally many images, so that their mean is that of all
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Accuracies between 0 and 1, one per fold, over all test images and averaged over the classes.
+
+    `confusion` counts test images over all folds, rows true and columns predicted. `cost` is the SVM's C and
+    `curves` the learning curve of each fold, where there are such things.
+    """
+
+    accuracy: tuple[float, ...]
+    class_accuracy: tuple[float, ...]
+    confusion: Int64[np.ndarray, "k k"]
+    training_samples: int
+    cost: float | None = None
+    curves: Sequence[Sequence[Mapping[str, float]]] = ()
+
+    def steps(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """What a tracker shows: numbers with their step, which is a fold or, in a fold's learning curve, an epoch."""
+        for fold, pair in enumerate(zip(self.accuracy, self.class_accuracy, strict=True)):
+            yield fold, dict(zip(("fold.accuracy", "fold.class_accuracy"), pair, strict=True))
+        for fold, curve in enumerate(self.curves):
+            for epoch, numbers in enumerate(curve):
+                yield epoch + 1, {f"fold_{fold + 1}.{name}": value for name, value in numbers.items()}
+        yield 0, {"accuracy": float(np.mean(self.accuracy)), "accuracy_std": float(np.std(self.accuracy))}
+        if self.cost is not None:
+            yield 0, {"cost": self.cost}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One row of the comparison: the encoder of `method` and a readout, "probe" or "finetune", on one dataset.
+
+    `accuracy` and `class_accuracy` (the mean over classes) have a number per fold between 0 and 1; `cost` is the
+    SVM's C; `training_samples` counts the labeled images of a fold; `confusion` sums over the folds, true class by row.
+    """
+
+    dataset: str
+    method: str
+    model: str
+    readout: str
+    accuracy: list[float]
+    class_accuracy: list[float]
+    cost: float | None
+    training_samples: int
+    seconds: float
+    classes: list[str]
+    confusion: list[list[int]]
+    run_id: str
+
+    @classmethod
+    def of(
+        cls,
+        measured: Measurement,
+        *,
+        dataset: str,
+        method: str,
+        readout: str,
+        model: str,
+        classes: Sequence[str],
+        seconds: float,
+        run_id: str,
+    ) -> "Evaluation":
+        """The record of a measurement."""
+        return cls(
+            dataset=dataset,
+            method=method,
+            model=model,
+            readout=readout,
+            accuracy=list(measured.accuracy),
+            class_accuracy=list(measured.class_accuracy),
+            cost=measured.cost,
+            training_samples=measured.training_samples,
+            seconds=seconds,
+            classes=list(classes),
+            confusion=measured.confusion.tolist(),
+            run_id=run_id,
+        )
+
+    @property
+    def row(self) -> str:
+        """The row's key in metrics and in MLflow: `exemplar`, `exemplar-finetuned`, `supervised`."""
+        if self.readout == "probe":
+            return self.method
+        return "supervised" if self.method == UNTRAINED else f"{self.method}-finetuned"
+
+    @property
+    def title(self) -> str:
+        """The row's name for people: `exemplar`, `exemplar, fine-tuned`, `supervised`."""
+        return self.row.replace("-finetuned", ", fine-tuned")
+
+    def save(self, path: Path) -> None:
+        """Write the record as JSON."""
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Evaluation":
+        """Read what `save` wrote."""
+        try:
+            record = TypeAdapter(cls).validate_json(path.read_bytes(), strict=True, extra="forbid")
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"cannot read the evaluation {path} ({first_finding(error)}); remove it and run dvc repro again"
+            ) from None
+        if contradiction := record.contradiction():
+            raise UserError(f"cannot use the evaluation {path} ({contradiction}); remove it and run dvc repro again")
+        return record
+
+    def contradiction(self) -> str | None:
+        """What in the record cannot be: numbers that are no accuracies, or that its own confusion matrix belies."""
+        table = np.array(self.confusion) if len({*map(len, self.confusion)}) == 1 else np.zeros(0)
+        if table.shape != (len(self.classes),) * 2 or table.min() < 0 or table.sum() == 0:
+            return f"confusion is no table of counts for {len(self.classes)} classes"
+        shares = [*self.accuracy, *self.class_accuracy]
+        if not all(0 <= share <= 1 for share in shares) or not 0 < len(self.accuracy) == len(self.class_accuracy):
+            return "accuracy and class_accuracy are not as many numbers between 0 and 1"
+        if abs(np.mean(self.accuracy) - np.trace(table) / table.sum()) > ROUNDING:
+            return f"accuracy is {np.mean(self.accuracy):.4f}, its confusion {np.trace(table) / table.sum():.4f}"
+        if not all(0 <= number < np.inf for number in (self.seconds, self.cost or 0)) or self.training_samples < 1:
+            return "seconds, cost or training_samples is negative or not finite"
+        return None
+
+
+def first_finding(error: Exception) -> str:
+    """What an error says; of pydantic's findings the first, without the address of its manual."""
+    if not isinstance(error, ValidationError):
+        return reason(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+
+
+def count_confusion(
+    labels: Int64[np.ndarray, " n"], predicted: Int64[np.ndarray, " n"], *, classes: int
+) -> Int64[np.ndarray, "k k"]:
+    """How often each class (row) was taken for each class (column)."""
+    counts = np.bincount(labels * classes + predicted, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
+def score(
+    labeled: Labeled,
+    predictions: Sequence[Int64[np.ndarray, " t"]],
+    *,
+    cost: float | None = None,
+    curves: Sequence[Sequence[Mapping[str, float]]] = (),
+) -> Measurement:
+    """Compare the predictions for each fold's test images with their labels."""
+    classes = len(labeled.classes)
+    tables = [
+        count_confusion(labeled.labels[test], predicted, classes=classes)
+        for test, predicted in zip(labeled.test, predictions, strict=True)
+    ]
+    return Measurement(
+        accuracy=tuple(float(np.trace(table) / table.sum()) for table in tables),
+        class_accuracy=tuple(mean_class_accuracy(table) for table in tables),
+        confusion=np.sum(tables, 0),
+        training_samples=labeled.train.shape[1],
+        cost=cost,
+        curves=curves,
+    )
+
+
+def mean_class_accuracy(table: Int64[np.ndarray, "k k"]) -> float:
+    """The accuracy of each class that was tested, averaged over these classes."""
+    tested = table[table.sum(1) > 0]
+    right = np.diag(table)[table.sum(1) > 0]
+    return float((right / tested.sum(1)).mean())

@@ -1,0 +1,109 @@
+"""One attempt to bring the missing end of a file over HTTP."""
+
+import http.client
+import re
+from pathlib import Path
+
+import requests
+from requests.exceptions import InvalidSchema, InvalidURL, SSLError
+from urllib3.exceptions import HTTPError, NameResolutionError, ReadTimeoutError
+from urllib3.response import HTTPResponse
+
+from exemplar.io.integrity import require_space
+from exemplar.runtime.progress import track
+
+BLOCK_BYTES = 1 << 16
+RETRIED_STATUSES = (408, 425, 429)  # besides 5xx: the server asks for patience
+
+
+class TransferError(Exception):
+    """Why a source did not give the file, in the user's words; `lasting` where asking again is of no use."""
+
+    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
+
+
+def append_missing(url: str, partial: Path, *, label: str, timeout_seconds: float) -> None:
+    """Ask for the bytes that `partial` still lacks and append them, block by block, as they come.
+
+    Returns once the server has no more to give: whether the file is the right one, its digest must tell. Raises
+    TransferError for every other end of the attempt; what has come until then stays in `partial`.
+    """
+    have = partial.stat().st_size
+    # identity: a server that takes .gz for an encoding must not have it undone on the way
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=timeout_seconds) as answer:
+            refuse_errors(answer)
+            start, end, total = offered(answer, have)
+            require_space(partial.parent, needed_bytes=total - have)
+            if end > have:
+                append(answer.raw, partial, skip=have - start, length=end - start, label=label)
+    except (requests.RequestException, HTTPError) as error:
+        raise in_words(error, timeout_seconds, partial.stat().st_size) from None
+    if (size := partial.stat().st_size) < total:
+        raise TransferError(f"it stopped after {size:,} of {total:,} bytes")
+
+
+def refuse_errors(answer: requests.Response) -> None:
+    """Raise TransferError for an answer that is not the file, an honest one (404) or a web page with status 200."""
+    status = answer.status_code
+    if status not in (200, 206, 416):
+        lasting = status < 500 and status not in RETRIED_STATUSES
+        raise TransferError(f"it answers {status} {http.client.responses.get(status, '')}".rstrip(), lasting=lasting)
+    if status != 416 and answer.headers.get("Content-Type", "").lower().startswith("text/html"):
+        raise TransferError("it answers with a web page and not with the file")
+
+
+def offered(answer: requests.Response, have: int) -> tuple[int, int, int]:
+    """Where the body begins and ends in the file, and how long the whole file is."""
+    if answer.status_code == 200:  # also what a server that knows no ranges says: the file from its beginning
+        total = stated(answer.headers.get("Content-Length", ""))
+        return 0, total, total
+    said = re.fullmatch(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d+|\*)", answer.headers.get("Content-Range", ""))
+    if have and answer.status_code == 416 and (not said or stated(said[3]) <= have):
+        return have, have, have  # nothing lies beyond what is here
+    if not said or not said[1] or int(said[1]) > have:
+        raise TransferError("it answers with another range than it was asked for")
+    total = stated(said[3])
+    return int(said[1]), min(int(said[2]) + 1, total), total
+
+
+def stated(length: str) -> int:
+    """The length that a server names; without one, neither the space on the disk nor the end could be checked."""
+    if not re.fullmatch(r"[0-9]{1,18}", length):
+        raise TransferError("it does not say how long the file is", lasting=True)
+    if int(length) == 0:
+        raise TransferError("it sends nothing")
+    return int(length)
+
+
+def append(body: HTTPResponse, partial: Path, *, skip: int, length: int, label: str) -> None:
+    """Append `length` bytes of the body but for the first `skip`, which are there already.
+
+    Each block is in the file before the next one is asked for, so that a process that is killed at any moment loses
+    the block in flight and no other.
+    """
+    position = 0
+    with partial.open("ab") as file, track(total=length - skip, unit="B", label=label) as progress:
+        while block := body.read1(min(BLOCK_BYTES, length - position), decode_content=False):
+            fresh = block[max(skip - position, 0) :]
+            position += len(block)
+            file.write(fresh)
+            file.flush()
+            progress.advance(len(fresh))
+
+
+def in_words(error: Exception, timeout_seconds: float, have: int) -> TransferError:
+    """Say what went wrong on the way without the library's text, which may hold what stands in the URL."""
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    if isinstance(error, requests.Timeout | ReadTimeoutError):
+        return TransferError(f"it was silent for {timeout_seconds:g} s")
+    if isinstance(error, SSLError):
+        return TransferError("its certificate was not accepted", lasting=True)
+    if isinstance(error, InvalidURL | InvalidSchema | requests.TooManyRedirects):
+        return TransferError("it leads to no usable address", lasting=True)
+    if isinstance(cause, NameResolutionError):
+        return TransferError("the name of its host was not found; is there a network?")
+    return TransferError(f"the connection could not be made, or broke off with {have:,} bytes here")

@@ -1,0 +1,134 @@
+"""Where a run comes from: its commit, what differs from it, its DVC experiment, and the md5 of what it reads."""
+
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from exemplar.errors import UserError, without_secrets
+
+LARGEST_FILE_TO_HASH = 64 << 20
+LARGEST_PATCH = 1_000_000
+LONGEST_LIST = 5_000
+# A queued experiment is a commit plus parameters, and DVC rewrites its lock file after every stage. What these two
+# say stands in the run itself, as parameters and md5 tags, so they do not make a tree dirty.
+RECORDED_ELSEWHERE = {"params.yaml", "dvc.lock"}
+
+
+def user_repository() -> Path:
+    """The repository the user works in: DVC names it, also to a queued run, which works in a clone that DVC deletes."""
+    return Path(os.environ.get("DVC_ROOT") or Path(__file__).resolve().parents[2])
+
+
+def is_run_by_dvc() -> bool:
+    """Whether DVC started this stage, and so keeps dvc.lock in step with the folder; by hand nobody does."""
+    return bool(os.environ.get("DVC_STAGE"))
+
+
+def git(*arguments: str, index: Path | None = None, given: bytes = b"") -> bytes:
+    """What git says about the working directory; nothing where there is no git, no repository or no commit."""
+    environment = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
+    try:
+        return subprocess.run(["git", *arguments], input=given, env=environment, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return b""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How the working directory differs from the commit: all files that do, and the patch of those that git tracks."""
+
+    names: tuple[str, ...]
+    patch: str
+
+
+def changes() -> Changes:
+    """Compare every file's content with the commit; the patch has at most a million bytes and no secret of a URL.
+
+    Git alone believes sizes and times: in the clone of a queued experiment it took 8 of 9 changed params.yaml for
+    unchanged. A copy of its index without times makes it look.
+    """
+    with TemporaryDirectory() as folder:
+        index = Path(folder, "index")
+        git("update-index", "-z", "--index-info", index=index, given=git("ls-files", "-s", "-z", "--full-name", ":/"))
+        names = git("diff", "HEAD", "--name-only", "--relative", "-z", index=index)
+        patch = git("diff", "HEAD", "--relative", "--no-ext-diff", "--no-color", index=index)
+    names += git("ls-files", "--others", "--exclude-standard", "-z")
+    if len(patch) > LARGEST_PATCH:
+        patch = patch[:LARGEST_PATCH] + b"\n[cut: the difference is longer]\n"
+    text = without_secrets(patch.decode(errors="replace"))
+    listed = sorted(filter(None, names.decode(errors="replace").split("\0")))
+    return Changes(tuple(listed), text)
+
+
+def outputs() -> dict[str, str]:
+    """The md5 of every output in dvc.lock, by path; DVC ends those of folders with `.dir`."""
+    lock = Path("dvc.lock")
+    return outputs_in(lock.read_bytes()) if lock.exists() else {}
+
+
+@lru_cache(maxsize=1)  # a run asks twice, and to read a thousand lines takes 70 ms
+def outputs_in(lock: bytes) -> dict[str, str]:
+    """The md5 of every output that the text of a lock file names, by path."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        stages = YAML(typ="safe").load(lock)["stages"].values()
+        return {str(out["path"]): str(out["md5"]) for stage in stages for out in stage.get("outs", ()) if "md5" in out}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"dvc.lock is broken ({said}); remove it, and dvc repro makes it anew") from None
+
+
+def origin(path: Path, places: Iterable[str]) -> str | None:
+    """The one of `places` that is `path` or a folder above it."""
+    return next((step.as_posix() for step in (path, *path.parents) if step.as_posix() in places), None)
+
+
+def tree_tags(changes: Changes) -> dict[str, str]:
+    """The commit, the names of all files that differ from it, and whether they are more than is recorded elsewhere.
+
+    New files count, unless git ignores them; outputs that git tracks do not, because DVC rewrites those as well.
+    """
+    commit = git("rev-parse", "HEAD").decode().strip()
+    if not commit:
+        return {}
+    made = outputs()
+    dirty = any(name not in RECORDED_ELSEWHERE and not origin(Path(name), made) for name in changes.names)
+    tags = {"mlflow.source.git.commit": commit, "git.dirty": str(dirty).lower()}
+    return tags | ({"git.changed": ", ".join(changes.names)[:LONGEST_LIST]} if changes.names else {})
+
+
+def experiment_tags() -> dict[str, str]:
+    """The DVC stage, and the experiment and its baseline where `dvc exp run` started it."""
+    names = {"dvc.stage": "DVC_STAGE", "dvc.exp_name": "DVC_EXP_NAME", "dvc.baseline_rev": "DVC_EXP_BASELINE_REV"}
+    return {tag: os.environ[name] for tag, name in names.items() if os.environ.get(name)}
+
+
+def input_tags(paths: Iterable[Path]) -> dict[str, str]:
+    """`md5.<path>` of what the run reads.
+
+    Gigabytes are not hashed again: DVC has just checked what it runs a stage on, so its lock file says it. Outside of
+    DVC the lock file may speak of other bytes; then only files up to 64 MiB get a tag.
+    """
+    made = outputs() if is_run_by_dvc() else {}
+    tags = {}
+    for path in paths:
+        relative = Path(os.path.relpath(path))
+        if place := origin(relative, made):
+            tags[tag_name(f"md5.{place}")] = made[place]
+        elif path.is_file() and path.stat().st_size <= LARGEST_FILE_TO_HASH:
+            md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False)
+            tags[tag_name(f"md5.{relative.as_posix()}")] = md5.hexdigest()
+    return tags
+
+
+def tag_name(text: str) -> str:
+    """A name that MLflow accepts: letters, digits and `_ - . / :` and spaces, at most 250."""
+    return re.sub(r"[^\w./: -]", "_", text)[:250]

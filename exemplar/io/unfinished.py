@@ -1,0 +1,121 @@
+"""What a stage keeps of unfinished work, outside its outputs, which DVC deletes before it runs the stage."""
+
+import hashlib
+import json
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from exemplar.errors import UserError
+from exemplar.io import provenance, sources
+from exemplar.io.atomic import replacing
+
+ROOT = Path(__file__).parents[2]
+DONE, DAY_SECONDS = "done", 86_400.0
+
+
+def stage_code(stage: str, *of: str) -> list[Path]:
+    """The files of code that dvc.yaml lists for a stage, `of` the values of its matrix: what decides its numbers."""
+    from ruamel.yaml import YAML
+
+    described = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"][stage]
+    chosen = {f"${{item.{name}}}": value for name, value in zip(described.get("matrix", {}), of, strict=True)}
+    files = list[Path]()
+    for listed in described["deps"]:
+        for template, value in chosen.items():
+            listed = listed.replace(template, value)
+        path = ROOT / listed
+        files += (
+            [path] if path.suffix == ".py" else sorted(path.rglob("*.py")) if listed.startswith("exemplar/") else []
+        )
+    return files
+
+
+def key(stage: str, *of: str, settings: Mapping[str, object], inputs: list[Path]) -> str:
+    """The digest of settings, inputs and code: whatever changes the result starts from the beginning."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    tags = provenance.input_tags(inputs)
+    # Outside of DVC nobody vouches for a folder, so its files are read.
+    untagged = [path for path in inputs if path.is_dir() and f"md5.{path.as_posix()}" not in tags]
+    tags |= {path.as_posix(): sources.digest(path) for path in untagged}
+    digest.update(json.dumps(tags, sort_keys=True).encode())
+    for file in stage_code(stage, *of):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+@contextmanager
+def work_folder(stage: str, *of: str, settings: Mapping[str, object], inputs: list[Path]) -> Iterator[Path]:
+    """A folder of the stage's own in the user's repository, also in a queued run.
+
+    When the block succeeds under DVC, the folder is kept until DVC has noted what the stage made: killed before that,
+    DVC removes the results and runs the stage again, which then is at its end at once and in the same MLflow run. Two
+    processes that would make the same thing wait for each other.
+    """
+    name = "-".join((stage, *of))
+    folder = (
+        provenance.user_repository() / ".checkpoints" / f"{name}-{key(stage, *of, settings=settings, inputs=inputs)}"
+    )
+    locks = folder.parent / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with waiting(FileLock(locks / folder.name), what=name):
+        forget_noted(folder.parent)
+        folder.mkdir(exist_ok=True)
+        yield folder
+        if provenance.is_run_by_dvc():
+            (folder / DONE).write_text(str(Path.cwd()), encoding="utf-8")
+        else:
+            rmtree(folder)
+
+
+def forget_noted(folder: Path) -> None:
+    """Remove what stages that were done have left: DVC has noted one when dvc.lock is younger than its end.
+
+    What was done in the clone of a queued run, which is gone, stays for a day: it may not have been noted there.
+    """
+    for done in folder.glob(f"*/{DONE}"):
+        lock, ended = Path(done.read_text(encoding="utf-8")) / "dvc.lock", done.stat().st_mtime
+        is_noted = lock.exists() and lock.stat().st_mtime >= ended
+        is_old = not lock.parent.exists() and time.time() - ended > DAY_SECONDS
+        if is_noted or is_old:
+            rmtree(done.parent, ignore_errors=True)
+
+
+@contextmanager
+def waiting(lock: FileLock, *, what: str) -> Iterator[None]:
+    """Hold a lock; where another process holds it, say so and wait until it is free."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"{what}: another process is at the same work; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def cached_result(folder: Path | None, name: str, make: Callable[[], Any]) -> Any:  # noqa: ANN401  # whatever JSON can hold
+    """What `make` returns, made now or kept in `folder` under this name by an earlier run; arrays come back as lists.
+
+    Without a folder nothing is kept. Raises UserError for a file that is not as it was written.
+    """
+    if folder is None:
+        return make()
+    path = folder / f"{name}.json"
+    if not path.exists():
+        content = json.dumps(make(), default=np.ndarray.tolist).encode()
+        with replacing(path) as temporary:
+            temporary.write_bytes(b"%08x\n%s" % (zlib.crc32(content), content))
+    checksum, _, content = path.read_bytes().partition(b"\n")
+    if checksum != b"%08x" % zlib.crc32(content):
+        raise UserError(f"cannot read {path}: its checksum differs; remove {path.parent} to do its work again")
+    return json.loads(content)

@@ -1,3 +1,0 @@
-"""Fine-tuning of the exemplar encoder on the labels."""
-
-READOUT = "finetune"

@@ -1,3 +1,0 @@
-"""Supervised training of the same network: fine-tuning that starts from random filters."""
-
-READOUT = "finetune"

@@ -1,0 +1,240 @@
+"""Strict loading of params.yaml: types, ranges and meaning, and no defaults.
+
+A default in code would be a number that DVC cannot see. Unknown keys and missing keys both stop the run.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    field_serializer,
+    model_validator,
+)
+
+from exemplar.errors import UserError
+from exemplar.io.sources import shown
+from exemplar.models.architecture import parse
+from exemplar.surrogate.ranges import Float, NamedRanges, Positive, magnitudes, resolve
+
+PARAMS = Path("params.yaml")
+METHOD, WITH_WEIGHTS = r"^def fit\(", r"^def fit\(.*\) -> tuple\[Encoder,"
+FORMER_ROWS = (
+    "is no encoder: a row is an encoder and a readout, and finetune.methods says which encoders are fine-tuned "
+    "(random there is the supervised row, exemplar the former finetune)"
+)
+KINDS = {"int": "a whole number", "bool": "true or false"}
+
+Count = Annotated[int, Field(ge=1, strict=True)]
+Number = Annotated[Float, Field(gt=0)]
+Share = Annotated[Float, Field(ge=0, lt=1)]
+Scale = Annotated[Float, Field(gt=0, le=1)]
+
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def names_in(package: str, *, having: str) -> list[str]:
+    """The names that a package offers: a dataset or a method is the name of a file that has a certain line."""
+    files = (PACKAGE / package).glob("*.py")
+    return sorted(file.stem for file in files if re.search(having, file.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def options_of(dataset: str) -> dict[str, str]:
+    """The options that a dataset takes, by their type: what its functions want by keyword but the random seed."""
+    tree = ast.parse((PACKAGE / "datasets" / f"{dataset}.py").read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("write_")]
+    wanted = {each.arg: each.annotation for function in functions for each in function.args.kwonlyargs}
+    return {name: ast.unparse(kind) for name, kind in wanted.items() if kind and name != "random_seed"}
+
+
+def require_options(dataset: str, options: Mapping[str, int | bool]) -> None:
+    """Raise ValueError unless the options are those that the dataset takes, each of its type."""
+    expected, where = options_of(dataset), f"sources.{dataset}.options"
+    for key in options:
+        if key not in expected:
+            raise ValueError(f"{where}.{key} is no known key; expected {', '.join(expected) or 'no options'}")
+    for key, kind in expected.items():
+        if key not in options:
+            raise ValueError(f"{where}.{key} is missing; expected {', '.join(expected)}")
+        if type(options[key]).__name__ != kind:
+            raise ValueError(f"{where}.{key} {options[key]!r}: expected {KINDS[kind]}")
+
+
+def name_in(package: str, *, having: str) -> AfterValidator:
+    """Accept one of the names that a package offers."""
+
+    def check(name: str) -> str:
+        known = names_in(package, having=having)
+        if name in ("finetune", "supervised") and package == "methods":
+            raise ValueError(FORMER_ROWS)
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            raise ValueError(
+                f"is unknown; expected one of {', '.join(known)}" + (f" (perhaps {near[0]}?)" if near else "")
+            )
+        return name
+
+    return AfterValidator(check)
+
+
+def require_method(name: str) -> None:
+    """Raise UserError for a name that is no file of methods/."""
+    known = names_in("methods", having=METHOD)
+    if name not in known:
+        raise UserError(f"method {name!r} is unknown; expected one of {', '.join(known)}")
+
+
+def require_weights(name: str) -> str:
+    """Accept a method whose encoder has weights to fine-tune."""
+    tunable = names_in("methods", having=WITH_WEIGHTS)
+    if name not in tunable:
+        raise ValueError(f"has no weights to fine-tune; expected one of {', '.join(tunable)}")
+    return name
+
+
+def different(names: list[str]) -> list[str]:
+    """Accept a list without repetitions: every name becomes a stage of its own."""
+    if len(set(names)) < len(names):
+        raise ValueError("names something twice; expected every name once")
+    return names
+
+
+def model_string(model: str) -> str:
+    """Accept a string of the architecture language."""
+    parse(model)
+    return model
+
+
+Unlabeled = Annotated[str, name_in("datasets", having=r"^def write_unlabeled\(")]
+Dataset = Annotated[str, name_in("datasets", having=r"^def write_labeled\(")]
+Method = Annotated[str, name_in("methods", having=METHOD)]
+Tunable = Annotated[Method, AfterValidator(require_weights)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: nothing more and nothing less than its fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSection(Section):
+    url: str | None
+    mirrors: list[str]
+    md5: str | None
+    options: dict[str, StrictInt | StrictBool]
+
+    @field_serializer("url", "mirrors")
+    def without_secrets(self, value: str | list[str] | None) -> str | list[str] | None:
+        """What MLflow and the report are told: no name, no password, no query."""
+        return [shown(each) for each in value] if isinstance(value, list) else value and shown(value)
+
+
+class SeedsSection(Section):
+    count: Count
+    scales: Annotated[list[Scale], Field(min_length=1)]
+
+
+class SurrogateSection(Section):
+    samples: Count
+
+
+class TrainSection(Section):
+    epochs: Count
+    batch_size: Count
+    learning_rate: Number
+    momentum: Share
+    weight_decay: Annotated[Float, Field(ge=0)]
+
+
+class FinetuneSection(TrainSection):
+    methods: Annotated[list[Tunable], AfterValidator(different)]
+    squares: Count
+    scales: Annotated[list[Scale], Field(min_length=1)]
+
+
+class ProbeSection(Section):
+    side: Annotated[int, Field(ge=32, strict=True)]
+    cells: Annotated[list[Count], Field(min_length=1)]
+    cell_weights: list[Number]
+    percentile: Annotated[Float, Field(gt=0, le=100)]
+    cost_range: Positive
+    cost_draws: Count
+    intercept_scaling: Number
+    validation: Literal["other_folds", "halves"]
+
+    @model_validator(mode="after")
+    def one_weight_per_grid(self) -> "ProbeSection":
+        """Each grid of cells has a weight."""
+        if len(self.cells) != len(self.cell_weights):
+            raise ValueError(
+                f"has {len(self.cells)} cells but {len(self.cell_weights)} cell_weights; expected one each"
+            )
+        return self
+
+
+class MagnitudesSection(Section):
+    shift_fraction: Annotated[list[Float], magnitudes(neutral=0.0, low=-1.0, high=1.0)]
+    angle_degrees: Annotated[list[Float], magnitudes(neutral=0.0, low=-180.0, high=180.0)]
+    scale_factor: Annotated[list[Float], magnitudes(neutral=1.0, low=0.1, high=10.0)]
+    hue_offset_turns: Annotated[list[Float], magnitudes(neutral=0.0, low=-1.0, high=1.0)]
+    contrast_factor: Annotated[list[Float], magnitudes(neutral=1.0, low=0.01, high=100.0)]
+
+
+class InvarianceSection(Section):
+    methods: Annotated[list[Method], Field(min_length=1), AfterValidator(different)]
+    images: Count
+    magnitudes: MagnitudesSection
+
+
+class ComputeSection(Section):
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["auto", "float32", "bfloat16"]
+
+
+class Params(Section):
+    """All of params.yaml; what each number means stands there, beside its value."""
+
+    model: Annotated[str, AfterValidator(model_string)]
+    random_seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+    unlabeled: Unlabeled
+    datasets: Annotated[list[Dataset], Field(min_length=1), AfterValidator(different)]
+    methods: Annotated[list[Method], Field(min_length=1), AfterValidator(different)]
+    sources: dict[Dataset, SourceSection]
+    seeds: SeedsSection
+    surrogate: SurrogateSection
+    transformation: Annotated[NamedRanges, BeforeValidator(resolve)]
+    train: TrainSection
+    finetune: FinetuneSection
+    probe: dict[Dataset, ProbeSection]
+    invariance: InvarianceSection
+    compute: ComputeSection
+
+    @model_validator(mode="after")
+    def every_dataset_is_described(self) -> "Params":
+        """A dataset that is used says where it comes from, and one that is measured says how."""
+        for where, listed in (("finetune", self.finetune.methods), ("invariance", self.invariance.methods)):
+            for name in listed:
+                if name not in self.methods:
+                    raise ValueError(
+                        f"{where}.methods names {name}, but methods does not, which says what encoders are made"
+                    )
+        for name in self.datasets:
+            if name not in self.probe:
+                raise ValueError(f"there is no section probe.{name}, but datasets names {name}")
+        for name in {self.unlabeled, *self.datasets}:
+            if name not in self.sources:
+                raise ValueError(f"there is no section sources.{name}, but {name} is used")
+        for name, source in self.sources.items():
+            require_options(name, source.options)
+        return self

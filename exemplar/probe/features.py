@@ -1,0 +1,177 @@
+"""Encoder -> one pooled vector per image (paper, section 4.1)."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from exemplar.errors import UserError
+from exemplar.io.integrity import require_space
+from exemplar.models.images import BATCH_PIXELS, resize
+from exemplar.models.network import Encoder, Pixels
+from exemplar.runtime.device import Compute
+from exemplar.runtime.progress import track
+
+IMAGES_AT_ONCE = ROWS_AT_ONCE = 1000
+FLOAT_BYTES = 4
+LARGEST_IN_MEMORY = 64 << 20  # bytes; what is larger takes a minute or longer to make, and is worth keeping from a kill
+
+Respond = Callable[[UInt8[np.ndarray, "b 3 h w"]], list[Float[Tensor, "b _"]]]
+
+
+@dataclass(frozen=True)
+class Features:
+    """One row per image; `blocks` are the columns of each layer and grid of cells, in this order."""
+
+    values: Float[np.ndarray, "n d"]
+    blocks: tuple[slice, ...]
+
+    def scaled(self, divisors: Sequence[float], rows: Int64[np.ndarray, " m"]) -> Float[np.ndarray, "m d"]:
+        """Some of the rows with every block divided by its number."""
+        widths = [block.stop - block.start for block in self.blocks]
+        scaled: Float[np.ndarray, "m d"] = self.values[rows]
+        scaled /= np.repeat(np.asarray(divisors, np.float32), widths)
+        return scaled
+
+
+def measure(
+    encoder: Encoder | Pixels,
+    images: UInt8[np.ndarray, "n 3 h w"],
+    *,
+    side: int,
+    cells: tuple[int, ...],
+    compute: Compute,
+    unfinished: Path | None = None,
+) -> Features:
+    """The pooled features of all images at `side` pixels: every layer but the softmax, in each grid of cells.
+
+    Large ones are written into the folder `unfinished` and mapped into memory; what was killed there goes on there.
+    """
+    encoder.to(compute.device).eval()
+    respond = partial(pool, encoder, side=side, cells=cells, compute=compute)
+    ends = np.cumsum([0, *(block.shape[1] for block in respond(images[:1]))]).tolist()
+    shape, batch = (len(images), ends[-1]), max(1, BATCH_PIXELS // side**2)
+    if unfinished is None or FLOAT_BYTES * math.prod(shape) <= LARGEST_IN_MEMORY:
+        values = np.empty(shape, np.float32)
+        for start, rows in respond_to_all(respond, images, batch=batch):
+            values[start : start + len(rows)] = rows
+    else:
+        values = stream(respond, images, unfinished / "features", shape=shape, batch=batch)
+    return Features(values, tuple(slice(a, b) for a, b in pairwise(ends)))
+
+
+def pool(
+    encoder: Encoder | Pixels,
+    images: UInt8[np.ndarray, "b 3 h w"],
+    *,
+    side: int,
+    cells: tuple[int, ...],
+    compute: Compute,
+) -> list[Float[Tensor, "b _"]]:
+    """The blocks of a batch."""
+    with torch.inference_mode():
+        chunk = torch.from_numpy(np.array(images)).to(compute.device)
+        resized = resize(chunk.float() / 255, side).contiguous(memory_format=torch.channels_last)
+        with compute.autocast():
+            return encoder.describe(resized, cells)
+
+
+def respond_to_all(
+    respond: Respond, images: UInt8[np.ndarray, "n 3 h w"], *, batch: int, first: int = 0
+) -> Iterator[tuple[int, Float[np.ndarray, "b d"]]]:
+    """The rows of each batch behind the `first` images, and where they begin."""
+    with track(total=len(images), unit="images", label="features", done=first) as progress:
+        for start in range(first, len(images), batch):
+            rows = torch.cat([block.float() for block in respond(images[start : start + batch])], 1).cpu().numpy()
+            yield start, rows
+            progress.advance(len(rows))
+
+
+def stream(
+    respond: Respond, images: UInt8[np.ndarray, "n 3 h w"], path: Path, *, shape: tuple[int, int], batch: int
+) -> np.memmap:
+    """Append the rows that are not there yet to a file, and map it.
+
+    An earlier run's rows count by whole batches: rounding depends on how many images are in one.
+    """
+    row_bytes = FLOAT_BYTES * shape[1]
+    kept = path.stat().st_size // row_bytes if path.exists() else 0
+    kept = kept // batch * batch if kept < len(images) else len(images)
+    require_space(path.parent, needed_bytes=(len(images) - kept) * row_bytes)
+    with path.open("ab") as file:
+        file.truncate(kept * row_bytes)
+        for _, rows in respond_to_all(respond, images, batch=batch, first=kept):
+            file.write(rows.data)
+    return np.memmap(path, np.float32, "r", shape=shape)
+
+
+def mean_colour(images: UInt8[np.ndarray, "n 3 h w"], rows: Int64[np.ndarray, " m"]) -> Float[Tensor, " 3"]:
+    """The mean of each channel over all pixels of some images (0..1)."""
+    parts = np.split(rows, range(IMAGES_AT_ONCE, len(rows), IMAGES_AT_ONCE))
+    total = np.sum([images[part].sum((0, 2, 3), dtype=np.int64) for part in parts], 0)
+    return torch.from_numpy(total / (len(rows) * math.prod(images.shape[2:])) / 255).float()
+
+
+def percentiles(features: Features, *, rows: Int64[np.ndarray, " m"], percentile: float) -> list[float]:
+    """A high percentile of each block over some rows, by which it is divided before the SVM; 1 where that is 0."""
+    found = (
+        float(np.percentile(features.values[rows, block], percentile, overwrite_input=True))
+        for block in features.blocks
+    )
+    return [value if value > 0 else 1.0 for value in found]
+
+
+def describe(
+    encoder: Encoder | Pixels, images: UInt8[np.ndarray, "n 3 h w"], *, cells: tuple[int, ...]
+) -> Float[np.ndarray, "n d"]:
+    """Pooled features of images of any size as they are, on the CPU, unscaled: what the logged model answers."""
+    encoder.eval()
+    batch = max(1, BATCH_PIXELS // (images.shape[2] * images.shape[3]))
+    with torch.inference_mode():
+        chunks = torch.split(torch.from_numpy(np.array(images)), batch)
+        rows = [torch.cat(encoder.describe(chunk.float() / 255, cells), 1) for chunk in chunks]
+    return torch.cat(rows).numpy()
+
+
+def require_sound(features: Features) -> None:
+    """Raise UserError for features that are not finite or all constant; say which blocks are constant if only some are.
+
+    A block is what a layer gives in one grid of cells.
+    """
+    constant = constant_columns(features)
+    dead = [number for number, block in enumerate(features.blocks, start=1) if constant[block].all()]
+    if constant.all():
+        raise UserError(
+            f"all {len(constant):,} features are the same for each of the {len(features.values):,} images: "
+            "the encoder is dead; lower train.learning_rate in params.yaml and train it again"
+        )
+    if dead:
+        print(
+            f"warning: the features of {', '.join(map(str, dead))} of {len(features.blocks)} blocks (layer by layer) "
+            "are the same for every image; lower train.learning_rate in params.yaml if these layers should tell something",
+            file=sys.stderr,
+        )
+
+
+def constant_columns(features: Features) -> Bool[np.ndarray, " d"]:
+    """Which features are the same for all images; raises UserError for one that is not finite."""
+    lowest = highest = features.values[0]
+    for first in range(0, len(features.values), ROWS_AT_ONCE):
+        rows = features.values[first : first + ROWS_AT_ONCE]
+        lowest, highest = np.minimum(lowest, rows.min(0)), np.maximum(highest, rows.max(0))  # NaN stays NaN
+        if not (np.isfinite(lowest).all() and np.isfinite(highest).all()):
+            broken = first + int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
+            raise UserError(
+                f"the encoder gives features of image {broken} that are not finite; set compute.precision in "
+                "params.yaml to float32, or lower train.learning_rate and train it again"
+            )
+    same: Bool[np.ndarray, " d"] = lowest == highest
+    return same

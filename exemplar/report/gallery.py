@@ -1,0 +1,96 @@
+"""What the pipeline made, to look at: seeds, their samples, first-layer filters and learning curves."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from exemplar.errors import UserError, reason
+from exemplar.models.network import Encoder
+from exemplar.models.saved import load_encoder
+from exemplar.surrogate import transformation
+from exemplar.surrogate.sets import SurrogateSet
+
+CURVE = ["epoch", "loss", "score", "learning_rate", "samples_per_second"]
+SEEDS_SHOWN, CLASSES_SHOWN, SAMPLES_SHOWN = 144, 8, 11
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures as arrays: `samples` has a row per class, seed first; the rest has a name per encoder."""
+
+    seeds: UInt8[np.ndarray, "n 3 32 32"]
+    samples: UInt8[np.ndarray, "classes k 3 32 32"]
+    filters: dict[str, Float[np.ndarray, "f 3 s s"]]
+    curves: dict[str, pd.DataFrame]
+    runs: dict[str, str]
+
+
+def to_bytes(patches: Float[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "n 3 h w"]:
+    """Patches between 0 and 1 as bytes."""
+    return (patches * 255).round().byte().numpy()
+
+
+def collect(*, surrogate: Path, encoders: Path, training: Path, methods: Sequence[str]) -> Gallery:
+    """Read what the stages wrote about these methods, and render what is shown."""
+    found = SurrogateSet.load(surrogate)
+    shown = torch.linspace(0, len(found.table) - 1, min(SEEDS_SHOWN, len(found.table))).long()
+    classes = shown[:: max(1, len(shown) // CLASSES_SHOWN)][:CLASSES_SHOWN]
+    seeds = to_bytes(found.cut(shown, transformation.neutral_rows(len(shown))))
+    folders = [training / name for name in sorted(methods)]
+    loaded = {folder.name: load_encoder(encoders / f"{folder.name}.safetensors") for folder in folders}
+    rows = []
+    for seed in classes:
+        table = torch.cat([transformation.neutral_rows(1), found.table[seed, :SAMPLES_SHOWN]])
+        rows.append(to_bytes(found.cut(seed.expand(len(table)), table)))
+    return Gallery(
+        seeds=seeds,
+        samples=np.stack(rows),
+        filters={name: first_filters(encoder) for name, encoder in loaded.items() if isinstance(encoder, Encoder)},
+        curves={folder.name: load_curve(folder / "curve.csv") for folder in folders},
+        runs={folder.name: load_run(folder / "run.json") for folder in folders},
+    )
+
+
+def load_curve(path: Path) -> pd.DataFrame:
+    """Read the learning curve of a training: finite numbers, the epochs counted from 1."""
+    try:
+        curve = pd.read_csv(path)
+        if list(curve.columns) != CURVE:
+            raise ValueError(f"its columns are {', '.join(map(str, curve.columns))}; expected {', '.join(CURVE)}")
+        numbers = curve.to_numpy(np.float64)
+        if not np.isfinite(numbers).all() or list(numbers[:, 0]) != list(range(1, len(numbers) + 1)):
+            raise ValueError("its epochs are not 1, 2, ... with finite numbers")
+    except (OSError, ValueError) as error:
+        raise broken(path, error) from None
+    return curve
+
+
+def load_run(path: Path) -> str:
+    """Read the id of the MLflow run of a training."""
+    try:
+        run_id = json.loads(path.read_text(encoding="utf-8"))["run_id"]
+        if not isinstance(run_id, str) or not re.fullmatch("[0-9a-f]{1,64}", run_id):
+            raise ValueError(f"{run_id!r} is no id of a run")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise broken(path, error) from None
+    return run_id
+
+
+def broken(path: Path, error: Exception) -> UserError:
+    """The error for a record of a training that cannot be read."""
+    return UserError(f"cannot read {path} ({reason(error)}); remove {path.parent} and run the train stage again")
+
+
+def first_filters(encoder: Encoder) -> Float[np.ndarray, "n 3 s s"]:
+    """The weights of the first convolution."""
+    weights = encoder.layers[0].weight
+    assert isinstance(weights, Tensor)
+    return weights.detach().numpy()

@@ -1,0 +1,148 @@
+"""Everything that a pipeline found, as one self-contained page."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+
+from exemplar.datasets.evaluation import Evaluation
+from exemplar.io.atomic import replacing
+from exemplar.report import comparison, figures, panels, paper, sheets
+from exemplar.report.gallery import Gallery
+
+
+def page(
+    *,
+    records: Sequence[Evaluation],
+    unlabeled: str,
+    curves: Mapping[str, pd.DataFrame],
+    filters: Mapping[str, Float[np.ndarray, "_ 3 _ _"]],
+    seeds: UInt8[np.ndarray, "n 3 h w"],
+    samples: UInt8[np.ndarray, "classes k 3 h w"],
+    invariance: pd.DataFrame,
+    marks: pd.DataFrame,
+    settings: Mapping[str, Any],
+    runs: Mapping[str, str],
+) -> str:
+    """Write the page: it carries its images inside, needs no script and asks no other address for anything.
+
+    `curves` and `filters` are keyed by the encoder's name, `invariance` is what `panels.load` reads, `marks` what
+    `paper.invariance` finds, and `runs` maps what was run to the id of its MLflow run.
+    """
+    rows = comparison.table(records, unlabeled=unlabeled)
+    trained = {name: frame for name, frame in curves.items() if len(frame)}
+    template = files("exemplar.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    # Autoescape: names of datasets, classes and files come from users' folders.
+    engine = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return engine.from_string(template).render(
+        headline=comparison.headline(rows),
+        groups=[(dataset, group.to_dict("records")) for dataset, group in rows.groupby("dataset", sort=False)],
+        percent=comparison.percent,
+        readouts={name: label for name, (label, _) in figures.READOUTS.items()},
+        accuracy=data_uri(figures.accuracy_bars(rows)),
+        curves=data_uri(figures.learning_curves(trained)) if trained else None,
+        training=[(name, frame.iloc[-1], frame["samples_per_second"].median()) for name, frame in trained.items()],
+        filters=data_uri(sheets.filter_sheet(filters)) if filters else None,
+        seeds=data_uri(sheets.seed_sheet(seeds)),
+        samples=data_uri(sheets.sample_sheet(samples)),
+        invariance=[(dataset, data_uri(figure)) for dataset, figure in invariances(invariance, marks)],
+        marked=set(marks["dataset"]),
+        confusions=[(title(record), data_uri(confusion(record))) for record in records],
+        competitors=paper.competitors(),
+        unlabeled=unlabeled,
+        settings=list(flatten(settings)),
+        runs=runs,
+    )
+
+
+def title(record: Evaluation) -> str:
+    """What a record is called above its picture."""
+    return f"{record.title} on {record.dataset}"
+
+
+def invariances(table: pd.DataFrame, marks: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    """The curves of every dataset."""
+    for dataset, rows in table.groupby("dataset", sort=False):
+        yield str(dataset), panels.invariance_curves(rows, marks[marks["dataset"] == dataset])
+
+
+def confusion(record: Evaluation) -> Figure:
+    """The confusion matrix of a record."""
+    return figures.confusion_matrix(np.array(record.confusion), classes=record.classes, title=title(record))
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting under its dotted name."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def data_uri(figure: Figure) -> str:
+    """A figure as the address of an image that the page carries inside."""
+    return f"data:image/png;base64,{base64.b64encode(figures.png(figure)).decode()}"
+
+
+def runs(records: Sequence[Evaluation], pictures: Gallery, invariance: pd.DataFrame) -> dict[str, str]:
+    """The ids of the MLflow runs that the results rest on, by what was run."""
+    trained = {f"train.{name}": run_id for name, run_id in pictures.runs.items()}
+    evaluated = {f"{record.readout}.{record.dataset}.{record.method}": record.run_id for record in records}
+    moved = invariance.drop_duplicates("run_id").to_dict("records")
+    return trained | evaluated | {f"invariance.{row['dataset']}.{row['method']}": row["run_id"] for row in moved}
+
+
+def save(
+    folder: Path,
+    *,
+    records: Sequence[Evaluation],
+    pictures: Gallery,
+    invariance: pd.DataFrame,
+    marks: pd.DataFrame,
+    unlabeled: str,
+    settings: Mapping[str, Any],
+    runs: Mapping[str, str],
+    run_id: str,
+) -> None:
+    """Write comparison.csv, metrics.json, mlflow.json, report.html and the pictures for the README into `folder`."""
+    rows = comparison.table(records, unlabeled=unlabeled)
+    texts = {
+        "comparison.csv": rows.to_csv(index=False),
+        "metrics.json": json.dumps(comparison.metrics(records), indent=1) + "\n",
+        "mlflow.json": json.dumps({"mlflow_run": run_id}) + "\n",
+        "report.html": page(
+            records=records,
+            unlabeled=unlabeled,
+            curves=pictures.curves,
+            filters=pictures.filters,
+            seeds=pictures.seeds,
+            samples=pictures.samples,
+            invariance=invariance,
+            marks=marks,
+            settings=settings,
+            runs=runs,
+        ),
+    }
+    for name, text in texts.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    names = [name for name in (*rows["method"], *pictures.filters) if name in pictures.filters]
+    overview = sheets.overview(
+        table=rows, seeds=pictures.seeds, samples=pictures.samples, filters=pictures.filters[names[0]]
+    )
+    with replacing(folder / "figures") as temporary:
+        temporary.mkdir()
+        (temporary / "overview.png").write_bytes(figures.png(overview))
+        (temporary / "accuracy.png").write_bytes(figures.png(figures.accuracy_bars(rows)))
+        for dataset, figure in invariances(invariance, marks):
+            (temporary / f"invariance-{dataset}.png").write_bytes(figures.png(figure))
+        (temporary / "table.md").write_text(comparison.markdown_table(rows), encoding="utf-8")

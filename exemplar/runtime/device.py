@@ -1,0 +1,132 @@
+"""Where the arithmetic happens: the device, and the precision that it gains from."""
+
+import ctypes
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+
+from exemplar.errors import UserError
+from exemplar.runtime import sharing
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "float32", "bfloat16")
+# Numbers of <malloc.h>; glibc keeps no block above 32 MiB.
+MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3
+LARGEST_KEPT_BLOCK, MOST_KEPT_BYTES = 32 << 20, 1 << 30
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and the precision of the products on it; weights and sums stay in float32.
+
+    Of the `processes` that share a training (exemplar/distributed.py) this is number `rank`, from 0.
+    """
+
+    device: torch.device
+    precision: torch.dtype
+    rank: int = 0
+    processes: int = 1
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The block's convolutions and matrix products run in `precision`."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16)
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there (measured on a CPU with avx512_bf16: 2.0 times, docs/log.md)."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def find(*, device: str, precision: str) -> Compute:
+    """Turn the settings `compute.device` and `compute.precision` into what this machine has, and take nothing yet.
+
+    Raises UserError for a device or a precision that is not there.
+    """
+    if device not in DEVICES or precision not in PRECISIONS:
+        raise UserError(
+            f"compute: {device!r}, {precision!r} is unknown; expected one of {DEVICES} and one of {PRECISIONS}"
+        )
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("compute.device is 'cuda', but PyTorch sees no CUDA device here; use 'auto' or 'cpu'")
+    chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16_units(chosen) else "float32"
+    return Compute(chosen, getattr(torch, precision))
+
+
+def choose(*, device: str, precision: str) -> Compute:
+    """The same, with a GPU that no other process has taken and this process's share of the threads."""
+    found = find(device=device, precision=precision)
+    cap_threads()
+    keep_freed_memory()
+    if found.device.type == "cpu":
+        return found
+    chosen = torch.device("cuda", own_gpu(gpu_names(), local_rank=os.environ.get("LOCAL_RANK")))
+    torch.cuda.set_device(chosen)
+    return replace(found, device=chosen)
+
+
+def gpu_names() -> list[str]:
+    """What tells each visible GPU from all others, also where CUDA_VISIBLE_DEVICES counts them anew."""
+    return [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
+
+
+def own_gpu(names: list[str], *, local_rank: str | None) -> int:
+    """A GPU that is free; where several processes were started, the one of this process's number."""
+    if local_rank is None:
+        return sharing.take(names, most=1, folder=sharing.lock_folder())[0]
+    index = int(local_rank)
+    if index >= len(names):
+        raise UserError(f"process {index + 1} on this machine has no GPU: PyTorch sees {len(names)}; start no more")
+    sharing.free(names[index : index + 1], 1, sharing.lock_folder())
+    return index
+
+
+def summary(compute: Compute) -> str:
+    """A device, what it is called, its threads and its precision, for people; before it the number of processes."""
+    on_cuda = compute.device.type == "cuda"
+    name = torch.cuda.get_device_name(compute.device) if on_cuda else f"{torch.get_num_threads()} threads"
+    times = f"{compute.processes} x " if compute.processes > 1 else ""
+    return f"{times}{compute.device.type} ({name}), {str(compute.precision).removeprefix('torch.')}"
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep the memory of one step for the next.
+
+    It returns large blocks to the system, and getting them back took 10 to 18 % of a step (docs/log.md).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:  # not in other C libraries
+        mallopt(MALLOPT_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK)
+        mallopt(MALLOPT_TRIM_THRESHOLD, MOST_KEPT_BYTES)
+
+
+def cap_threads() -> None:
+    """As many threads as EXEMPLAR_THREADS says, or else at most so many that all workers of the queue have theirs.
+
+    Two processes with all cores each ran at a seventh of their speed (docs/log.md).
+    """
+    threads = os.environ.get("EXEMPLAR_THREADS") or str(min(torch.get_num_threads(), sharing.fair_threads()))
+    if not re.fullmatch("[1-9][0-9]{0,3}", threads):
+        raise UserError(f"EXEMPLAR_THREADS is {threads!r}; expected a number of threads from 1 to 9999")
+    torch.set_num_threads(int(threads))
+
+
+@contextmanager
+def enough_memory(advice: str) -> Iterator[None]:
+    """In the block, a device without memory left ends the work with one line that ends in this advice."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise UserError(f"out of memory: {advice}") from None
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):
+            raise
+        raise UserError(f"out of memory: {advice}") from None

@@ -1,0 +1,121 @@
+"""Seeds and ranges -> the surrogate set: windows around the seeds, the table of transformations, the colours' axes."""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from exemplar.datasets.base import PATCH_PIXELS
+from exemplar.errors import UserError
+from exemplar.surrogate import transformation
+from exemplar.surrogate.ranges import Ranges
+from exemplar.surrogate.seeds import Seeds, copied, smooth
+from exemplar.surrogate.sets import SurrogateSet
+
+REDRAWS = 64
+CONTEXT = 1.25  # an image at least so many times wider than its seed has samples of its own to draw; docs/log.md
+
+
+def build(
+    images: UInt8[np.ndarray, "m 3 h w"], seeds: Seeds, *, samples: int, ranges: Ranges, random_seed: int
+) -> tuple[SurrogateSet, float]:
+    """The surrogate set of seeds, one class each, and the fraction of its samples that is mirrored at a border."""
+    if seeds.image.max() >= len(images):
+        raise UserError(
+            f"a seed is cut from image {seeds.image.max()}, but there are {len(images)}; run the seeds stage again"
+        )
+    cut, centre = cut_windows(images, seeds, reach=reach(ranges))
+    windows, classes = torch.from_numpy(cut), torch.arange(len(cut))
+    where = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(seeds.side).float()}
+    table, mirrored = draw_table(
+        **where,
+        size=(windows.shape[3], windows.shape[2]),
+        samples=samples,
+        ranges=ranges,
+        generator=torch.Generator().manual_seed(random_seed),
+    )
+    basis, colour_mean = principal_components(windows)
+    return SurrogateSet(
+        windows=windows, owner=classes, target=classes, table=table, basis=basis, colour_mean=colour_mean, **where
+    ), mirrored
+
+
+def reach(ranges: Ranges) -> float:
+    """How far from its centre a transformed seed of side 1 can reach, along x or y."""
+    steepest = math.radians(min(45.0, max(map(abs, ranges.angle_degrees))))
+    corner = 0.5 * (math.cos(steepest) + math.sin(steepest))
+    return (corner + max(map(abs, ranges.shift_fraction))) / ranges.scale_factor[0]
+
+
+def cut_windows(
+    images: UInt8[np.ndarray, "m 3 h w"], seeds: Seeds, *, reach: float
+) -> tuple[UInt8[np.ndarray, "n 3 v u"], Float[np.ndarray, "n 2"]]:
+    """A window of real pixels around each seed, as far as its image goes, and the seed's centre (x, y) in the window.
+
+    Seeds wider than 32 pixels are smoothed, because sampling them at 32 x 32 would alias.
+    """
+    needed = 2 * math.ceil(reach * float(seeds.side.max())) + 2
+    height, width = (min(needed, side) for side in images.shape[2:])
+    corner = np.floor(seeds.centre - np.array([width, height]) / 2).astype(np.int64)
+    corner = corner.clip(0, np.array(images.shape[:1:-1]) - (width, height))
+    windows = np.empty((len(seeds.image), 3, height, width), np.uint8)
+    for index, (image, (x, y), side) in enumerate(zip(seeds.image, corner, seeds.side, strict=True)):
+        picture = copied(images, slice(image, image + 1))[0].numpy()
+        windows[index] = smooth_window(picture[:, y : y + height, x : x + width], side / PATCH_PIXELS)
+    return windows, seeds.centre - corner
+
+
+def smooth_window(window: UInt8[np.ndarray, "3 h w"], ratio: float) -> UInt8[np.ndarray, "3 h w"]:
+    """Low-pass a window that will be sampled `ratio` times coarser (Gaussian, the width that scikit-image uses)."""
+    if ratio <= 1:
+        return window
+    channels = torch.from_numpy(window.astype(np.float32))[:, None]
+    return smooth(channels, (ratio - 1) / 2)[:, 0].round().byte().numpy()
+
+
+def principal_components(windows: UInt8[Tensor, "m 3 h w"]) -> tuple[Float[Tensor, "3 3"], Float[Tensor, " 3"]]:
+    """Axes (columns, by growing variance) and mean of the colours of all pixels, in units of 0..1."""
+    total, product, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64), 0
+    for chunk in torch.split(windows, 256):
+        pixels = chunk.transpose(0, 1).flatten(1).double() / 255
+        total, product, count = total + pixels.sum(1), product + pixels @ pixels.T, count + pixels.shape[1]
+    mean = total / count
+    axes = torch.linalg.eigh(product / count - mean[:, None] * mean).eigenvectors
+    return (axes * axes.sum(0).sign()).float(), mean.float()
+
+
+def draw_table(
+    *,
+    centre: Float[Tensor, "n 2"],
+    side: Float[Tensor, " n"],
+    size: tuple[int, int],
+    samples: int,
+    ranges: Ranges,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "n k p"], float]:
+    """Draw `samples` rows per seed in windows of `size` (width, height), and the fraction that still leaves its window.
+
+    A square that would leave the image is drawn again up to 64 times, as the release drops it, so that samples come
+    from real pixels. What is left then will be mirrored at the border, and so is all that leaves an image hardly wider
+    than its seed (CIFAR's): drawn again until they fit, its samples would all be zoomed in and hardly shifted.
+    """
+    count = len(side) * samples
+    owner = torch.arange(len(side)).repeat_interleave(samples)
+    rows = transformation.draw_geometry(count, ranges, generator=generator)
+
+    def leaving(some: Int64[Tensor, " m"]) -> Int64[Tensor, " l"]:
+        seed = owner[some]
+        return some[~transformation.inside(rows[some], centre=centre[seed], side=side[seed], size=size)]
+
+    outside = leaving(torch.arange(count))
+    has_context = (CONTEXT * side <= min(size))[owner[outside]]
+    again, mirrored = outside[has_context], outside[~has_context]
+    for _ in range(REDRAWS):
+        if len(again) == 0:
+            break
+        rows[again] = transformation.draw_geometry(len(again), ranges, generator=generator)
+        again = leaving(again)
+    table = torch.cat([rows, transformation.draw_colours(count, ranges, generator=generator)], 1)
+    return table.view(len(side), samples, -1), (len(again) + len(mirrored)) / count

@@ -1,0 +1,232 @@
+"""Where to cut: seed patches are drawn by gradient energy, at several scales (paper, section 2).
+
+As in the release the energy of an image is its squared high-pass response on every 4th pixel, smoothed over about the
+size of a patch. A seed at scale s is 32 / s pixels wide in its image.
+"""
+
+import math
+import mmap
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from exemplar.datasets.base import PATCH_PIXELS
+from exemplar.errors import UserError
+from exemplar.io.arrays import from_bytes
+from exemplar.runtime.progress import track
+
+STEP = 4
+HIGH_PASS_SIGMA = 2.0
+BORDER = 5
+CHUNK = 512
+NEIGHBOURHOOD = 2
+SMALLEST_ENERGY = 1e-9
+# what a zip that is broken anywhere raises
+UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, BadZipFile, struct.error, zlib.error)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Which square of which image each seed is: `centre` (x, y) and `side` in that image's pixels."""
+
+    image: Int64[np.ndarray, " n"]
+    centre: Float[np.ndarray, "n 2"]
+    side: Float[np.ndarray, " n"]
+
+    def save(self, path: Path) -> None:
+        """Write the seeds into one .npz file."""
+        with path.open("wb") as file:
+            np.savez(file, image=self.image, centre=self.centre, side=self.side)
+
+    @classmethod
+    def load(cls, path: Path) -> "Seeds":
+        """Read what `save` wrote."""
+        try:
+            with ZipFile(path) as package:  # whose checksums tell a byte that has changed
+                image = from_bytes(package.read("image.npy"), kind=np.int64, shape=(None,))
+                centre = from_bytes(package.read("centre.npy"), kind=np.float64, shape=(len(image), 2))
+                side = from_bytes(package.read("side.npy"), kind=np.float64, shape=(len(image),))
+            if image.min() < 0 or side.min() <= 0:
+                raise ValueError("a seed lies in no image, or has no side")
+            return cls(image=image, centre=centre, side=side)
+        except UNREADABLE as error:
+            raise UserError(
+                f"cannot read the seeds {path} ({error}); remove them and run the seeds stage again"
+            ) from None
+
+
+def smooth(maps: Float[Tensor, "b 1 h w"], sigma: float) -> Float[Tensor, "b 1 h w"]:
+    """Gaussian low-pass; the map is mirrored at its border."""
+    for dimension in (2, 3):
+        radius = min(int(4 * sigma + 0.5), maps.shape[dimension] - 1)
+        offsets = torch.arange(-radius, radius + 1, dtype=maps.dtype)
+        weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
+        kernel = (weights / weights.sum()).view([1, 1, -1, 1] if dimension == 2 else [1, 1, 1, -1])
+        pad = [0, 0, radius, radius] if dimension == 2 else [radius, radius, 0, 0]
+        maps = functional.conv2d(functional.pad(maps, pad, mode="reflect"), kernel)
+    return maps
+
+
+def energy_maps(images: UInt8[Tensor, "b 3 h w"], scale: float) -> Float[Tensor, "b g v"]:
+    """The energy around every 4th pixel of the images scaled by `scale`; 0 where a patch would leave the image.
+
+    An image whose scaled side is between 32 and 40 pixels has room for one patch only, in its middle.
+    """
+    height, width = (int(side * scale + 1e-6) for side in images.shape[-2:])
+    coarse = images[:, :, ::STEP, ::STEP].float() / 255
+    size = [-(-height // STEP), -(-width // STEP)]
+    grey = functional.interpolate(coarse, size, mode="bilinear", antialias=True).sum(1, keepdim=True)
+    energy = smooth((grey - smooth(grey, HIGH_PASS_SIGMA)) ** 2, min(2.0, size[0] / 4))[:, 0].clamp_min(0)
+    if min(size) <= 2 * BORDER:
+        return energy.mean((1, 2), keepdim=True)
+    inner = energy[:, BORDER:-BORDER, BORDER:-BORDER]
+    return functional.pad(inner, [BORDER] * 4)
+
+
+def centres(
+    cells: Int64[np.ndarray, "n 2"], shape: tuple[int, int], scale: float, size: tuple[int, int]
+) -> Float[np.ndarray, "n 2"]:
+    """The pixel positions (x, y) of map cells (row, column) in an image of `size` (height, width)."""
+    if shape == (1, 1):
+        return np.tile(np.array(size[::-1], np.float64) / 2, (len(cells), 1))
+    return (cells[:, ::-1] * STEP + 0.5) / scale
+
+
+def has_energy(energy: Float[Tensor, "b g v"]) -> Bool[Tensor, " b"]:
+    """Whether there is more in a map than what rounding leaves of a flat image."""
+    return energy.mean((1, 2)) > SMALLEST_ENERGY
+
+
+def draw_scales(maps: Sequence[Float[Tensor, "b _ _"]], *, generator: torch.Generator) -> Int64[Tensor, " b"]:
+    """One map per image, each as likely as the others; the next that has energy stands in for one that has none."""
+    drawn = torch.randint(len(maps), (len(maps[0]),), generator=generator)
+    turns = (drawn[:, None] + torch.arange(len(maps))) % len(maps)
+    first = torch.stack([has_energy(energy) for energy in maps], 1).gather(1, turns).int().argmax(1)
+    return turns.gather(1, first[:, None])[:, 0]
+
+
+def draw_cells(energy: Float[Tensor, "b g v"], *, generator: torch.Generator) -> Int64[Tensor, "b 2"]:
+    """One cell (row, column) per map, with probability proportional to its energy; -1 for a map without any."""
+    alive = has_energy(energy)[:, None]
+    drawn = torch.multinomial(torch.where(alive, energy.flatten(1), 1.0), 1, generator=generator)[:, 0]
+    return torch.where(alive, torch.stack([drawn // energy.shape[2], drawn % energy.shape[2]], 1), -1)
+
+
+def without_neighbourhood(energy: Float[Tensor, "b g v"], cells: Int64[Tensor, "b 2"]) -> Float[Tensor, "b g v"]:
+    """The maps without the drawn cells and what is next to them, so that no seed is cut twice."""
+    rows, columns = (torch.arange(side) for side in energy.shape[1:])
+    near = ((rows - cells[:, :1]).abs() <= NEIGHBOURHOOD)[:, :, None] & (
+        (columns - cells[:, 1:]).abs() <= NEIGHBOURHOOD
+    )[:, None]
+    return energy.masked_fill(near, 0)
+
+
+def draw_from(
+    images: UInt8[Tensor, "b 3 h w"], *, rounds: int, scales: Sequence[float], generator: torch.Generator
+) -> Float[np.ndarray, "n 5"]:
+    """One seed per image and round while it has any, each at a scale of its own: rows (round, index, x, y, side)."""
+    maps = [energy_maps(images, scale) for scale in scales]
+    rows = []
+    for turn in range(rounds):
+        choice = draw_scales(maps, generator=generator)
+        for number, (scale, energy) in enumerate(zip(scales, maps, strict=True)):
+            wanted = torch.nonzero(choice == number)[:, 0]
+            cells = draw_cells(energy[wanted], generator=generator)
+            found, cells = wanted[cells[:, 0] >= 0], cells[cells[:, 0] >= 0]
+            energy[found] = without_neighbourhood(energy[found], cells)
+            where = centres(
+                cells.numpy(), (energy.shape[1], energy.shape[2]), scale, (images.shape[2], images.shape[3])
+            )
+            turns, sides = np.full(len(found), turn), np.full(len(found), PATCH_PIXELS / scale)
+            rows.append(np.column_stack([turns, found.numpy(), where, sides]))
+    table = np.concatenate(rows)
+    # Back to the images' own order: sorted by scale, a set that is cut short would lack the last scales.
+    return table[np.lexsort((table[:, 1], table[:, 0]))]
+
+
+def draw(images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[float], random_seed: int) -> Seeds:
+    """Cut `count` seeds out of `images`, as few per image as will do: one each where there are enough images.
+
+    Images are drawn by energy, so that flat ones come last, and read in chunks. Raises UserError when they cannot give
+    that many seeds.
+    """
+    usable = [scale for scale in scales if int(min(images.shape[2:]) * scale + 1e-6) >= PATCH_PIXELS]
+    if not usable:
+        needed = math.ceil(1000 * PATCH_PIXELS / min(images.shape[2:])) / 1000
+        raise UserError(
+            f"seeds.scales {list(scales)} make images of {images.shape[2]} x {images.shape[3]} smaller than seeds; "
+            + (f"expected a scale of at least {needed}" if needed <= 1 else f"expected {PATCH_PIXELS} pixels or more")
+        )
+    most = len(images) * sum(math.prod(math.ceil(side * scale / STEP) for side in images.shape[2:]) for scale in usable)
+    if count > most:
+        raise UserError(f"seeds.count is {count}, but these {len(images)} images have only {most} places; lower it")
+    generator = torch.Generator().manual_seed(random_seed)
+    order = draw_order(images, scale=max(usable), generator=generator)
+    rounds = -(-count // len(images))
+    while True:
+        rows = draw_rounds(images, order, count=count, rounds=rounds, scales=usable, generator=generator)
+        if len(rows) >= count:
+            break
+        if not (rows[:, 0] == rounds - 1).any():
+            raise UserError(
+                f"seeds.count is {count}, but these {len(images)} images give only {len(rows)} seeds; lower it"
+            )
+        rounds += max(1, (count - len(rows)) // len(images))
+    rows = rows[np.argsort(rows[:, 0], kind="stable")][:count]
+    return Seeds(image=rows[:, 1].astype(np.int64), centre=rows[:, 2:4], side=rows[:, 4])
+
+
+def copied(images: UInt8[np.ndarray, "n 3 h w"], which: slice | Int64[np.ndarray, " b"]) -> UInt8[Tensor, "b 3 h w"]:
+    """Copy some images; of a mapped file, the pages that were read no longer count as memory of this process.
+
+    Without that STL-10's 100,000 images are 2.8 GB of it in the end (docs/log.md).
+    """
+    chunk = torch.from_numpy(np.array(images[which]))
+    if isinstance(images.base, mmap.mmap):
+        images.base.madvise(mmap.MADV_DONTNEED)
+    return chunk
+
+
+def draw_order(
+    images: UInt8[np.ndarray, "n 3 h w"], *, scale: float, generator: torch.Generator
+) -> Int64[np.ndarray, " n"]:
+    """All images, each next one drawn with probability proportional to its mean energy; those without come last."""
+    chunks = range(0, len(images), CHUNK)
+    energy = torch.cat(
+        [energy_maps(copied(images, slice(start, start + CHUNK)), scale).mean((1, 2)) for start in chunks]
+    )
+    # Waiting times with these rates end in the order of such draws (Efraimidis and Spirakis, 2006).
+    waiting = torch.empty_like(energy, dtype=torch.float64).exponential_(generator=generator) / energy.double()
+    return waiting.argsort(stable=True).numpy()
+
+
+def draw_rounds(
+    images: UInt8[np.ndarray, "n 3 h w"],
+    order: Int64[np.ndarray, " n"],
+    *,
+    count: int,
+    rounds: int,
+    scales: Sequence[float],
+    generator: torch.Generator,
+) -> Float[np.ndarray, "m 5"]:
+    """Visit the images in `order`, chunk by chunk, and stop early where one round is enough."""
+    rows: list[Float[np.ndarray, "m 5"]] = []
+    with track(total=min(count, len(images) * rounds), unit="seeds", label="seeds") as progress:
+        for start in range(0, len(order), CHUNK):
+            chosen = order[start : start + CHUNK]
+            drawn = draw_from(copied(images, chosen), rounds=rounds, scales=scales, generator=generator)
+            drawn[:, 1] = chosen[drawn[:, 1].astype(np.int64)]
+            rows.append(drawn)
+            progress.advance(len(drawn))
+            if rounds == 1 and sum(map(len, rows)) >= count:
+                break
+    return np.concatenate(rows)

@@ -1,0 +1,121 @@
+"""The surrogate set: class k is seed k under K rows of the transformation table (paper, section 2).
+
+Nothing is rendered to disk. Each seed keeps a window of its image, wide enough for every square that the ranges can ask
+for, and batches are cut out of these windows on the device. Fine-tuning uses the same set with labels for classes.
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from exemplar.datasets.base import PATCH_PIXELS
+from exemplar.errors import UserError
+from exemplar.io.arrays import load_array
+from exemplar.runtime.progress import track
+from exemplar.surrogate import transformation
+
+MEAN_BATCH = 256
+
+
+@dataclass(frozen=True)
+class SurrogateSet:
+    """Windows, where the seeds lie in them, and the table of `samples` rows per seed.
+
+    `owner[k]` is the window of seed k and `target[k]` its class. Centres (x, y) and sides are in the window's pixels.
+    """
+
+    windows: UInt8[Tensor, "m 3 h w"]
+    owner: Int64[Tensor, " n"]
+    target: Int64[Tensor, " n"]
+    centre: Float[Tensor, "n 2"]
+    side: Float[Tensor, " n"]
+    table: Float[Tensor, "n k p"]
+    basis: Float[Tensor, "3 3"]
+    colour_mean: Float[Tensor, " 3"]
+
+    def __len__(self) -> int:
+        return self.table.shape[0] * self.table.shape[1]
+
+    def to(self, device: torch.device) -> "SurrogateSet":
+        """The same set on another device."""
+        return SurrogateSet(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def render(self, indices: Int64[Tensor, " b"]) -> tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]:
+        """Samples (0..1) and their classes; index i is row i % K of seed i // K."""
+        seed, row = indices // self.table.shape[1], indices % self.table.shape[1]
+        return self.cut(seed, self.table[seed, row]), self.target[seed]
+
+    def cut(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
+        """Samples (0..1) of seeds under rows of a table."""
+        images = self.windows.index_select(0, self.owner[seed])  # plain indexing took 25 times as long
+        return transformation.transform(
+            images, rows, centre=self.centre[seed], side=self.side[seed], basis=self.basis, mean=self.colour_mean
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write one .npy file per field into `folder`."""
+        for field in fields(self):
+            np.save(folder / f"{field.name}.npy", getattr(self, field.name).numpy())
+
+    @classmethod
+    def load(cls, folder: Path) -> "SurrogateSet":
+        """Read what `save` wrote, on the CPU."""
+        remedy = f"remove {folder} and run the surrogate stage again"
+
+        def read(name: str, kind: type[np.generic], *shape: int | None) -> Tensor:
+            return torch.from_numpy(load_array(folder / f"{name}.npy", kind=kind, shape=shape, remedy=remedy))
+
+        table = read("table", np.float32, None, None, len(transformation.COLUMNS))
+        found = cls(
+            windows=read("windows", np.uint8, None, 3, None, None),
+            owner=read("owner", np.int64, len(table)),
+            target=read("target", np.int64, len(table)),
+            centre=read("centre", np.float32, len(table), 2),
+            side=read("side", np.float32, len(table)),
+            table=table,
+            basis=read("basis", np.float32, 3, 3),
+            colour_mean=read("colour_mean", np.float32, 3),
+        )
+        if reason := found.contradiction():
+            raise UserError(f"cannot use the surrogate set {folder} ({reason}); {remedy}")
+        return found
+
+    def contradiction(self) -> str | None:
+        """What cannot be: a seed in a window that is not there or beside its window, a class beyond their number."""
+        size = self.centre.new_tensor([self.windows.shape[3], self.windows.shape[2]])
+        if self.owner.min() < 0 or self.owner.max() >= len(self.windows):
+            return f"owner.npy names windows up to {self.owner.max()}, and there are {len(self.windows)} windows"
+        if self.target.min() < 0 or self.target.max() >= len(self.table):
+            return f"target.npy holds up to {self.target.max()}, but there are {len(self.table)} seeds"
+        if (self.side <= 0).any() or (self.centre < 0).any() or (self.centre > size).any():
+            return "centre.npy or side.npy names a square beside its window"
+        return None
+
+
+def measure_mean(surrogate: SurrogateSet, *, device: torch.device) -> Float[Tensor, "3 32 32"]:
+    """The per-pixel mean over all samples, each rendered once (0..1)."""
+    there = surrogate.to(device)
+    total = torch.zeros(3, PATCH_PIXELS, PATCH_PIXELS, dtype=torch.float64, device=device)
+    with track(total=len(surrogate), unit="samples", label="mean") as progress:
+        for indices in torch.split(torch.arange(len(surrogate), device=device), MEAN_BATCH):
+            total += there.render(indices)[0].sum(0, dtype=torch.float64)
+            progress.advance(len(indices))
+    return (total / len(surrogate)).float().cpu()
+
+
+def save_mean(mean: Float[Tensor, "3 32 32"], folder: Path) -> None:
+    """Write the mean beside the surrogate set that it belongs to."""
+    np.save(folder / "mean.npy", mean.numpy())
+
+
+def load_mean(folder: Path) -> Float[Tensor, "3 32 32"]:
+    """Read what `save_mean` wrote."""
+    path, remedy = folder / "mean.npy", f"remove {folder} and run the surrogate stage again"
+    mean = load_array(path, kind=np.float32, shape=(3, PATCH_PIXELS, PATCH_PIXELS), remedy=remedy)
+    if mean.min() < 0 or mean.max() > 1:
+        raise UserError(f"cannot read {path} (its numbers are not between 0 and 1); {remedy}")
+    return torch.from_numpy(mean)

@@ -1,0 +1,198 @@
+"""What MLflow is told about a run: parameters, curves, files, where it comes from and how it ended.
+
+It, `store.py` and `operations.py` alone know mlflow, which is imported when a run starts: that takes 2 seconds. The
+store watches: it must answer when a run starts, but once work is under way nothing that it does can stop the work, and
+what it does not take waits on the disk.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from jaxtyping import UInt8
+
+from exemplar.io import provenance
+from exemplar.io.unfinished import work_folder
+from exemplar.runtime.signals import sigterm_raises
+from exemplar.tracking import outage, store
+from exemplar.tracking.outage import deliver, deliver_pending, one_line, perform, refused
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SHARE_OF_TIME = 0.01  # at most this share of a run is spent sending numbers, however slow the store
+SECONDS_BETWEEN_SENDS = 2.0
+METRICS_A_REQUEST, PARAMETERS_A_REQUEST, PARAMETER_LENGTH = 1000, 100, 6000  # MLflow's limits
+Item = TypeVar("Item")
+
+
+def parts(items: list[Item], most: int) -> list[list[Item]]:
+    """A list in pieces of at most `most`."""
+    return [items[first : first + most] for first in range(0, len(items), most)]
+
+
+def flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Nested parameters under dotted names: {"train": {"epochs": 3}} becomes {"train.epochs": "3"}."""
+    leaves: dict[str, str] = {}
+    for key, value in tree.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": str(value)}
+    return leaves
+
+
+def sync() -> Iterator[str]:
+    """Send what waits in the user's repository; a line about each run that something was kept of."""
+    uri = store.address()
+    with store.answering(uri):
+        client, _ = store.connect(uri)
+    yield from deliver_pending(client, one_line(uri))
+
+
+class Run:
+    """One run in the store, while it lasts; `held` says up to which step the store has its curves already."""
+
+    def __init__(
+        self, client: "MlflowClient", *, experiment: str, run_id: str, place: str, held: Mapping[str, int]
+    ) -> None:
+        self.client, self.experiment, self.id, self.held = client, experiment, run_id, held
+        self.spool = outage.Spool(run_id, store=place)
+        self.waiting: list[tuple[str, float, int, int]] = []
+        self.next_send = 0.0
+        self.warned = False
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Let the work go on when the store or its spool fails in the block, and say so once."""
+        try:
+            yield
+        except Exception as error:
+            kept = " (it is kept, and sent later or by make sync)" if self.spool.waits else ""
+            if not self.warned:
+                warning = f"warning: MLflow did not take all of it, the work goes on: {one_line(error)}{kept}"
+                print(warning, file=sys.stderr)
+            self.warned = True
+
+    def tell(self, kind: str, **operation: object) -> None:
+        """Tell the store something, or keep it on disk: behind what waits there already, or when the store fails."""
+        named = {"kind": kind, **operation}
+        with self.watching():
+            if self.spool.waits:
+                return self.spool.keep(named)
+            try:
+                perform(self.client, self.id, named)
+            except Exception as error:
+                if not refused(error):
+                    self.spool.keep(named)
+                raise
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Words about the run, such as the ids of the runs that it rests on."""
+        for part in parts(list(tags.items()), PARAMETERS_A_REQUEST):
+            self.tell("batch", tags=part)
+
+    def log_start(self, parameters: Mapping[str, object], *, patch: str) -> None:
+        """What is known before the work: the parameters and how the tree differs from its commit."""
+        leaves = [(key, value[:PARAMETER_LENGTH]) for key, value in flat(parameters).items()]
+        for part in parts(leaves, PARAMETERS_A_REQUEST):
+            self.tell("batch", params=part)
+        if patch:
+            self.tell("text", text=patch, name="git.diff")
+
+    def log_metrics(self, metrics: Mapping[str, int | float], *, step: int = 0) -> None:
+        """Numbers at a step (an epoch, a fold), sent together every few seconds and at the end, and no step twice."""
+        now = int(time.time() * 1000)
+        new = {key: value for key, value in metrics.items() if step > self.held.get(key, -1)}
+        self.waiting += [(key, float(value), now, step) for key, value in new.items()]
+        if time.monotonic() >= self.next_send:
+            self.send()
+
+    def send(self) -> None:
+        """Send what was kept and the numbers that wait; where the store takes neither, both are on disk then."""
+        started = time.monotonic()
+        if self.spool.waits:
+            with self.watching():
+                deliver(self.client, self.spool)
+        for part in parts(self.waiting, METRICS_A_REQUEST):
+            self.tell("batch", metrics=part)
+        self.waiting = []
+        now = time.monotonic()
+        self.next_send = now + max(SECONDS_BETWEEN_SENDS, (now - started) / SHARE_OF_TIME)
+
+    def log_file(self, path: Path, *, folder: str = "") -> None:
+        """A copy of a file or a folder as an artifact, in `folder`."""
+        self.tell("file", path=str(path), folder=folder)
+
+    def log_encoder(self, path: Path, *, example: UInt8[np.ndarray, "n 3 h w"]) -> None:
+        """A saved encoder as a logged model that `mlflow.pyfunc` loads in any process, to turn images into features.
+
+        It holds the file, a copy of this package, and the first image of `example`; nothing is pickled.
+        """
+        self.tell("encoder", path=str(path), example=example[:1].tolist())
+
+    def end(self, status: str, reason: BaseException | None = None) -> None:
+        """Send what waits and close the run as FINISHED, FAILED or KILLED, with the reason as a tag."""
+        self.send()
+        if reason is not None:
+            self.log_tags({"reason": one_line(f"{type(reason).__name__}: {reason}".rstrip(": "))})
+        self.tell("end", status=status, at=int(time.time() * 1000))
+        self.spool.lock.release()  # from now on anybody may send what is left
+
+
+def start(client: "MlflowClient", *, experiment: str, name: str, tags: Mapping[str, str], marker: Path | None) -> Run:
+    """The run of the work that `marker` names, gone on with, or else a new one."""
+    place = one_line(store.address())
+    for line in deliver_pending(client, place):  # before runs are closed: one that has ended may not have said so yet
+        print(f"MLflow {line}", file=sys.stderr)
+    store.close_orphans(client, experiment)
+    named = {**tags, store.WORK_TAG: store.work_of(marker)} if marker else dict(tags)
+    if marker and (run_id := store.reopened(client, experiment, named[store.WORK_TAG])):
+        run = Run(client, experiment=experiment, run_id=run_id, place=place, held=store.last_steps(client, run_id))
+        run.log_tags({**named, "resumed": "true"})
+        return run
+    run_id = client.create_run(experiment, run_name=name, tags=named).info.run_id
+    return Run(client, experiment=experiment, run_id=run_id, place=place, held={})
+
+
+@contextmanager
+def run(
+    *, stage: str, name: str, parameters: Mapping[str, object], inputs: Iterable[Path], marker: Path | None = None
+) -> Iterator[Run]:
+    """A run in MLflow around the block: FINISHED, FAILED if the block raises, KILLED on Ctrl-C and SIGTERM.
+
+    `name` is shown in lists; `inputs` are the files and folders that the stage reads. The file `marker` names the work
+    while it is unfinished; where there is a run of that work already, it goes on. Raises UserError when the store
+    does not answer. Use it in the main thread, one run at a time.
+    """
+    uri = store.address()
+    tags = {"stage": stage, "mlflow.source.name": f"stages/{stage}.py", store.PROCESS_TAG: store.owner()}
+    changes = provenance.changes()
+    tags |= provenance.tree_tags(changes) | provenance.experiment_tags() | provenance.input_tags(inputs)
+    with sigterm_raises():
+        with store.answering(uri):
+            client, experiment = store.connect(uri)
+            started = start(client, experiment=experiment, name=name, tags=tags, marker=marker)
+        try:
+            started.log_start(parameters, patch=changes.patch)
+            yield started
+        except Exception as error:
+            started.end("FAILED", error)
+            raise
+        except BaseException as error:
+            started.end("KILLED", error)
+            raise
+        started.end("FINISHED")
+
+
+@contextmanager
+def work(
+    stage: str, *of: str, name: str, settings: Mapping[str, object], inputs: list[Path]
+) -> Iterator[tuple[Run, Path]]:
+    """A run in MLflow, shown as `name`, and a folder of the stage's own; where a kill left both, they go on."""
+    with (
+        work_folder(stage, *of, settings=settings, inputs=inputs) as unfinished,
+        run(stage=stage, name=name, parameters=settings, inputs=inputs, marker=unfinished / "run") as started,
+    ):
+        yield started, unfinished

@@ -1,0 +1,225 @@
+"""Where MLflow keeps runs: how the store is opened, and runs whose process died without a word (kill -9, a power cut).
+
+The store is the user's own choice, or a file in the repository.
+"""
+
+import gc
+import logging
+import os
+import re
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import psutil
+from filelock import FileLock
+
+from exemplar.errors import UserError
+from exemplar.io import provenance
+from exemplar.io.atomic import replacing
+from exemplar.tracking.outage import one_line
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "exemplar"
+# Before mlflow is imported, and only where the user has not spoken: no telemetry, warnings but no chatter, no address
+# with its password on stdout, and an answer about a dead server within 20 seconds instead of minutes.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+SECONDS_FOR_THE_LOCK = 120.0
+MOST_RUNS = 50_000
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+ARTIFACTS = "mlartifacts"  # where a database's artifacts lie, in the user's repository
+ADDRESSES = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
+PROCESS_TAG, WORK_TAG, UNKNOWN = "process", "work", "? 0 0"
+ORPHANED = "its process is gone and did not say why (kill -9, power cut, out of memory)"
+
+
+def address() -> str:
+    """MLFLOW_TRACKING_URI, else mlflow.db in the user's repository, where a relative SQLite path leads too."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    place = uri.removeprefix("sqlite:///")
+    return uri if place == uri else f"sqlite:///{provenance.user_repository() / place}"
+
+
+@contextmanager
+def answering(uri: str) -> Iterator[None]:
+    """Turn whatever goes wrong while a run is opened into a UserError."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(
+            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): start it, or set "
+            "MLFLOW_TRACKING_URI to another one, or unset it to use mlflow.db in the repository"
+        ) from None
+
+
+@contextmanager
+def collecting_later() -> Iterator[None]:
+    """Import without the garbage collector: it finds nothing there, and took 0.8 of mlflow's 2.1 seconds."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()  # modules stay, so later collections need not walk through them
+        gc.enable()
+
+
+def connect(uri: str) -> "tuple[MlflowClient, str]":
+    """A client of the store and the id of our experiment there, made if it is missing.
+
+    Jobs that meet a fresh SQLite file together wait for each other: without the lock 3 of 8 failed in its migration.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with collecting_later():
+        from mlflow import MlflowClient
+
+        if uri.startswith(DATABASES):
+            import mlflow.store.db.utils
+            import mlflow.store.tracking.sqlalchemy_store
+    if uri.startswith(DATABASES):
+        mlflow.store.db.utils.MAX_RETRY_COUNT = 1  # its ten attempts take 101 seconds
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its tracebacks become our one line
+    if not uri.startswith("sqlite:///"):
+        client = MlflowClient(uri)
+        return client, find_experiment(client, local=uri.startswith(DATABASES))
+    file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    with FileLock(f"{file}.lock", timeout=SECONDS_FOR_THE_LOCK):
+        make_database(file)
+        client = MlflowClient(uri)
+        experiment = find_experiment(client, local=True)
+        if file.parent == provenance.user_repository():
+            follow_move(file, client.get_experiment(experiment).artifact_location)
+        return client, experiment
+
+
+def make_database(file: Path) -> None:
+    """Make MLflow's tables in another file first, unless they are there: it never finishes what a kill has cut."""
+    if file.exists() and file.stat().st_size:
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    unfinished = file.with_name(f"{file.name}.unfinished")
+    for left in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
+        left.unlink(missing_ok=True)
+    artifacts = file.with_name(ARTIFACTS).as_uri()
+    made = SqlAlchemyStore(f"sqlite:///{unfinished}", artifacts)  # type: ignore[no-untyped-call]  # no types
+    made.engine.dispose()
+    unfinished.replace(file)
+
+
+def find_experiment(client: "MlflowClient", *, local: bool) -> str:
+    """The id of our experiment. Its artifacts lie under the user's repository, but a server has a place of its own."""
+    from mlflow.exceptions import MlflowException
+
+    place = (provenance.user_repository() / ARTIFACTS).as_uri() if local else None
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        try:
+            return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+        except MlflowException:  # another job was faster
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def follow_move(file: Path, before: str) -> None:
+    """Let the repository's own database find its artifacts, of old runs and new ones, where the repository is now.
+
+    MLflow keeps their absolute addresses and has no call that changes them: after a move it would read and write at the
+    old place.
+    """
+    now = file.with_name(ARTIFACTS)
+    if before == now.as_uri() or Path(before).name != ARTIFACTS or not now.is_dir():
+        return
+    with closing(sqlite3.connect(file, timeout=SECONDS_FOR_THE_LOCK)) as database, database:
+        for table, column in ADDRESSES.items():
+            database.execute(
+                f"UPDATE {table} SET {column} = :now || substr({column}, length(:before) + 1)"  # noqa: S608  # names of ours
+                f" WHERE substr({column} || '/', 1, length(:before) + 1) = :before || '/'",
+                {"before": before, "now": now.as_uri()},
+            )
+
+
+def owner() -> str:
+    """Host, number and start of this process, which no later process shares."""
+    return f"{socket.gethostname()} {os.getpid()} {seconds_since_boot(psutil.Process()):.2f}"
+
+
+def seconds_since_boot(process: psutil.Process) -> float:
+    """When a process started; unlike the time of day it stays what it is when somebody sets the clock."""
+    return process.create_time() - psutil.boot_time()
+
+
+def is_gone(process: str) -> bool:
+    """Whether a process that `owner` named ran on this host and runs no more; of other hosts nothing is known."""
+    host, number, start = process.rsplit(" ", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        return abs(seconds_since_boot(psutil.Process(int(number))) - float(start)) > 1
+    except psutil.NoSuchProcess:
+        return True
+
+
+def find_orphans(client: "MlflowClient", experiment: str) -> list[str]:
+    """The ids of the runs that nobody will end any more."""
+    running = client.search_runs([experiment], "attributes.status = 'RUNNING'")
+    return [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS_TAG, UNKNOWN))]
+
+
+def close_orphans(client: "MlflowClient", experiment: str) -> None:
+    """Mark the runs that nobody will end any more as KILLED, with the reason."""
+    for run_id in find_orphans(client, experiment):
+        client.set_tag(run_id, "reason", ORPHANED)
+        client.set_terminated(run_id, "KILLED")
+
+
+def work_of(marker: Path) -> str:
+    """The name of an unfinished work, out of its file; without one, a name that is written there before any run has it.
+
+    A run is found by this name, so that a kill at any moment leaves none that the work does not know.
+    """
+    if marker.exists() and re.fullmatch("[0-9a-f]{32}", name := marker.read_text(encoding="ascii", errors="replace")):
+        return name
+    name = uuid4().hex
+    with replacing(marker) as temporary:
+        temporary.write_text(name, encoding="ascii")
+    return name
+
+
+def reopened(client: "MlflowClient", experiment: str, work: str) -> str | None:
+    """The id of the run of a work, RUNNING again; None where this store has none, or somebody deleted it."""
+    found = client.search_runs([experiment], f"tags.{WORK_TAG} = '{work}'", max_results=1)
+    if not found:
+        return None
+    run_id: str = found[0].info.run_id
+    client.update_run(run_id, status="RUNNING")
+    if "reason" in found[0].data.tags:
+        client.delete_tag(run_id, "reason")
+    return run_id
+
+
+def last_steps(client: "MlflowClient", run_id: str) -> dict[str, int]:
+    """The last step of every curve that a run already holds."""
+    curves = client.get_run(run_id).data.metrics
+    return {name: max(point.step for point in client.get_metric_history(run_id, name)) for name in curves}
+
+
+def census() -> tuple[int, int]:
+    """How many runs the store holds, and how many of them say RUNNING although their process is gone."""
+    with answering(address()):
+        client, experiment = connect(address())
+        return len(client.search_runs([experiment], max_results=MOST_RUNS)), len(find_orphans(client, experiment))

@@ -1,0 +1,129 @@
+"""fit(): the one loop. It yields a record per epoch and knows neither MLflow nor any file but its checkpoint."""
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from exemplar.runtime import collective
+from exemplar.runtime.device import Compute, enough_memory
+from exemplar.runtime.progress import Progress, track
+from exemplar.surrogate.sets import SurrogateSet
+from exemplar.training.checkpoints import Checkpoint, say
+from exemplar.training.state import Classifier, Epoch, Settings, State
+from exemplar.training.watch import Watch, signal_of, smaller_batches
+
+STEPS_BETWEEN_NUMBERS = 20
+
+
+def fit(
+    method: Classifier,
+    data: SurrogateSet,
+    settings: Settings,
+    *,
+    compute: Compute,
+    random_seed: int,
+    label: str,
+    checkpoint: Path | None = None,
+) -> Iterator[Epoch]:
+    """Train by SGD with momentum on every sample once an epoch, and yield a record after each.
+
+    With a `checkpoint` that exists the training goes on where it was written, after the records of its epochs are
+    yielded again, and ends with the same weights as without the interruption. All processes of a training call it, and
+    only process 0 has a checkpoint. Raises UserError when memory is short, or loss, weights or gradients show that
+    nothing is learnt.
+    """
+    with enough_memory(f"{label}: the samples find no room on {compute.device}; set compute.device to 'cpu'"):
+        data = data.to(compute.device)
+    method.to(compute.device).to(memory_format=torch.channels_last).train()
+    state, kept = State(method, settings), Checkpoint(checkpoint) if checkpoint else None
+    if kept:
+        kept.load(state.restore)
+    same_start(state, compute)
+    yield from state.epochs
+    done = len(state.epochs) * len(data) + state.part.steps * settings.batch_size
+    if done and kept:
+        say(f"{label}: goes on after {done} samples of an interrupted training")
+    with track(total=settings.epochs * len(data), unit="samples", label=label, done=done) as progress:
+        for epoch in range(len(state.epochs), settings.epochs):
+            # One seed per epoch, for the order and dropout: a resumed training draws what the uninterrupted one drew.
+            torch.manual_seed(random_seed * 1_000_003 + epoch)
+            order = torch.randperm(len(data)).to(compute.device)
+            with enough_memory(smaller_batches(settings.section, settings.batch_size)):
+                record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
+            state.end_epoch(record)
+            if kept and (kept.is_due() or record.epoch == settings.epochs):
+                kept.save(state.content())
+            yield record
+
+
+def train_epoch(
+    state: State,
+    data: SurrogateSet,
+    order: Int64[Tensor, " n"],
+    settings: Settings,
+    *,
+    compute: Compute,
+    progress: Progress,
+    checkpoint: Checkpoint | None,
+) -> Epoch:
+    """Every sample once, in this order, with the learning rate of the moment.
+
+    Nothing waits for the device but the numbers that are shown and checked now and then.
+    """
+    part, epoch = state.part, len(state.epochs)
+    watch = Watch(progress.label, settings.section, settings.learning_rate, epoch + 1)
+    signal = torch.zeros((), device=compute.device)
+    part.go_on()
+    batches = torch.split(order, settings.batch_size)
+    for step, indices in list(enumerate(batches))[part.steps :]:
+        state.set_rate((epoch + step / len(batches)) / settings.epochs)
+        loss, correct = learn(state, data, indices, compute=compute)
+        part.add(loss_sum=loss * len(indices), right=correct)
+        signal += signal_of(state.method.encoder)
+        if step % STEPS_BETWEEN_NUMBERS == 0:
+            watch.check_loss(float(part.loss_sum))
+            progress.show(loss=float(loss), score=float(correct) / len(indices))
+        progress.advance(len(indices))
+        if checkpoint and checkpoint.is_due_inside() and part.steps < len(batches):
+            watch.check_loss(float(part.loss_sum))
+            checkpoint.save(state.content())
+    watch.check_loss(float(part.loss_sum))
+    watch.check_network(state.method, signal=float(signal))
+    return Epoch(
+        epoch=epoch + 1,
+        loss=float(part.loss_sum) / len(data),
+        score=float(part.right) / len(data),
+        learning_rate=settings.learning_rate * state.factor,
+        samples_per_second=len(data) / part.seconds(),
+    )
+
+
+def learn(
+    state: State, data: SurrogateSet, indices: Int64[Tensor, " b"], *, compute: Compute
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The release's step on a batch, of which this process computes its rows: the batch's loss and samples right."""
+    rows, counted = collective.rows(len(indices), compute)
+    samples, targets = data.render(indices[rows])
+    with compute.autocast(), state.method.head.dropout.of_batch(rows, len(indices)):
+        mean, correct = state.method((samples.contiguous(memory_format=torch.channels_last), targets))
+    loss, right = mean * (counted / len(indices)), correct.float() * bool(counted)
+    state.optimizer.zero_grad()
+    loss.backward()
+    loss = loss.detach()
+    gradients = [weights.grad for weights in state.method.parameters() if weights.grad is not None]
+    collective.add_up([loss, right, *gradients], compute)
+    state.optimizer.step()
+    return loss, right
+
+
+def same_start(state: State, compute: Compute) -> None:
+    """Let every process begin with the weights, momenta and records of process 0, which has the checkpoint."""
+    if compute.processes > 1:
+        content = BytesIO()
+        torch.save(state.content(), content)
+        given = collective.from_first(content.getvalue(), compute)
+        state.restore(torch.load(BytesIO(given), map_location="cpu", weights_only=True))

@@ -1,0 +1,58 @@
+"""Trainings that cannot go well any more, told in one line with the setting to look at."""
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Int64
+from torch import Tensor, nn
+
+from exemplar.errors import UserError
+from exemplar.models.network import Encoder
+
+
+def signal_of(encoder: Encoder) -> Int64[Tensor, ""]:
+    """How many weights of the first layer have a gradient, for which every layer above must let something through.
+
+    Also while nothing is learnt yet, as at the start, no gradient is exactly 0; behind a layer whose rectifiers are all
+    shut, or with a head whose weights are all 0, all of them are, and stay so.
+    """
+    gradient = encoder.layers[0].weight.grad
+    assert isinstance(gradient, Tensor)
+    return gradient.count_nonzero()
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Looks at one epoch of a training, whose learning rate is that of this section of params.yaml."""
+
+    label: str
+    section: str
+    learning_rate: float
+    epoch: int
+
+    def stop(self, finding: str) -> UserError:
+        """What is found, where, and what to do."""
+        return UserError(
+            f"{self.label}: {finding} in epoch {self.epoch} with learning_rate {self.learning_rate}; "
+            f"lower {self.section}.learning_rate in params.yaml"
+        )
+
+    def check_loss(self, loss: float) -> None:
+        """Raise UserError where the loss is no number; one that was none at any step makes the epoch's sum none."""
+        if not math.isfinite(loss):
+            raise self.stop(f"the loss is {loss}")
+
+    def check_network(self, method: nn.Module, *, signal: float) -> None:
+        """Raise UserError where a weight is no number, or no gradient reached the first layer in the whole epoch."""
+        for name, weights in method.named_parameters():
+            if not bool(weights.isfinite().all()):
+                raise self.stop(f"a weight of {name} is not finite")
+        if not signal:
+            raise self.stop("no gradient reached the first layer, so every image gets the same scores,")
+
+
+def smaller_batches(section: str, batch_size: int) -> str:
+    """What to do where memory does not suffice for a step."""
+    if batch_size == 1:
+        return f"{section}.batch_size is 1 already; choose a smaller model"
+    return f"lower {section}.batch_size from {batch_size} to {batch_size // 2}"

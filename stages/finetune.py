@@ -1,0 +1,58 @@
+"""Encoder and labeled dataset -> accuracy per fold of the whole network, trained further on the labels."""
+
+from pathlib import Path
+
+from stages import cli
+
+
+def finetune(dataset: str, method: str) -> None:
+    """Train the encoder of METHOD on the labels of DATASET; from random filters that is supervised training."""
+    import time
+
+    from exemplar.datasets.base import Labeled
+    from exemplar.datasets.evaluation import Evaluation
+    from exemplar.finetune import Finetune
+    from exemplar.io import integrity
+    from exemplar.models import saved
+    from exemplar.params.load import load_params
+    from exemplar.runtime import device
+    from exemplar.tracking import runs
+
+    settings = load_params()
+    encoder_path, labeled_folder = Path(f"data/encoders/{method}.safetensors"), Path(f"data/labeled/{dataset}")
+    record_path, inputs = Path(f"results/finetune/{dataset}-{method}.json"), [encoder_path, labeled_folder]
+    integrity.require_intact(inputs)
+    encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
+    run_settings = settings.model_dump(include={"random_seed", "finetune", "transformation", "compute"})
+    run_settings |= {"model": encoder.model}
+    name = f"{dataset} {method} {encoder.model}"
+    with runs.work("finetune", dataset, method, name=name, settings=run_settings, inputs=inputs) as (run, unfinished):
+        started = time.monotonic()
+        measured = Finetune.of(
+            settings.finetune.model_dump(exclude={"methods"}), ranges=settings.transformation
+        ).measure(
+            encoder,
+            labeled,
+            random_seed=settings.random_seed,
+            compute=device.choose(**settings.compute.model_dump()),
+            unfinished=unfinished,
+        )
+        record = Evaluation.of(
+            measured,
+            dataset=dataset,
+            method=method,
+            readout="finetune",
+            model=encoder.model,
+            classes=labeled.classes,
+            seconds=time.monotonic() - started,
+            run_id=run.id,
+        )
+        record.save(record_path)
+        run.log_tags({"dataset": dataset, "method": method, "readout": "finetune"})
+        for step, metrics in measured.steps():
+            run.log_metrics(metrics, step=step)
+        run.log_file(record_path)
+
+
+if __name__ == "__main__":
+    cli.start(finetune)

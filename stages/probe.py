@@ -1,0 +1,55 @@
+"""Encoder and labeled dataset -> accuracy per fold of a linear SVM on its frozen features."""
+
+from pathlib import Path
+
+from stages import cli
+
+
+def probe(dataset: str, method: str) -> None:
+    """Measure the frozen encoder of METHOD on DATASET."""
+    import time
+
+    from exemplar.datasets.base import Labeled
+    from exemplar.datasets.evaluation import Evaluation
+    from exemplar.io import integrity
+    from exemplar.models import saved
+    from exemplar.params.load import load_params
+    from exemplar.probe.protocol import Probe
+    from exemplar.runtime import device
+    from exemplar.tracking import runs
+
+    settings = load_params()
+    encoder_path, labeled_folder = Path(f"data/encoders/{method}.safetensors"), Path(f"data/labeled/{dataset}")
+    record_path, inputs = Path(f"results/probe/{dataset}-{method}.json"), [encoder_path, labeled_folder]
+    integrity.require_intact(inputs)
+    encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
+    run_settings = settings.model_dump(include={"random_seed", "probe", "compute"}) | {"model": encoder.model}
+    name = f"{dataset} {method} {encoder.model}"
+    with runs.work("probe", dataset, method, name=name, settings=run_settings, inputs=inputs) as (run, unfinished):
+        started = time.monotonic()
+        measured = Probe(**settings.probe[dataset].model_dump()).measure(
+            encoder,
+            labeled,
+            random_seed=settings.random_seed,
+            compute=device.choose(**settings.compute.model_dump()),
+            unfinished=unfinished,
+        )
+        record = Evaluation.of(
+            measured,
+            dataset=dataset,
+            method=method,
+            readout="probe",
+            model=encoder.model,
+            classes=labeled.classes,
+            seconds=time.monotonic() - started,
+            run_id=run.id,
+        )
+        record.save(record_path)
+        run.log_tags({"dataset": dataset, "method": method, "readout": "probe"})
+        for step, metrics in measured.steps():
+            run.log_metrics(metrics, step=step)
+        run.log_file(record_path)
+
+
+if __name__ == "__main__":
+    cli.start(probe)

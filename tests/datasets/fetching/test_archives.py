@@ -1,0 +1,170 @@
+"""Archives that are cut, corrupt or hostile."""
+
+import gzip
+import io
+import random
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exemplar.datasets.fetching.archives import members
+from exemplar.errors import UserError
+
+CONTENT = {"set/one": b"1" * 700, "set/two": random.Random(0).randbytes(3000), "set/empty": b""}
+
+
+def packed(*infos: tarfile.TarInfo, form: int = tarfile.PAX_FORMAT) -> bytes:
+    """A tar of CONTENT and of further members without content."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=form) as tar:
+        for name, content in CONTENT.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        for info in infos:
+            tar.addfile(info)
+    return file.getvalue()
+
+
+def member(name: str, **attributes: object) -> tarfile.TarInfo:
+    """A header."""
+    info = tarfile.TarInfo(name)
+    for attribute, value in attributes.items():
+        setattr(info, attribute, value)
+    return info
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., dict[str, bytes]]:
+    """Write bytes to a file and read all of its members."""
+
+    def everything(content: bytes, inside: str = "") -> dict[str, bytes]:
+        path = tmp_path / "set.tar"
+        path.write_bytes(content)
+        return {str(each.path): each.read(most_bytes=10_000) for each in members(path, inside=inside)}
+
+    return everything
+
+
+def zipped(content: bytes, name: str = "a/set.tar.gz", mode: int = 0o644) -> bytes:
+    """A zip of one file."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as package:
+        info = zipfile.ZipInfo(name)
+        info.external_attr = mode << 16
+        package.writestr(info, content)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_members_are_read_in_order_from_tar_gzip_and_zip(read: Callable[..., dict[str, bytes]], form: int) -> None:
+    """The kind is seen from the content and not from the name."""
+    tar = packed(form=form)
+    assert list(read(tar).items()) == list(CONTENT.items())
+    assert read(gzip.compress(tar)) == CONTENT
+    assert read(zipped(gzip.compress(tar)), inside="set.tar.gz") == CONTENT
+
+
+def test_long_names_are_read(tmp_path: Path) -> None:
+    """Names beyond 100 characters come in headers of their own."""
+    name = "set/" + "ä" * 300
+    (tmp_path / "long.tar").write_bytes(packed(member(name), form=tarfile.GNU_FORMAT))
+    assert [str(each.path) for each in members(tmp_path / "long.tar")][-1] == name
+
+
+@pytest.mark.parametrize("name", ["../out", "set/../../out", "/etc/passwd", "set/.."])
+def test_a_member_that_climbs_out_is_refused(read: Callable[..., dict[str, bytes]], name: str) -> None:
+    """Nothing is unpacked, and still no name may lead out of the archive."""
+    with pytest.raises(UserError, match=r"set.tar: its member .* climbs out of the archive; refused"):
+        read(packed(member(name)))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_a_link_or_a_device_is_never_read(read: Callable[..., dict[str, bytes]], kind: bytes) -> None:
+    """Not even a link to another member."""
+    with pytest.raises(UserError, match=r"set.tar: 'set/link' is a link or a device and no file; refused"):
+        read(packed(member("set/link", type=kind, linkname="set/one")))
+
+
+def test_a_sparse_file_is_never_read(read: Callable[..., dict[str, bytes]]) -> None:
+    """A few bytes could stand for any number of zeros."""
+    info = member(
+        "set/sparse",
+        pax_headers={
+            "GNU.sparse.major": "0",
+            "GNU.sparse.minor": "1",
+            "GNU.sparse.map": "0,1",
+            "GNU.sparse.size": "5000",
+        },
+    )
+    with pytest.raises(UserError, match="refused"):
+        read(packed(info))
+
+
+def test_a_link_in_a_zip_is_refused(read: Callable[..., dict[str, bytes]]) -> None:
+    """Neither a link nor a second file of the name that is looked for."""
+    with pytest.raises(UserError, match=r"expected one file 'set.tar.gz' in it"):
+        read(zipped(b"/etc/passwd", mode=stat.S_IFLNK | 0o777), inside="set.tar.gz")
+
+
+def test_a_member_larger_than_it_may_be_is_not_read(read: Callable[..., dict[str, bytes]]) -> None:
+    """What a header claims is held against what the format allows, before anything is read."""
+    tar = packed()
+    header = member("set/large", size=1 << 40).tobuf(tarfile.GNU_FORMAT)
+    with pytest.raises(UserError, match=r"'set/large' claims 1,099,511,627,776 bytes; at most 10,000 were expected"):
+        read(header + tar)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_cannot_fill_the_memory(read: Callable[..., dict[str, bytes]], kind: bytes) -> None:
+    """Names and attributes are read into memory whole, so that they are bounded too."""
+    info = member("x", type=kind, size=1 << 33)
+    with pytest.raises(UserError, match="impossible size"):
+        read(info.tobuf(tarfile.GNU_FORMAT) + b"0" * 1024)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, lambda tar: zipped(gzip.compress(tar))])
+def test_an_archive_cut_anywhere_is_told(read: Callable[..., dict[str, bytes]], pack: Callable[[bytes], bytes]) -> None:
+    """No cut is taken for the end: what is missing may be half of the pictures."""
+    whole = pack(packed())
+    end = 3 * 512 + 1024 + 3072 if pack is bytes else len(whole)  # behind its members a tar has zeros only
+    for length in (*range(0, end, 97), *range(0, end, 512), end - 1):
+        with pytest.raises(UserError, match=r"set.tar is cut, corrupt or no archive \(.*\); remove it"):
+            read(whole[:length], inside="set.tar.gz")
+
+
+def test_a_corrupt_archive_is_told_or_whole(read: Callable[..., dict[str, bytes]]) -> None:
+    """300 gzip files with one random bit flipped: one line, or all of the right content."""
+    whole = gzip.compress(packed())
+    generator = random.Random(2)
+    told = 0
+    for _ in range(300):
+        content = bytearray(whole)
+        content[generator.randrange(len(whole))] ^= 1 << generator.randrange(8)
+        try:
+            assert read(bytes(content)) == CONTENT
+        except UserError:
+            told += 1
+    assert told > 200
+
+
+def test_a_broken_header_is_not_taken_for_the_end(read: Callable[..., dict[str, bytes]]) -> None:
+    """A flipped bit in the second header would otherwise hide all that follows."""
+    content = bytearray(packed())
+    content[512 + 1024 + 3] ^= 1
+    with pytest.raises(UserError, match=r"cut, corrupt or no archive \(bad checksum\)"):
+        read(bytes(content))
+
+
+def test_no_archive_is_told(tmp_path: Path) -> None:
+    """No path, no file, a folder."""
+    with pytest.raises(UserError, match="none was fetched; expected its entry under `sources`"):
+        next(members(None))
+    with pytest.raises(UserError, match="No such file"):
+        next(members(tmp_path / "none"))
+    with pytest.raises(UserError, match="Is a directory"):
+        next(members(tmp_path))

@@ -1,0 +1,85 @@
+"""What is counted, and how a record is kept."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from exemplar.datasets import evaluation
+from exemplar.datasets.base import Labeled
+from exemplar.datasets.evaluation import Evaluation
+from exemplar.errors import UserError
+
+RECORD = Evaluation(
+    dataset="photos",
+    method="exemplar",
+    model="64c5-64c5-128f",
+    readout="probe",
+    accuracy=[0.9, 0.7],
+    class_accuracy=[0.5, 0.75],
+    cost=0.01,
+    training_samples=100,
+    seconds=12.5,
+    classes=["chélsea", "rocket"],
+    confusion=[[9, 1], [3, 7]],
+    run_id="beef",
+)
+
+
+def some(labels: list[int], test: list[list[int]]) -> Labeled:
+    """A set of which only labels and folds matter."""
+    return Labeled(
+        images=np.zeros((len(labels), 3, 2, 2), np.uint8),
+        labels=np.array(labels),
+        train=np.zeros((len(test), 3), np.int64),
+        test=np.array(test),
+        classes=("a", "b", "c"),
+    )
+
+
+def test_accuracy_is_counted_per_fold() -> None:
+    """Over all test images, and averaged over the classes that are tested in this fold."""
+    labeled = some([0, 0, 0, 1, 1, 2], [[0, 1, 2, 3], [2, 3, 4, 5]])
+    measured = evaluation.score(labeled, [np.array([0, 0, 1, 1]), np.array([2, 1, 1, 0])], cost=0.5)
+    assert measured.accuracy == (3 / 4, 2 / 4)
+    assert measured.class_accuracy == pytest.approx(((2 / 3 + 1) / 2, (0 + 1 + 0) / 3))
+    assert measured.confusion.tolist() == [[2, 1, 1], [0, 3, 0], [1, 0, 0]]
+    assert measured.training_samples == 3
+    assert measured.cost == 0.5
+
+
+def test_confusion_has_a_row_per_true_class() -> None:
+    """And a column per answer; its sum is the number of images, also where a class never occurs."""
+    table = evaluation.count_confusion(np.array([0, 0, 2, 2]), np.array([0, 2, 2, 2]), classes=4)
+    assert table.tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
+
+
+def test_a_tracker_is_told_folds_curves_and_the_mean() -> None:
+    """Folds and epochs are steps; the spread is the population's, as the paper reports it."""
+    labeled = some([0, 1], [[0, 1], [0, 1]])
+    curves = [[{"loss": 2.0}, {"loss": 1.0}], [{"loss": 3.0}]]
+    measured = evaluation.score(labeled, [np.array([0, 1]), np.array([1, 1])], curves=curves)
+    assert list(measured.steps()) == [
+        (0, {"fold.accuracy": 1.0, "fold.class_accuracy": 1.0}),
+        (1, {"fold.accuracy": 0.5, "fold.class_accuracy": 0.5}),
+        (1, {"fold_1.loss": 2.0}),
+        (2, {"fold_1.loss": 1.0}),
+        (1, {"fold_2.loss": 3.0}),
+        (0, {"accuracy": 0.75, "accuracy_std": 0.25}),
+    ]
+    assert list(evaluation.score(labeled, [np.array([0, 1])] * 2, cost=0.5).steps())[-1] == (0, {"cost": 0.5})
+
+
+def test_a_saved_record_is_loaded_as_it_was(tmp_path: Path) -> None:
+    """As JSON, in a folder that is made where it is missing."""
+    RECORD.save(tmp_path / "evaluations" / "record.json")
+    assert Evaluation.load(tmp_path / "evaluations" / "record.json") == RECORD
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "3", '{"dataset": "photos"}', '{"unknown": 1}'])
+def test_a_broken_record_says_what_to_do(tmp_path: Path, content: str | None) -> None:
+    """Missing, cut short, or of another program."""
+    if content is not None:
+        (tmp_path / "record.json").write_text(content)
+    with pytest.raises(UserError, match=r"cannot read the evaluation .*record.json"):
+        Evaluation.load(tmp_path / "record.json")

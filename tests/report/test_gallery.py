@@ -1,0 +1,67 @@
+"""What is shown of a pipeline's results."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from exemplar.models.architecture import parse
+from exemplar.models.initial import draw_encoder
+from exemplar.models.network import Pixels
+from exemplar.models.saved import save_encoder
+from exemplar.report import gallery
+from exemplar.surrogate.sets import SurrogateSet
+from exemplar.training.record import save_record
+from exemplar.training.state import Epoch
+
+
+@pytest.fixture
+def collected(surrogate_set: SurrogateSet, tmp_path: Path) -> gallery.Gallery:
+    """What three folders with three seeds, two encoders and two trainings give."""
+    for folder in ("surrogate", "encoders", "training"):
+        (tmp_path / folder).mkdir()
+    surrogate_set.save(tmp_path / "surrogate")
+    generator = torch.Generator().manual_seed(0)
+    drawn = draw_encoder(parse("6c5-8f"), mean=torch.zeros(3, 32, 32), generator=generator)
+    save_encoder(drawn, tmp_path / "encoders" / "exemplar.safetensors")
+    save_encoder(Pixels(), tmp_path / "encoders" / "pixels.safetensors")
+    save_record([Epoch(1, 2.0, 0.5, 0.1, 900.0)], tmp_path / "training" / "exemplar", run_id="feed")
+    save_record([], tmp_path / "training" / "pixels", run_id="beef")
+    surrogate, encoders, training = (tmp_path / name for name in ("surrogate", "encoders", "training"))
+    return gallery.collect(surrogate=surrogate, encoders=encoders, training=training)
+
+
+def test_seeds_are_shown_as_they_lie_in_their_images(collected: gallery.Gallery, surrogate_set: SurrogateSet) -> None:
+    """A seed of 32 pixels is its part of the window, pixel by pixel."""
+    assert collected.seeds.shape == (3, 3, 32, 32)
+    x, y = (surrogate_set.centre[0] - 16).int().tolist()
+    np.testing.assert_array_equal(collected.seeds[0], surrogate_set.windows[0, :, y : y + 32, x : x + 32])
+
+
+def test_samples_stand_beside_their_seed(collected: gallery.Gallery, surrogate_set: SurrogateSet) -> None:
+    """A row per class: the seed, then its first samples as the network sees them."""
+    assert collected.samples.shape == (3, 12, 3, 32, 32)
+    np.testing.assert_array_equal(collected.samples[:, 0], collected.seeds)
+    first, _ = surrogate_set.render(torch.arange(20, 31))
+    np.testing.assert_allclose(collected.samples[1, 1:], first.numpy() * 255, atol=0.51)
+
+
+def test_filters_and_curves_have_the_names_of_their_files(collected: gallery.Gallery) -> None:
+    """An encoder without filters shows none; a training without epochs has an empty curve."""
+    assert {name: filters.shape for name, filters in collected.filters.items()} == {"exemplar": (6, 3, 5, 5)}
+    assert collected.curves["exemplar"]["loss"].tolist() == [2.0]
+    assert collected.curves["pixels"].empty
+    assert collected.runs == {"exemplar": "feed", "pixels": "beef"}
+
+
+def test_a_large_set_is_shown_in_part(surrogate_set: SurrogateSet, tmp_path: Path) -> None:
+    """144 seeds spread over all, eight of them with samples."""
+    many = torch.arange(300) % 3
+    parts = {name: getattr(surrogate_set, name)[many] for name in ("owner", "target", "centre", "side", "table")}
+    windows, basis, colour_mean = surrogate_set.windows, surrogate_set.basis, surrogate_set.colour_mean
+    SurrogateSet(windows=windows, basis=basis, colour_mean=colour_mean, **parts).save(tmp_path)
+    (tmp_path / "training").mkdir()
+    found = gallery.collect(surrogate=tmp_path, encoders=tmp_path, training=tmp_path / "training")
+    assert found.seeds.shape == (144, 3, 32, 32)
+    assert found.samples.shape[:2] == (8, 12)

@@ -1,0 +1,183 @@
+"""The page that shows everything a pipeline found."""
+
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from exemplar.datasets.evaluation import Evaluation
+from exemplar.report import comparison, figures, page, paper, sheets
+from exemplar.report.gallery import Gallery
+from exemplar.surrogate.ranges import RELEASE
+
+HOSTILE = '<img src=x onerror="alert(1)">&'
+SETTINGS = {"model": "64c5-64c5-128f", "seeds": {"count": 20, "scales": [1.0, 0.8]}, "note": HOSTILE}
+RUNS = {"train exemplar": "feed", f"evaluate {HOSTILE}": "beef"}
+RECORD = Evaluation(
+    dataset="photos",
+    method="exemplar",
+    model="64c5-64c5-128f",
+    readout="probe",
+    accuracy=[0.6, 0.7],
+    class_accuracy=[0.6, 0.7],
+    cost=0.01,
+    training_samples=100,
+    seconds=12.5,
+    classes=["cat", HOSTILE],
+    confusion=[[9, 1], [3, 7]],
+    run_id="beef",
+)
+RECORDS = [
+    RECORD,
+    replace(RECORD, method="pixels", model=""),
+    replace(RECORD, dataset=HOSTILE, method="finetune", readout="finetune", cost=None),
+]
+CURVE = pd.DataFrame(
+    {
+        "epoch": [1, 2],
+        "loss": [2.0, 1.5],
+        "score": [0.1, 0.2],
+        "learning_rate": [0.1, 0.01],
+        "samples_per_second": [50, 70],
+    }
+)
+INVARIANCE = pd.DataFrame(
+    [
+        {"transformation": "angle_degrees", "magnitude": angle, "accuracy": 0.5, "distance_pooled": abs(angle) / 45,
+         "dataset": dataset, "method": method, "run_id": f"{dataset} {method}"}
+        for dataset in ("photos", HOSTILE) for method in ("exemplar", "random") for angle in (-45, 0, 45)
+    ]
+)  # fmt: skip
+MARKS = paper.invariance(unlabeled="stl10", ranges=asdict(RELEASE))
+random = np.random.default_rng(0)
+PICTURES: dict[str, Any] = {
+    "filters": {"exemplar": random.normal(size=(8, 3, 5, 5)), "random": random.normal(size=(8, 3, 5, 5))},
+    "seeds": random.integers(0, 256, (20, 3, 32, 32), dtype=np.uint8),
+    "samples": random.integers(0, 256, (3, 4, 3, 32, 32), dtype=np.uint8),
+}
+
+
+class Page(HTMLParser):
+    """Collects a page's elements, the addresses they name and the text that a reader sees."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data} "
+
+
+def write(**changes: Any) -> str:
+    """Write the page of a small pipeline."""
+    inputs: dict[str, Any] = {
+        "records": RECORDS,
+        "unlabeled": "photos",
+        "curves": {"exemplar": CURVE, "random": CURVE.iloc[:0]},
+        "invariance": INVARIANCE,
+        "marks": MARKS.iloc[:0],
+        "settings": SETTINGS,
+        "runs": RUNS,
+        **PICTURES,
+    }
+    return page.page(**{**inputs, **changes})
+
+
+@pytest.fixture(scope="module")
+def source() -> str:
+    """The page, written once."""
+    return write()
+
+
+def test_the_page_needs_nothing_else(source: str) -> None:
+    """All images are inside; there is no script, style sheet or font to load, and one link, to the paper."""
+    page = Page(source)
+    assert [address for address in page.addresses if not address.startswith("data:")] == [
+        "https://arxiv.org/abs/1406.6909"
+    ]
+    assert page.elements.count("img") == 5 + INVARIANCE["dataset"].nunique() + len(RECORDS)
+    assert "script" not in page.elements
+    assert "url(" not in source
+    assert "@import" not in source
+
+
+def test_names_are_text_and_never_markup(source: str) -> None:
+    """A folder may be called anything; the reader sees the name as it is."""
+    assert HOSTILE not in source
+    assert HOSTILE in Page(source).text
+
+
+def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
+    """Headline, table, training, every parameter under its dotted name, and every MLflow run."""
+    text = " ".join(Page(source).text.split())
+    assert comparison.headline(comparison.table(RECORDS, unlabeled="photos")) in text
+    assert text.count("65.0 ± 5.0") == len(RECORDS)
+    for words in (
+        "exemplar 2 1.500 0.200 60",
+        "seeds.scales [1.0, 0.8]",
+        "train exemplar feed",
+        "View-Invariant K-means",
+    ):
+        assert words in text
+
+
+def test_the_stand_in_is_called_what_it_is(source: str) -> None:
+    """`photos` is no benchmark, and a page without it does not speak of it."""
+    assert "no benchmark" in source
+    assert "no benchmark" not in write(records=[replace(RECORD, dataset="stl10")])
+
+
+def test_diamonds_are_explained_where_they_are_drawn(source: str) -> None:
+    """The paper has numbers of invariance for STL-10; a page without that set does not speak of them."""
+    assert "Diamonds" not in source
+    assert "Diamonds" not in write(marks=MARKS)
+    shown = write(marks=MARKS, invariance=pd.concat([INVARIANCE, INVARIANCE.assign(dataset="stl10")]))
+    assert Page(shown).text.count("Diamonds") == 1
+
+
+def test_the_same_results_make_the_same_page(source: str) -> None:
+    """There is no date and no chance in it."""
+    assert write() == source
+
+
+def test_encoders_without_training_have_no_curves() -> None:
+    """A comparison of random filters and raw pixels has nothing to draw there."""
+    page = Page(write(records=[replace(RECORD, method="random")], curves={"random": CURVE.iloc[:0]}, filters={}))
+    assert "Learning curves" not in page.text
+    assert "First-layer filters" not in page.text
+
+
+def test_the_runs_are_those_of_every_stage_that_has_one() -> None:
+    """Each under the name of what was run."""
+    pictures = Gallery(**{**PICTURES, "curves": {}, "runs": {"exemplar": "feed"}})
+    found = page.runs([RECORD], pictures, INVARIANCE[INVARIANCE["dataset"] == "photos"])
+    assert found == {
+        "train.exemplar": "feed",
+        "evaluate.photos.exemplar": "beef",
+        "invariance.photos.exemplar": "photos exemplar",
+        "invariance.photos.random": "photos random",
+    }
+
+
+def test_the_overview_is_wide_and_small() -> None:
+    """One picture for the README, below 300 kB."""
+    figure = sheets.overview(
+        table=comparison.table(RECORDS, unlabeled="photos"),
+        seeds=PICTURES["seeds"],
+        samples=PICTURES["samples"],
+        filters=PICTURES["filters"]["exemplar"],
+    )
+    width, height = figure.get_size_inches()
+    assert width > 3 * height
+    assert len(figures.png(figure)) < 300_000

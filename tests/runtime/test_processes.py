@@ -1,0 +1,98 @@
+"""Several processes train as one does, and end together."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from exemplar.runtime import processes
+from exemplar.runtime.collective import rows
+from exemplar.runtime.device import Compute
+from exemplar.surrogate.sets import SurrogateSet, measure_mean, save_mean
+
+PROGRAM = Path(__file__).parent / "together.py"
+# Two processes on the CPU, started as the stage starts one for each GPU.
+LAUNCH = "import sys; from exemplar import team; sys.exit(team.launch(sys.argv[1:], places=[0, 1]))"
+
+
+@pytest.fixture
+def folder(surrogate_set: SurrogateSet, tmp_path: Path) -> Path:
+    """60 samples of three classes, and room for what the processes leave."""
+    surrogate_set.save(tmp_path)
+    save_mean(measure_mean(surrogate_set, device=torch.device("cpu")), tmp_path)
+    return tmp_path
+
+
+def together(task: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """What two processes say."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-c", LAUNCH, str(PROGRAM), task, str(folder)]
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 16, 59])
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+def test_every_row_of_a_batch_counts_once(count: int, processes: int) -> None:
+    """In order, however many processes share it; each has at least one row to compute."""
+    counted = []
+    for rank in range(processes):
+        mine, some = rows(count, Compute(torch.device("cpu"), torch.float32, rank, processes))
+        numbers = list(range(count))[mine]
+        assert numbers
+        assert some in (0, len(numbers))
+        counted += numbers if some else []
+    assert counted == list(range(count))
+
+
+def test_two_processes_learn_what_one_does(folder: Path) -> None:
+    """The same curve but for rounding, with uneven batches, interrupted, and from the checkpoint of one process."""
+    sys.path.insert(0, str(PROGRAM.parent))
+    from together import curves
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    curves(folder, processes.Team(0, 1, None))
+    torch.set_num_threads(threads)
+    (folder / "halved.pt").unlink()
+    done = together("curves", folder)
+    assert done.returncode == 0, done.stderr
+    one, two = (json.loads((folder / f"curves{count}.json").read_text()) for count in (1, 2))
+    assert one["16"] == one["halved"] == one["single"]
+    for name in one:
+        for (loss, score), (other, same_score) in zip(one[name], two[name], strict=True):
+            assert other == pytest.approx(loss, abs=1e-5)
+            assert same_score == score
+    assert two["16"] == two["halved"]
+
+
+@pytest.mark.parametrize(
+    ("task", "line"),
+    [
+        ("mistake", "error: process 1 has found a mistake"),
+        ("kill", "error: another process of this training was killed or does not answer; the same command goes on"),
+    ],
+)
+def test_when_one_process_fails_all_end_and_one_tells_why(folder: Path, task: str, line: str) -> None:
+    """No traceback, no second line, no hang; the others leave through their exceptions."""
+    started = time.monotonic()
+    done = together(task, folder)
+    assert time.monotonic() - started < 2 * processes.SECONDS_TO_END
+    assert done.returncode != 0
+    assert [said for said in done.stderr.splitlines() if not said.startswith("test: ")] == [line]
+    assert (folder / "ended0").exists()
+
+
+def test_a_process_alone_is_a_team_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also under `torchrun --nproc-per-node 1`; and who wants the CPU gets no processes that were not asked for."""
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("EXEMPLAR_THREADS", str(torch.get_num_threads()))
+    with processes.joined() as alone:
+        assert (alone.rank, alone.size) == (0, 1)
+        compute = alone.choose(device="cpu", precision="float32")
+    assert (compute.rank, compute.processes) == (0, 1)
+    assert not processes.spread(["-c", "raise SystemExit(1)"], device="cpu")

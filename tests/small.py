@@ -1,0 +1,42 @@
+"""Small trainings that several tests run: a network, its loop, and what is compared afterwards."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from exemplar.models.architecture import parse
+from exemplar.models.initial import draw_encoder, draw_head
+from exemplar.runtime.device import Compute
+from exemplar.surrogate.sets import SurrogateSet, measure_mean
+from exemplar.training.loop import fit
+from exemplar.training.state import Classifier, Epoch, Settings
+
+SETTINGS = Settings(epochs=4, batch_size=16, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
+
+
+def classifier(data: SurrogateSet, *, random_seed: int = 0) -> Classifier:
+    """A small untrained network, the same for the same random seed."""
+    generator = torch.Generator().manual_seed(random_seed)
+    mean = measure_mean(data, device=torch.device("cpu"))
+    encoder = draw_encoder(parse("8c5-8c5-16f"), mean=mean, generator=generator)
+    return Classifier(encoder, draw_head(encoder.width, len(data.table), generator=generator))
+
+
+def training(
+    method: Classifier, data: SurrogateSet, compute: Compute, settings: Settings = SETTINGS, **more: Path | None
+) -> Iterator[Epoch]:
+    """A training whose name and random seed do not matter."""
+    return fit(method, data, settings, compute=compute, random_seed=5, label="test", **more)
+
+
+def same_weights(one: Classifier, other: Classifier) -> bool:
+    """Whether two networks are equal bit for bit."""
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
+
+
+def timeless(epochs: list[Epoch]) -> list[Epoch]:
+    """Records without what depends on the machine's mood."""
+    return [replace(epoch, samples_per_second=0.0) for epoch in epochs]

@@ -1,0 +1,184 @@
+"""The surrogate set: which pixels its samples are made of, and how many there are."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from exemplar.errors import UserError
+from exemplar.surrogate import build, sets, transformation
+from exemplar.surrogate.ranges import Ranges
+from exemplar.surrogate.seeds import Seeds
+from exemplar.surrogate.sets import SurrogateSet
+
+SIDES = np.array([32.0, 40.0, 50.0, 62.5])
+# How near the release's seeds come to the border of an image of 96 x 96, at each of its scales (paper.md, section 1).
+NEAREST = np.array([21.0, 26.25, 32.8, 41.0])
+NOISE = np.random.default_rng(0).integers(0, 256, (4, 3, 96, 96), np.uint8)
+RAMP = np.broadcast_to(np.arange(96, dtype=np.uint8) * 2, (4, 3, 96, 96)).copy()
+RAMP[:, 1] = RAMP[:, 0].swapaxes(1, 2)
+
+
+def near_the_corner() -> Seeds:
+    """A seed of every size in the upper left corner of its image."""
+    return Seeds(image=np.arange(4), centre=np.stack([NEAREST, NEAREST], 1), side=SIDES)
+
+
+def whole_images(side: int) -> Seeds:
+    """Seeds that are all there is of their images."""
+    return Seeds(image=np.arange(4), centre=np.full((4, 2), side / 2), side=np.full(4, float(side)))
+
+
+def rendered(built: SurrogateSet) -> torch.Tensor:
+    """All samples."""
+    return built.render(torch.arange(len(built)))[0]
+
+
+def bend(samples: torch.Tensor) -> float:
+    """The greatest second difference along a row or a column: 0 for whatever is cut out of a ramp."""
+    return max(float(samples.diff(n=2, dim=dimension).abs().max()) for dimension in (2, 3))
+
+
+def test_samples_are_cut_from_the_image_and_never_from_its_border(geometric: Ranges) -> None:
+    """Shifted, scaled and turned, a ramp is still a ramp; a mirror would fold it."""
+    built, mirrored = build.build(RAMP, near_the_corner(), samples=100, ranges=geometric, random_seed=0)
+    assert mirrored == 0
+    assert bend(rendered(built)[:, :2]) < 2 / 255
+    assert len(torch.unique(built.table[..., :4])) > 1500
+
+
+def test_an_image_without_room_is_mirrored_and_says_so(geometric: Ranges) -> None:
+    """A seed that is its whole image cannot be shifted inside it; one that may shrink and turn sometimes can."""
+    images, seeds = RAMP[:, :, :32, :32], whole_images(32)
+    shifted = replace(geometric, shift_fraction=(0.2, 0.25), scale_factor=(1.0, 1.0), angle_degrees=(0.0, 0.0))
+    built, mirrored = build.build(images, seeds, samples=10, ranges=shifted, random_seed=0)
+    assert mirrored == 1
+    assert bend(rendered(built)[:, :2]) > 2 / 255
+
+
+def test_an_image_without_room_and_neutral_ranges_gives_the_image_itself(neutral: Ranges) -> None:
+    """Nothing leaves the image, and every sample is the image."""
+    images = NOISE[:, :, :32, :32]
+    built, mirrored = build.build(images, whole_images(32), samples=2, ranges=neutral, random_seed=0)
+    assert mirrored == 0
+    expected = torch.from_numpy(images).repeat_interleave(2, 0).float() / 255
+    torch.testing.assert_close(rendered(built), expected, rtol=0, atol=1e-5)
+
+
+def test_the_mirrored_fraction_counts_the_squares_with_a_corner_outside(geometric: Ranges) -> None:
+    """An image without context mirrors what leaves it, as an independent look at the corners counts it."""
+    images = NOISE[:, :, :40, :40]
+    built, mirrored = build.build(images, whole_images(40), samples=50, ranges=geometric, random_seed=0)
+    shift_x, shift_y, scale, angle = built.table[..., :4].double().flatten(0, 1).T
+    turn = torch.deg2rad(angle).abs()
+    reach = 0.5 * (turn.cos() + turn.sin()) + torch.maximum(shift_x.abs(), shift_y.abs())
+    outside = float((reach / scale > 0.5).double().mean())
+    assert 0.5 < mirrored < 1
+    assert mirrored == pytest.approx(outside)
+    low, high = geometric.shift_fraction
+    assert float(shift_x.min()) < 0.98 * low, "drawn again, shifts would be small"
+    assert float(shift_x.mean()) == pytest.approx((low + high) / 2, abs=0.05)
+
+
+def test_windows_hold_the_images_own_pixels(geometric: Ranges) -> None:
+    """A seed of 32 pixels keeps a part of its image as it is, and lies in it where it lay in the image."""
+    centres = np.array([[21.3, 70.0], [48.0, 48.0], [75.0, 20.0]])
+    seeds = Seeds(image=np.array([2, 0, 1]), centre=centres, side=np.full(3, 32.0))
+    windows, centre = build.cut_windows(NOISE, seeds, reach=build.reach(geometric))
+    assert windows.shape[2:] < (96, 96)
+    for window, image, corner in zip(windows, seeds.image, seeds.centre - centre, strict=True):
+        x, y = corner.astype(int)
+        assert (corner == (x, y)).all()
+        height, width = window.shape[1:]
+        np.testing.assert_array_equal(window, NOISE[image, :, y : y + height, x : x + width])
+
+
+def test_windows_are_wide_enough_for_every_square(release: Ranges) -> None:
+    """In the middle of a large image no square leaves its window."""
+    images = np.zeros((1, 3, 300, 300), np.uint8)
+    seeds = Seeds(image=np.zeros(4, np.int64), centre=np.random.default_rng(0).uniform(140, 160, (4, 2)), side=SIDES)
+    widest = replace(release, scale_factor=release.scale_factor[:1] * 2, angle_degrees=(20.0, 20.0))
+    windows, centre = build.cut_windows(images, seeds, reach=build.reach(release))
+    rows = transformation.neutral_rows(4)
+    for x in (-0.25, 0.25):
+        for y in (-0.25, 0.25):
+            rows[:, :4] = torch.tensor([x, y, widest.scale_factor[0], widest.angle_degrees[0]])
+            where = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(SIDES).float()}
+            assert transformation.inside(rows, **where, size=windows.shape[:1:-1]).all()
+
+
+def test_wide_seeds_are_smoothed_before_they_are_sampled() -> None:
+    """Twice as wide: a Gaussian of half a pixel, as SciPy computes it."""
+    window = NOISE[0]
+    expected = gaussian_filter(window.astype(float), (0, 0.5, 0.5), mode="mirror", truncate=4)
+    np.testing.assert_allclose(build.smooth_window(window, 2.0), expected, atol=0.51)
+    np.testing.assert_array_equal(build.smooth_window(window, 1.0), window)
+
+
+def test_a_class_is_a_seed_with_k_rows(release: Ranges) -> None:
+    """Sample i is row i % K of seed i // K, and the class is the seed's number."""
+    built, _ = build.build(NOISE, near_the_corner(), samples=5, ranges=release, random_seed=0)
+    assert built.table.shape == (4, 5, len(transformation.COLUMNS))
+    assert len(built) == 20
+    samples, classes = built.render(torch.tensor([7, 19]))
+    assert classes.tolist() == [1, 3]
+    torch.testing.assert_close(samples, built.cut(classes, built.table[[1, 3], [2, 4]]))
+    assert samples.min() >= 0
+    assert samples.max() <= 1
+
+
+def test_the_mean_is_that_of_the_rendered_samples(release: Ranges) -> None:
+    """Also where the last batch is smaller than the others."""
+    built, _ = build.build(NOISE, near_the_corner(), samples=70, ranges=release, random_seed=0)
+    measured = sets.measure_mean(built, device=torch.device("cpu"))
+    torch.testing.assert_close(measured, rendered(built).mean(0), rtol=0, atol=1e-5)
+
+
+def test_principal_components_are_those_of_the_covariance() -> None:
+    """Axes by growing variance, as NumPy finds them, each pointing to the bright side."""
+    windows = NOISE.copy()
+    windows[:, 1] = windows[:, 0] // 2 + windows[:, 1] // 4
+    basis, mean = build.principal_components(torch.from_numpy(windows))
+    pixels = windows.transpose(1, 0, 2, 3).reshape(3, -1) / 255
+    variances = basis.numpy().T @ np.cov(pixels, bias=True) @ basis.numpy()
+    np.testing.assert_allclose(mean, pixels.mean(1), atol=1e-6)
+    np.testing.assert_allclose(variances, np.diag(np.linalg.eigvalsh(np.cov(pixels, bias=True))), atol=1e-6)
+    assert (basis.sum(0) > 0).all()
+
+
+def test_the_same_random_seed_gives_the_same_set(release: Ranges) -> None:
+    """Bit for bit; another one gives other transformations of the same windows."""
+    one, again, other = (
+        build.build(NOISE, near_the_corner(), samples=5, ranges=release, random_seed=number)[0] for number in (3, 3, 4)
+    )
+    for field in fields(one):
+        assert torch.equal(getattr(one, field.name), getattr(again, field.name))
+    assert torch.equal(one.windows, other.windows)
+    assert not torch.equal(one.table, other.table)
+
+
+def test_a_saved_set_is_loaded_as_it_was(surrogate_set: SurrogateSet, tmp_path: Path) -> None:
+    """Every array and the mean, bit for bit."""
+    mean = torch.rand(3, 32, 32)
+    surrogate_set.save(tmp_path)
+    sets.save_mean(mean, tmp_path)
+    loaded = SurrogateSet.load(tmp_path)
+    for field in fields(loaded):
+        assert torch.equal(getattr(loaded, field.name), getattr(surrogate_set, field.name))
+    assert torch.equal(sets.load_mean(tmp_path), mean)
+
+
+def test_a_broken_set_says_what_to_do(surrogate_set: SurrogateSet, tmp_path: Path) -> None:
+    """A file that is cut short, empty or gone."""
+    surrogate_set.save(tmp_path)
+    table = tmp_path / "table.npy"
+    for content in (table.read_bytes()[:-100], b""):
+        table.write_bytes(content)
+        with pytest.raises(UserError, match="run the surrogate stage again"):
+            SurrogateSet.load(tmp_path)
+    table.unlink()
+    with pytest.raises(UserError, match="run the surrogate stage again"):
+        SurrogateSet.load(tmp_path)

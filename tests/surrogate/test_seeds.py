@@ -1,0 +1,211 @@
+"""Where seeds are cut: on what has edges, one per image while there are enough, and always inside."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from exemplar.errors import UserError
+from exemplar.surrogate import seeds, transformation
+from exemplar.surrogate.seeds import Seeds, draw
+
+SCALES = [1.0, 0.8, 0.64, 0.512]
+STATUS = Path("/proc/self/status")
+
+
+def noise(count: int, height: int = 96, width: int = 96, *, contrast: int = 255) -> np.ndarray:
+    generator = np.random.default_rng(0)
+    return generator.integers(128 - contrast // 2, 128 + contrast // 2, (count, 3, height, width)).astype(np.uint8)
+
+
+def flat(count: int, side: int = 96) -> np.ndarray:
+    """Images of one colour each, black and white among them."""
+    colours = np.random.default_rng(1).integers(0, 256, (count, 3, 1, 1))
+    colours[0], colours[-1] = 0, 255
+    return np.broadcast_to(colours, (count, 3, side, side)).astype(np.uint8)
+
+
+def cut(images: np.ndarray, count: int, *, scales: list[float] = SCALES, random_seed: int = 0) -> Seeds:
+    return draw(images, count=count, scales=scales, random_seed=random_seed)
+
+
+def assert_same(one: Seeds, other: Seeds) -> None:
+    for name in ("image", "centre", "side"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_a_flat_image_is_never_chosen():
+    """However many there are, and whatever their colour: nothing in them could be told from its neighbour."""
+    images = np.concatenate([flat(60), noise(20), flat(60)])
+    chosen = cut(images, 20).image
+    assert sorted(chosen) == list(range(60, 80))
+
+
+def test_a_flat_image_is_not_chosen_either_when_seeds_are_many():
+    """The images that have something give more instead."""
+    images = np.concatenate([flat(30), noise(5)])
+    assert (np.bincount(cut(images, 50).image, minlength=35) == [0] * 30 + [10] * 5).all()
+
+
+@pytest.mark.parametrize("count", [1, 7, 39, 40])
+def test_no_image_gives_two_seeds_while_there_are_enough_images(count: int):
+    """As many different images as there are seeds."""
+    assert len(set(cut(noise(40), count).image)) == count
+
+
+def test_images_are_visited_in_random_order():
+    """Few seeds come from all over the set and not from its beginning."""
+    chosen = cut(noise(400, 32, 32), 40, scales=[1.0]).image
+    assert chosen.min() < 80
+    assert chosen.max() > 320
+
+
+def test_a_count_that_is_no_multiple_of_the_images_is_shared_out():
+    """25 seeds of 10 images are 2 or 3 of each."""
+    assert set(np.bincount(cut(noise(10), 25).image)) == {2, 3}
+
+
+def test_a_set_larger_than_a_chunk_is_read_to_its_end():
+    """Images are read in chunks, and every image of every chunk gives its seed."""
+    images = noise(seeds.CHUNK + 40, 32, 32)
+    assert sorted(cut(images, len(images), scales=[1.0]).image) == list(range(len(images)))
+
+
+def test_a_seed_at_scale_s_is_32_over_s_pixels_wide():
+    """The scales of params.yaml are drawn about equally often, and a seed at scale 1 is as wide as a sample."""
+    sides, counts = np.unique(cut(noise(400), 400).side, return_counts=True)
+    np.testing.assert_allclose(sides, [32 / scale for scale in SCALES])
+    assert counts.min() > 70
+    assert seeds.PATCH_PIXELS == transformation.PATCH_PIXELS
+
+
+@pytest.mark.parametrize("size", [(96, 96), (32, 32), (33, 47), (40, 40), (41, 41), (50, 63), (64, 200), (150, 70)])
+def test_seeds_lie_inside_their_image(size: tuple[int, int]):
+    """Every pixel of a seed is a pixel of its image, whatever the image's shape and the scale."""
+    height, width = size
+    found = cut(noise(60, *size), 60)
+    assert (found.centre - found.side[:, None] / 2 >= 0).all()
+    assert (found.centre + found.side[:, None] / 2 <= [width, height]).all()
+
+
+def test_an_image_with_room_for_one_seed_gives_its_middle():
+    """In an image of 32 x 32 pixels the seed is the image."""
+    found = cut(noise(5, 32, 32), 5)
+    assert (found.centre == 16).all()
+    assert (found.side == 32).all()
+
+
+def test_scales_that_make_an_image_smaller_than_a_seed_are_left_out():
+    """Of 48 pixels 0.64 would leave 30; 32 are needed."""
+    assert set(cut(noise(60, 48, 48), 60).side) == {32.0, 40.0}
+
+
+def test_seeds_lie_where_the_edges_are():
+    """A small texture on a flat image draws all seeds to itself."""
+    images = np.full((100, 3, 160, 160), 90, np.uint8)
+    images[:, :, 40:70, 90:120] = noise(100, 30, 30)
+    assert (np.abs(cut(images, 100, scales=[1.0]).centre - [105, 55]) < 40).all()
+
+
+def test_the_chance_of_a_place_is_proportional_to_its_energy():
+    """Half the contrast is a quarter of the energy: four in five seeds lie on the side of full contrast."""
+    images = np.concatenate([noise(500, 128, 128, contrast=200), noise(500, 128, 128, contrast=100)], axis=3)
+    x = cut(images, 500, scales=[1.0]).centre[:, 0]
+    assert (x < 128).mean() == pytest.approx(0.8, abs=0.06)
+
+
+def test_even_energy_spreads_seeds_evenly():
+    """Of pure noise every place is as good as any other that leaves the seed room."""
+    centre = cut(noise(1000, 128, 128), 1000, scales=[1.0]).centre
+    low, high = centre.min(0), centre.max(0)
+    assert (low < 24).all()
+    assert (high > 104).all()
+    np.testing.assert_allclose(centre.mean(0), 64, atol=4)
+    np.testing.assert_allclose(centre.std(0), (104 - 20) / 12**0.5, atol=3)
+
+
+def test_seeds_of_one_image_and_scale_keep_a_distance():
+    """No seed is cut twice: the neighbourhood of each is closed to the next."""
+    found = cut(noise(1, 160, 160), 30, scales=[1.0])
+    apart = np.abs(found.centre[:, None] - found.centre[None]).max(2) + 1000 * np.eye(30)
+    assert apart.min() > seeds.NEIGHBOURHOOD * seeds.STEP
+
+
+@pytest.mark.parametrize("random_seed", range(12))
+def test_images_give_all_the_seeds_they_have_room_for(random_seed: int):
+    """40 x 40 pixels hold one seed at scale 1 and one at 0.8: all of them are found, whatever the dice say."""
+    found = cut(noise(3, 40, 40), 6, random_seed=random_seed)
+    assert sorted(zip(found.image, found.side, strict=True)) == [(i, side) for i in range(3) for side in (32, 40)]
+
+
+@pytest.mark.parametrize(
+    ("images", "count", "room"), [(noise(3, 40, 40), 7, 6), (flat(4), 1, 0), (noise(2, 32, 32), 99, 2)]
+)
+def test_more_seeds_than_the_images_can_give_are_refused(images: np.ndarray, count: int, room: int):
+    """The line quotes the count and says how many there are."""
+    said = f"^seeds.count is {count}, but these {len(images)} images give only {room} seeds; lower it$"
+    with pytest.raises(UserError, match=said):
+        cut(images, count)
+
+
+def test_images_smaller_than_a_seed_are_refused():
+    """The line says which scale would do, or that none would."""
+    with pytest.raises(UserError, match=r"^seeds.scales \[0.3\] make images of 96 x 120 .* at least 0.334$"):
+        cut(noise(3, 96, 120), 1, scales=[0.3])
+    assert len(cut(noise(3, 96, 120), 1, scales=[0.334]).image) == 1
+    with pytest.raises(UserError, match=r"make images of 31 x 99 smaller than seeds; expected 32 pixels or more$"):
+        cut(noise(3, 31, 99), 1)
+
+
+def test_the_same_random_seed_draws_the_same_seeds():
+    """And another seed draws others."""
+    images = noise(30)
+    assert_same(cut(images, 40, random_seed=5), cut(images, 40, random_seed=5))
+    assert not np.array_equal(cut(images, 40, random_seed=5).centre, cut(images, 40, random_seed=6).centre)
+
+
+def test_seeds_survive_the_disk(tmp_path: Path):
+    """Bit for bit."""
+    found = cut(noise(20), 20)
+    found.save(tmp_path / "seeds.npz")
+    assert_same(found, Seeds.load(tmp_path / "seeds.npz"))
+
+
+@pytest.mark.parametrize("left", [0, 10, 300])
+def test_a_damaged_file_of_seeds_is_a_users_mistake(tmp_path: Path, left: int):
+    """The line says what to do."""
+    path = tmp_path / "seeds.npz"
+    with pytest.raises(UserError, match="cannot read the seeds"):
+        Seeds.load(path)
+    cut(noise(20), 20).save(path)
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(UserError, match="remove them and run the seeds stage again"):
+        Seeds.load(path)
+
+
+def test_images_with_much_structure_are_drawn_first() -> None:
+    """Ten of forty images are noise and the rest nearly flat: the first ten seeds come from the noise."""
+    random = np.random.default_rng(0)
+    images = random.integers(126, 130, (40, 3, 96, 96)).astype(np.uint8)
+    images[::4] = random.integers(0, 256, (10, 3, 96, 96))
+    drawn = seeds.draw(images, count=10, scales=[1.0, 0.8], random_seed=0)
+    assert sorted(drawn.image.tolist()) == list(range(0, 40, 4))
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux says there what a process holds")
+def test_images_in_a_mapped_file_are_not_held_in_memory(tmp_path: Path) -> None:
+    """The seeds are those of the images in memory, and what was read of 28 MB does not stay in the process."""
+    images = np.random.default_rng(0).integers(0, 256, (1000, 3, 96, 96), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    before = held_kilobytes()
+    assert int(seeds.copied(mapped, slice(0, 1000)).sum()) == int(images.sum())
+    assert held_kilobytes() - before < 14_000
+    drawn, expected = (seeds.draw(each, count=30, scales=[1.0], random_seed=0) for each in (mapped[:99], images[:99]))
+    np.testing.assert_array_equal(drawn.centre, expected.centre)
+
+
+def held_kilobytes() -> int:
+    """The pages of files that this process holds."""
+    (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("RssFile")]
+    return int(line.split()[1])

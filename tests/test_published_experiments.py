@@ -1,0 +1,230 @@
+"""runs/: every file asks DVC for experiments that this params.yaml can describe, and says what the paper found."""
+
+import os
+import re
+import shutil
+import subprocess
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.cli.parser import get_main_parser
+from dvc.utils.cli_parse import to_path_overrides
+from dvc.utils.hydra import get_hydra_sweeps, to_hydra_overrides
+
+from exemplar.params import schema
+from exemplar.params.load import load_yaml
+from exemplar.report import figure6, paper, studies
+from exemplar.report.experiments import Experiment, Point
+
+ROOT = Path(__file__).parents[1]
+PUBLISHED = load_yaml(ROOT / "params.yaml")
+# How many experiments each file makes.
+COUNTS = {
+    "cpu_cifar10": 1,
+    "figure3": 10,
+    "figure4": 30,
+    "figure5": 9,
+    "figure6": 9,
+    "table1_large": 1,
+    "table1_medium": 1,
+    "table1_small": 1,
+    "table3": 3,
+    "table4": 12,
+}
+# It stands where the set-up puts the real one, and writes down what it is asked for: an empty argument ends a call.
+RECORDER = '#!/bin/sh\nprintf "%s\\0" "$@" "" >> "$(dirname -- "$0")/calls"\n'
+
+
+@dataclass
+class Asked:
+    """An experiment that a file asks for: its name, its params.yaml, and whether it waits in the queue."""
+
+    name: str
+    numbers: dict[str, Any]
+    queued: bool
+
+    def at(self, key: str) -> Any:
+        """A number by its dotted name."""
+        found = self.numbers
+        for part in key.split("."):
+            found = found[part]
+        return found
+
+
+class Runs:
+    """A copy of runs/ in which `dvc` only writes down its arguments."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.calls = folder, folder / ".venv/bin/calls"
+        shutil.copytree(ROOT / "runs", folder / "runs")
+        self.calls.parent.mkdir(parents=True)
+        (self.calls.parent / "dvc").write_text(RECORDER)
+        (self.calls.parent / "dvc").chmod(0o755)
+
+    def record(self, name: str, *extra: str) -> list[list[str]]:
+        """Run a file from another folder and return the arguments of each call of `dvc`."""
+        self.calls.unlink(missing_ok=True)
+        subprocess.run([self.folder / "runs" / f"{name}.sh", *extra], cwd="/", check=True)
+        return [call.split("\0") for call in self.calls.read_text().removesuffix("\0\0").split("\0\0")]
+
+    def ask(self, name: str, *extra: str) -> list[Asked]:
+        """The experiments that DVC would make of them."""
+        calls = [call for call in self.record(name, *extra) if call[:2] == ["exp", "run"]]
+        return [each for call in calls for each in understood(get_main_parser().parse_args(call))]
+
+
+def understood(arguments: Any) -> list[Asked]:
+    """The experiments of one `dvc exp run`, several where it sweeps; a key that params.yaml lacks is a KeyError."""
+    sweeps = get_hydra_sweeps(to_path_overrides(arguments.set_param))
+    found = []
+    for place, sweep in enumerate(sweeps):
+        numbers = deepcopy(PUBLISHED)
+        assert set(sweep) == {"params.yaml"}
+        for override in to_hydra_overrides(sweep["params.yaml"]):
+            *sections, last = override.key_or_group.split(".")
+            section = numbers
+            for part in sections:
+                section = section[part]
+            assert last in section, f"params.yaml has no {override.key_or_group}"
+            section[last] = override.value()
+        # As DVC names the experiments of a sweep.
+        found.append(Asked(arguments.name + (f"-{place + 1}" if len(sweeps) > 1 else ""), numbers, arguments.queue))
+    return found
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """The copy."""
+    return Runs(tmp_path_factory.mktemp("with a space in its name"))
+
+
+@pytest.fixture(scope="module")
+def asked(runs: Runs) -> dict[str, list[Asked]]:
+    """What every file asks for."""
+    return {name: runs.ask(name) for name in COUNTS}
+
+
+def test_there_is_a_file_for_each_table_and_figure():
+    """And each may be started by its name."""
+    files = sorted((ROOT / "runs").iterdir())
+    assert [file.name for file in files] == [f"{name}.sh" for name in COUNTS]
+    assert all(os.access(file, os.X_OK) for file in files)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_file_begins_with_what_to_expect(name: str):
+    """What it reproduces, the paper's numbers, hardware and time, ours or that we did not run it; a mistake ends it."""
+    lines = (ROOT / "runs" / f"{name}.sh").read_text().splitlines()
+    header = [line for line in lines if line.startswith("#")]
+    code = lines[len(header) :]
+    assert header[0] == "#!/bin/sh"
+    text = " ".join(line.lstrip("# ") for line in header)
+    assert re.search(r"[Tt]he paper, .*\d", text)
+    assert re.search(r"Titan GPU|[Tt]wo cores", text)
+    assert re.search(r"run by us|Ours: \d", text)
+    assert code[0] in ("set -eu", "set -euf")
+    assert subprocess.run(["sh", "-n", ROOT / "runs" / f"{name}.sh"], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_file_asks_for_what_params_yaml_can_describe(asked: dict[str, list[Asked]], name: str):
+    """Every key that is set is there already, and what comes out passes the strict check; several wait in the queue."""
+    assert len(asked[name]) == COUNTS[name]
+    for each in asked[name]:
+        schema.Params.model_validate(each.numbers)
+        assert each.queued == (COUNTS[name] > 1)
+
+
+def test_the_queue_is_started_after_the_last_experiment(runs: Runs):
+    """Files with several experiments end with `dvc queue start`, others never call it."""
+    for name, count in COUNTS.items():
+        calls = runs.record(name)
+        assert [call[:2] for call in calls if call[:2] != ["exp", "run"]] == [["queue", "start"]] * (count > 1)
+        assert (calls[-1] == ["queue", "start"]) == (count > 1)
+
+
+def test_every_experiment_has_a_name_of_its_own(asked: dict[str, list[Asked]]):
+    """It begins with the file's name, so that `dvc exp show` and `dvc queue status` say what it is for."""
+    names = [each.name for group in asked.values() for each in group]
+    assert len(set(names)) == len(names)
+    for name, group in asked.items():
+        assert all(each.name.startswith(name.replace("_", "-")) for each in group)
+
+
+def test_every_file_says_how_long_to_train(runs: Runs):
+    """None relies on the numbers that params.yaml has for the minutes of `make repro`."""
+    said = ["model", "unlabeled", "datasets", "methods", "seeds.count", "surrogate.samples"]
+    said += [f"train.{key}" for key in PUBLISHED["train"]]
+    for name in COUNTS:
+        for call in runs.record(name):
+            given = {argument.partition("=")[0] for argument in call}
+            assert call == ["queue", "start"] or set(said) <= given, name
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_what_follows_the_file_counts(runs: Runs, name: str):
+    """Options are handed to each `dvc exp run` behind the file's own, where DVC takes the last, also over a sweep."""
+    toy = ("-S", "unlabeled=photos", "-S", "datasets=[photos]", "-S", "seeds.count=8", "-S", "train.epochs=1")
+    for each in runs.ask(name, *toy):
+        assert (each.at("unlabeled"), each.at("datasets")) == ("photos", ["photos"])
+        assert (each.at("seeds.count"), each.at("train.epochs")) == (8, 1)
+
+
+def test_the_tables_are_those_of_the_paper(asked: dict[str, list[Asked]]):
+    """The paper has a number for each network, unlabeled set and dataset; and all of its networks are there."""
+    numbers = paper.numbers()
+    for table in ("Table 1", "Table 3", "Table 4"):
+        rows = numbers[(numbers["source"] == table) & (numbers["method"] == "exemplar")]
+        rows = rows[rows["quantity"] == "accuracy"]
+        printed = set(zip(rows["model"], rows["unlabeled"], rows["dataset"], strict=True))
+        name = table.lower().replace(" ", "")
+        ours = [each for file in asked if file.startswith(name) for each in asked[file]]
+        assert printed == {
+            (each.at("model"), each.at("unlabeled"), dataset) for each in ours for dataset in each.at("datasets")
+        }
+
+
+def test_few_samples_are_seen_as_often_as_many(asked: dict[str, list[Asked]]):
+    """In Figures 3 and 4 every class is seen equally often, whatever the number of its samples."""
+    seen = {each.at("surrogate.samples") * each.at("train.epochs") for each in asked["figure3"] + asked["figure4"]}
+    assert seen == {24_000}
+
+
+def test_figure_5_removes_what_the_paper_removed(asked: dict[str, list[Asked]]):
+    """Neutral ranges switch groups off; what is left is the same, and so is all else."""
+    rows = paper.numbers()
+    expected = list(rows[(rows["source"] == "Figure 5") & (rows["dataset"] == "stl10")]["condition"])
+    base, *others = [
+        Point(dict(flat(each.numbers)), accuracy=0.0, std=0.0, random=0.0, revisions=(), created="")
+        for each in asked["figure5"]
+    ]
+    assert studies.removed(base) == ()
+    assert [studies.condition(point) for point in others] == expected
+    assert all(studies.differs_by(studies.removed(point), point, base) for point in others)
+
+
+def test_figure_6_has_the_nets_that_it_compares(asked: dict[str, list[Asked]]):
+    """`make figures` knows each of the nine by the paper's words, the release's ranges under three names."""
+    made = [
+        Experiment(each.name, each.name, "", dict(flat(each.numbers)), {("stl10", "exemplar"): (0.6, 0.01)})
+        for each in asked["figure6"]
+    ]
+    found = figure6.nets(made, dataset="stl10")
+    assert {part: set(nets) for part, nets in found.items()} == {part: set(nets) for part, nets in figure6.NETS.items()}
+    used = [point.revisions for nets in found.values() for point in nets.values()]
+    assert set(used) == {(each.name,) for each in made}
+    assert used.count(("figure6-release",)) == 3
+
+
+def flat(section: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    """Every number under its dotted name, lists as tuples."""
+    found: list[tuple[str, Any]] = []
+    for key, value in section.items():
+        if isinstance(value, dict):
+            found += flat(value, f"{before}{key}.")
+        else:
+            found.append((f"{before}{key}", tuple(value) if isinstance(value, list) else value))
+    return found
