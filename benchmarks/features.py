@@ -12,7 +12,7 @@ from benchmarks.measure import LackingError, Rows, Works, check_same, rates
 from exemplar.models import initial
 from exemplar.models.architecture import parse
 from exemplar.models.images import BATCH_PIXELS
-from exemplar.models.network import Encoder, describe_cells
+from exemplar.models.network import Encoder, max_pool_grid
 from exemplar.probe import features
 from exemplar.runtime import device
 from exemplar.runtime.device import Compute
@@ -55,7 +55,7 @@ def against_forward(encoder: Encoder, images: UInt8[np.ndarray, "n 3 h w"], comp
     """From bytes to pooled features, against the network's products on ready tensors."""
     batches = ready_batches(images)
     maps = forward(encoder, batches, compute)
-    pooled = torch.cat([describe_cells(layer, CELLS[0]) for layer in maps], 1).float().numpy()
+    pooled = torch.cat([max_pool_grid(layer, CELLS[0]) for layer in maps], 1).float().numpy()
     check_same("features", np.array_equal(measured(encoder, images, compute)[-len(pooled) :], pooled))
     yield rates(
         f"features of {encoder.model}, against the bare forward pass",
@@ -73,7 +73,7 @@ class Backbone(nn.Module):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.backbone = lambda images: torch.cat(encoder.describe(images, CELLS), 1)
+        self.backbone = lambda images: torch.cat(encoder.extract_features(images, CELLS), 1)
 
 
 class Named(torch.utils.data.Dataset[tuple[Tensor, int, str]]):

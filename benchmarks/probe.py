@@ -112,7 +112,7 @@ def probe_mapped(path: Path, count: int, width: int) -> None:
     train, test = np.split(random.permutation(count)[None], [count * 5 // 6], axis=1)
     images, labels = np.zeros((count, 3, 1, 1), np.uint8), random.integers(0, 10, count)
     labeled = Labeled(images=images, labels=labels, train=train, test=test, classes=tuple("abcdefghij"))
-    settings = load_params().probe["cifar10"].model_dump() | {"cost_range": (1e-5, 2e-5), "cost_draws": 10}
+    settings = load_params().probe["cifar10"].model_dump() | {"C_range": (1e-5, 2e-5), "C_draws": 10}
     compute, settled = device.choose(device="cpu", precision="float32"), protocol.Probe(**settings)
     cost = protocol.choose_cost(found, labeled, settled, random_seed=0, compute=compute)
     protocol.predict(found, labeled, (train[0], test[0]), settled, costs=[cost], compute=compute)

@@ -13,7 +13,7 @@ from exemplar.models import initial
 from exemplar.models.architecture import parse
 from exemplar.runtime import device
 from exemplar.surrogate.sets import SurrogateSet
-from exemplar.training.state import Classifier, Settings, State
+from exemplar.training.state import Classifier, Settings, TrainState
 
 BATCH = 128
 MODEL, MODEL_BATCH = "64c5-64c5-128f", 64
@@ -76,7 +76,7 @@ def share(data: SurrogateSet, *, steps: int, repeats: int) -> Rows:
     encoder = initial.draw_encoder(parse(MODEL), mean=torch.full((3, 32, 32), 0.5), generator=generator)
     head = initial.draw_head(encoder.width, len(data.table), generator=generator)
     method = Classifier(encoder, head).to(memory_format=torch.channels_last).train()
-    state = State(method, Settings(1, MODEL_BATCH, 0.01, 0.9, 0.004))
+    state = TrainState(method, Settings(1, MODEL_BATCH, 0.01, 0.9, 0.004))
     shares = []
     for _ in range(repeats + 1):
         rendering, started = 0.0, time.perf_counter()
@@ -89,10 +89,10 @@ def share(data: SurrogateSet, *, steps: int, repeats: int) -> Rows:
     yield limit(f"rendering's share of a training step of {MODEL}", shares[1:], most=0.07, unit="share")
 
 
-def training_step(state: State, samples: Tensor, targets: Tensor, compute: device.Compute) -> None:
+def training_step(state: TrainState, samples: Tensor, targets: Tensor, compute: device.Compute) -> None:
     """The step of training.fit, on samples that are there."""
     with compute.autocast():
-        loss, _ = state.method((samples.contiguous(memory_format=torch.channels_last), targets))
+        loss, _ = state.model((samples.contiguous(memory_format=torch.channels_last), targets))
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()

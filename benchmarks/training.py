@@ -14,7 +14,7 @@ from exemplar.runtime import device
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.loop import fit
-from exemplar.training.state import Classifier, Epoch, Settings, State
+from exemplar.training.state import Classifier, Epoch, Settings, TrainState
 
 BATCH, CLASSES = 64, 500
 SETTINGS = Settings(epochs=1, batch_size=BATCH, learning_rate=0.01, momentum=0.9, weight_decay=0.004)
@@ -64,7 +64,7 @@ def ready_batches(data: SurrogateSet) -> Batches:
 def train_bare(method: Classifier, batches: Batches, compute: Compute, layout: torch.memory_format) -> float:
     """The steps and nothing else: the mean loss, with the dropout that the library draws."""
     method = method.to(memory_format=layout)
-    state, total = State(method, SETTINGS), torch.zeros(())
+    state, total = TrainState(method, SETTINGS), torch.zeros(())
     torch.manual_seed(0)
     torch.randperm(len(batches) * BATCH)
     for step, batch in enumerate(batches):

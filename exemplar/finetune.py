@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from exemplar.datasets.base import PATCH_PIXELS, Labeled
-from exemplar.datasets.evaluation import Measurement, score
+from exemplar.datasets.evaluation import Measurement, measure_accuracy
 from exemplar.errors import UserError
 from exemplar.io.atomic import remove
 from exemplar.io.unfinished import cached_result
@@ -34,14 +34,14 @@ from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.loop import fit
 from exemplar.training.state import Classifier, Epoch, Settings
 
-EQUALIZING_SAMPLES, SMALLEST_RMS = 256, 1e-6
+LSUV_SAMPLES, SMALLEST_RMS = 256, 1e-6
 
 
 @dataclass(frozen=True)
 class Finetune:
     """Training on each fold's labeled images: how (`finetune` in params.yaml), and the transformations' ranges."""
 
-    squares: int
+    crops_per_image: int
     scales: tuple[float, ...]
     schedule: Settings
     ranges: Ranges
@@ -49,7 +49,7 @@ class Finetune:
     @classmethod
     def of(cls, section: Mapping[str, Any], *, ranges: Ranges) -> "Finetune":
         """The readout that the section `finetune` of params.yaml describes; `ranges` are those of `transformation`."""
-        own = {name: section[name] for name in ("squares", "scales")}
+        own = {name: section[name] for name in ("crops_per_image", "scales")}
         rest = {name: value for name, value in section.items() if name not in own}
         return cls(**own, schedule=Settings(**rest, section="finetune"), ranges=ranges)
 
@@ -80,7 +80,7 @@ class Finetune:
             predictions.append(np.array(predicted))
             if place:
                 remove(place)
-        return score(labeled, predictions, curves=curves)
+        return measure_accuracy(labeled, predictions, curves=curves)
 
     def measure_fold(
         self,
@@ -114,14 +114,14 @@ class Finetune:
         samples = labeled_samples(
             labeled.images[train],
             labeled.labels[train],
-            squares=self.squares,
+            crops_per_image=self.crops_per_image,
             scales=self.scales,
             ranges=self.ranges,
             random_seed=random_seed,
         )
         mean = sets.measure_mean(samples, device=compute.device)
         classifier = start(encoder, mean=mean, classes=len(labeled.classes), random_seed=random_seed)
-        equalize(classifier.encoder, samples)
+        lsuv_rescale(classifier.encoder, samples)
         epochs = fit(
             classifier,
             samples,
@@ -148,14 +148,14 @@ def labeled_samples(
     images: UInt8[np.ndarray, "m 3 h w"],
     labels: Int64[np.ndarray, " m"],
     *,
-    squares: int,
+    crops_per_image: int,
     scales: tuple[float, ...],
     ranges: Ranges,
     random_seed: int,
 ) -> SurrogateSet:
-    """A set whose classes are labels: `squares` transformed squares of every labeled image."""
+    """A set whose classes are labels: `crops_per_image` transformed squares of every labeled image."""
     generator = torch.Generator().manual_seed(random_seed)
-    image = torch.arange(len(images)).repeat_interleave(squares)
+    image = torch.arange(len(images)).repeat_interleave(crops_per_image)
     size = (images.shape[3], images.shape[2])
     centre, side = draw_squares(len(image), image_size=size, scales=scales, generator=generator)
     table, _ = build.draw_table(centre=centre, side=side, size=size, samples=1, ranges=ranges, generator=generator)
@@ -187,13 +187,13 @@ def start(encoder: Encoder, *, mean: Float[Tensor, "3 32 32"], classes: int, ran
     return Classifier(copied, head)
 
 
-def equalize(encoder: Encoder, samples: SurrogateSet) -> None:
+def lsuv_rescale(encoder: Encoder, samples: SurrogateSet) -> None:
     """Scale each layer, in place, so that the mean square of its map over some samples is 1.
 
     Rectifiers and pooling pass a positive factor on, so that every feature stays what it is but for its scale. The
     release's small random weights would need more samples to grow than a few labeled images give (docs/log.md).
     """
-    spread = torch.linspace(0, len(samples) - 1, EQUALIZING_SAMPLES).long()
+    spread = torch.linspace(0, len(samples) - 1, LSUV_SAMPLES).long()
     with torch.no_grad():
         maps, before = encoder.feature_maps(samples.render(spread)[0]), 1.0
         for layer, after in zip(encoder.layers, maps, strict=True):

@@ -159,7 +159,7 @@ def measure(
     drawn = np.sort(np.random.default_rng(random_seed).permutation(labeled.test[0])[:images])
     points = [(name, magnitude) for name, listed in magnitudes.items() for magnitude in listed]
     rows = [table_row(*point) for point in points]
-    accuracy, distances = expose(readout, labeled, drawn, rows=rows, pixels=pixels)
+    accuracy, distances = evaluate_transforms(readout, labeled, drawn, rows=rows, pixels=pixels)
     layers = [f"distance_layer_{number}" for number in range(1, distances.shape[1])]
     table = pd.DataFrame(points, columns=["transformation", "magnitude"])
     table["accuracy"] = accuracy
@@ -169,7 +169,7 @@ def measure(
     return table
 
 
-def expose(
+def evaluate_transforms(
     readout: Readout,
     labeled: Labeled,
     drawn: Int64[np.ndarray, " n"],

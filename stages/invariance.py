@@ -29,7 +29,7 @@ def measure(dataset: str, method: str) -> None:
             encoder,
             labeled,
             Probe(**settings.probe[dataset].model_dump()),
-            images=settings.invariance.images,
+            images=settings.invariance.num_images,
             magnitudes=settings.invariance.magnitudes.model_dump(),
             random_seed=settings.random_seed,
             compute=device.choose(**settings.compute.model_dump()),

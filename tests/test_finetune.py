@@ -34,7 +34,7 @@ def encoder() -> Encoder:
 @pytest.fixture
 def readout(geometric: Ranges) -> Finetune:
     """Ten squares of every labeled image."""
-    return Finetune(squares=10, scales=(1.0, 0.8), schedule=SCHEDULE, ranges=geometric)
+    return Finetune(crops_per_image=10, scales=(1.0, 0.8), schedule=SCHEDULE, ranges=geometric)
 
 
 def weights(encoder: Encoder) -> list[torch.Tensor]:
@@ -62,11 +62,11 @@ def test_classes_that_differ_in_colour_are_learnt_and_the_encoder_is_left_alone(
 def test_equalizing_changes_no_feature_but_its_scale(readout: Finetune, encoder: Encoder, labeled: Labeled) -> None:
     """Every map is the old one times one positive number, and on average as large as 1."""
     samples = finetune.labeled_samples(
-        labeled.images, labeled.labels, squares=10, scales=(1.0,), ranges=readout.ranges, random_seed=0
+        labeled.images, labeled.labels, crops_per_image=10, scales=(1.0,), ranges=readout.ranges, random_seed=0
     )
     patches, _ = samples.render(torch.arange(len(samples)))
     before = [layer.detach() for layer in encoder.feature_maps(patches)]
-    finetune.equalize(encoder, samples)
+    finetune.lsuv_rescale(encoder, samples)
     for old, new in zip(before, encoder.feature_maps(patches), strict=True):
         assert float(new.detach().square().mean().sqrt()) == pytest.approx(1, rel=0.1)
         assert torch.allclose(new, old * (new.norm() / old.norm()), atol=1e-4)
@@ -135,7 +135,7 @@ def test_samples_of_an_image_have_its_label(neutral: Ranges) -> None:
     """Squares of images of one grey level each: every sample is as grey as the image of its owner."""
     images = np.broadcast_to(np.array([10, 90, 200], np.uint8)[:, None, None, None], (3, 3, 40, 40)).copy()
     samples = finetune.labeled_samples(
-        images, np.array([2, 0, 2]), squares=4, scales=(1.0, 0.9), ranges=neutral, random_seed=0
+        images, np.array([2, 0, 2]), crops_per_image=4, scales=(1.0, 0.9), ranges=neutral, random_seed=0
     )
     patches, targets = samples.render(torch.arange(len(samples)))
     assert targets.tolist() == [2] * 4 + [0] * 4 + [2] * 4
@@ -148,7 +148,7 @@ def test_squares_wider_than_32_pixels_are_smoothed_as_seeds_are(neutral: Ranges)
     """The same square of noise as a seed and as a training square is the same patch; one of 32 pixels is as it was."""
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 80, 80), np.uint8)
     drawn = finetune.labeled_samples(
-        images, np.array([0, 1, 2]), squares=6, scales=(1.0, 0.5), ranges=neutral, random_seed=0
+        images, np.array([0, 1, 2]), crops_per_image=6, scales=(1.0, 0.5), ranges=neutral, random_seed=0
     )
     assert sorted(drawn.side.unique().tolist()) == [32, 64]
     assert drawn.target.tolist() == np.repeat([0, 1, 2], 6).tolist()

@@ -22,8 +22,8 @@ PROBE = Probe(
     cells=(1, 2),
     cell_weights=(1.0, 0.5),
     percentile=99.9,
-    cost_range=(1e-5, 1.0),
-    cost_draws=6,
+    C_range=(1e-5, 1.0),
+    C_draws=6,
     intercept_scaling=1.0,
     validation="other_folds",
 )

@@ -33,9 +33,9 @@ TOY: dict[str, Any] = {
     "seeds": {"count": 8},
     "surrogate": {"samples": 4},
     "train": {"epochs": 2, "batch_size": 16},
-    "finetune": {"epochs": 1, "squares": 1, "scales": [0.35]},
-    "probe": {"photos": {"cost_draws": 2, "side": 40}},
-    "invariance": {"methods": ["exemplar"], "images": 8},
+    "finetune": {"epochs": 1, "crops_per_image": 1, "scales": [0.35]},
+    "probe": {"photos": {"C_draws": 2, "side": 40}},
+    "invariance": {"methods": ["exemplar"], "num_images": 8},
 }
 OTHERS = (", random, pixels", "        - {method: supervised, encoder: random}\n")
 # Each a change of params.yaml and what the one line must say.
@@ -223,10 +223,10 @@ def test_dvc_draws_the_curves_of_invariance(made: Copy) -> None:
 
 
 def test_a_training_leaves_its_curve(made: Copy) -> None:
-    """Loss, score, learning rate and samples a second for each epoch; and no checkpoint lies about."""
+    """Loss, accuracy, learning rate and samples a second for each epoch; and no checkpoint lies about."""
     run = made.training()
     curve = pd.read_csv(made.folder / "results" / "training" / "exemplar" / "curve.csv")
-    for name in ("loss", "score", "learning_rate", "samples_per_second"):
+    for name in ("loss", "accuracy", "learning_rate", "samples_per_second"):
         points = made.client().get_metric_history(run.info.run_id, name)
         assert [point.step for point in points] == [1, 2]
         assert [point.value for point in points] == pytest.approx(curve[name].tolist())
@@ -312,7 +312,7 @@ def test_another_dataset_is_measured_without_another_training(copy: Copy, pictur
     """The encoder that is there meets it, frozen and fine-tuned, and the results show it below the first."""
     options = {"side": 96, "train_per_class": 3, "folds": 2}
     source = {"url": str(pictures), "md5": digest(pictures), "options": options}
-    probe = {"side": 40, "cost_draws": 2}
+    probe = {"side": 40, "C_draws": 2}
     copy.change({"datasets": ["photos", "folder"], "sources": {"folder": source}, "probe": {"folder": probe}})
     done = copy.repro()
     assert done.returncode == 0, done.stdout + done.stderr

@@ -38,7 +38,7 @@ class Labeled:
 
         Raises UserError for a file that is broken or does not match the others: none may be used by mistake.
         """
-        images, remedy = load_images(folder), again(folder)
+        images, remedy = load_images(folder), remedy_for(folder)
         train = load_array(folder / "train.npy", kind=np.int64, shape=(None, None), remedy=remedy)
         found = cls(
             images=images,
@@ -67,7 +67,7 @@ class Labeled:
         return None
 
 
-def again(folder: Path) -> str:
+def remedy_for(folder: Path) -> str:
     """What to do about a broken set."""
     return f"remove {folder} and run the download stage again"
 
@@ -89,7 +89,7 @@ def save_protocol(
 
 def load_images(folder: Path) -> UInt8[np.ndarray, "n 3 h w"]:
     """Map the images of a set into memory."""
-    return map_array(folder / "images.npy", kind=np.uint8, shape=(None, 3, None, None), remedy=again(folder))
+    return map_array(folder / "images.npy", kind=np.uint8, shape=(None, 3, None, None), remedy=remedy_for(folder))
 
 
 def load_classes(path: Path, *, remedy: str) -> tuple[str, ...]:

@@ -155,7 +155,7 @@ def count_confusion(
     return counts.reshape(classes, classes)
 
 
-def score(
+def measure_accuracy(
     labeled: Labeled,
     predictions: Sequence[Int64[np.ndarray, " t"]],
     *,

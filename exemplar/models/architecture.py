@@ -95,6 +95,6 @@ def parse(model: str) -> Architecture:
     return architecture
 
 
-def describe(architecture: Architecture) -> str:
+def to_string(architecture: Architecture) -> str:
     """The model string of an architecture."""
     return "-".join(map(str, architecture))

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError
-from exemplar.models.architecture import Architecture, Conv, Layer, describe
+from exemplar.models.architecture import Architecture, Conv, Layer, to_string
 
 POOLED_LAYERS = 2
 MOST_WEIGHTS = 1 << 30  # of one layer, 4 GB; the paper's largest has 34 million
@@ -20,7 +20,7 @@ def pool(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c g v"]:
     return functional.max_pool2d(maps, 3, 2, ceil_mode=True)
 
 
-def describe_cells(maps: Float[Tensor, "b c h w"], cells: int) -> Float[Tensor, "b d"]:
+def max_pool_grid(maps: Float[Tensor, "b c h w"], cells: int) -> Float[Tensor, "b d"]:
     """The maximum of every channel in each of `cells` x `cells` equal windows; the last ones may be a pixel smaller."""
     height, width = maps.shape[-2:]
     window = (math.ceil(height / cells), math.ceil(width / cells))
@@ -40,7 +40,7 @@ class Encoder(nn.Module):
     def __init__(self, architecture: Architecture, *, mean: Float[Tensor, "3 32 32"]) -> None:
         super().__init__()
         self.architecture = architecture
-        self.model = describe(architecture)
+        self.model = to_string(architecture)
         self.register_buffer("mean", mean.clone())
         self.layers = nn.ModuleList()
         channels, side, convolutions = 3, PATCH_PIXELS, 0
@@ -88,7 +88,7 @@ class Encoder(nn.Module):
             signal = functional.relu(self.pooled(layer(signal), index), inplace=True)
         return signal
 
-    def describe(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
+    def extract_features(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
         """Every layer's map, max-pooled in each grid of `cells`: one tensor [b d] per layer and grid."""
         maps = self.raw_maps(images)
         if min(maps[-1].shape[-2:]) < max(cells):
@@ -100,7 +100,7 @@ class Encoder(nn.Module):
 
     def pool_maps(self, maps: list[Tensor], cells: tuple[int, ...]) -> list[Tensor]:
         """Maps of all layers, max-pooled in each grid of `cells`."""
-        return [describe_cells(layer, count) for layer in maps for count in cells]
+        return [max_pool_grid(layer, count) for layer in maps for count in cells]
 
     def recentred(self, mean: Float[Tensor, " 3"]) -> "Encoder":
         """A copy for images whose mean colour is `mean`, which it subtracts in place of its own patches' mean."""
@@ -122,7 +122,7 @@ class Pixels(nn.Module):
         """The image as one vector per cell grid; there is nothing to pool."""
         return [maps[0].flatten(1)] * len(cells)
 
-    def describe(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
+    def extract_features(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
         """The image as one vector per cell grid."""
         return self.pool_maps([images], cells)
 

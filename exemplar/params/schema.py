@@ -159,7 +159,7 @@ class TrainSection(Section):
 
 class FinetuneSection(TrainSection):
     methods: Annotated[list[Tunable], AfterValidator(different)]
-    squares: Count
+    crops_per_image: Count
     scales: Annotated[list[Scale], Field(min_length=1)]
 
 
@@ -168,8 +168,8 @@ class ProbeSection(Section):
     cells: Annotated[list[Count], Field(min_length=1)]
     cell_weights: list[Number]
     percentile: Annotated[Float, Field(gt=0, le=100)]
-    cost_range: Positive
-    cost_draws: Count
+    C_range: Positive
+    C_draws: Count
     intercept_scaling: Number
     validation: Literal["other_folds", "halves"]
 
@@ -193,7 +193,7 @@ class MagnitudesSection(Section):
 
 class InvarianceSection(Section):
     methods: Annotated[list[Method], Field(min_length=1), AfterValidator(different)]
-    images: Count
+    num_images: Count
     magnitudes: MagnitudesSection
 
 

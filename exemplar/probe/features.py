@@ -61,7 +61,7 @@ def measure(
     shape, batch = (len(images), ends[-1]), max(1, BATCH_PIXELS // side**2)
     if unfinished is None or FLOAT_BYTES * math.prod(shape) <= LARGEST_IN_MEMORY:
         values = np.empty(shape, np.float32)
-        for start, rows in respond_to_all(respond, images, batch=batch):
+        for start, rows in iter_feature_batches(respond, images, batch=batch):
             values[start : start + len(rows)] = rows
     else:
         values = stream(respond, images, unfinished / "features", shape=shape, batch=batch)
@@ -81,10 +81,10 @@ def pool(
         chunk = torch.from_numpy(np.array(images)).to(compute.device)
         resized = resize(chunk.float() / 255, side).contiguous(memory_format=torch.channels_last)
         with compute.autocast():
-            return encoder.describe(resized, cells)
+            return encoder.extract_features(resized, cells)
 
 
-def respond_to_all(
+def iter_feature_batches(
     respond: Respond, images: UInt8[np.ndarray, "n 3 h w"], *, batch: int, first: int = 0
 ) -> Iterator[tuple[int, Float[np.ndarray, "b d"]]]:
     """The rows of each batch behind the `first` images, and where they begin."""
@@ -108,7 +108,7 @@ def stream(
     require_space(path.parent, needed_bytes=(len(images) - kept) * row_bytes)
     with path.open("ab") as file:
         file.truncate(kept * row_bytes)
-        for _, rows in respond_to_all(respond, images, batch=batch, first=kept):
+        for _, rows in iter_feature_batches(respond, images, batch=batch, first=kept):
             file.write(rows.data)
     return np.memmap(path, np.float32, "r", shape=shape)
 
@@ -129,7 +129,7 @@ def percentiles(features: Features, *, rows: Int64[np.ndarray, " m"], percentile
     return [value if value > 0 else 1.0 for value in found]
 
 
-def describe(
+def extract_features(
     encoder: Encoder | Pixels, images: UInt8[np.ndarray, "n 3 h w"], *, cells: tuple[int, ...]
 ) -> Float[np.ndarray, "n d"]:
     """Pooled features of images of any size as they are, on the CPU, unscaled: what the logged model answers."""
@@ -137,7 +137,7 @@ def describe(
     batch = max(1, BATCH_PIXELS // (images.shape[2] * images.shape[3]))
     with torch.inference_mode():
         chunks = torch.split(torch.from_numpy(np.array(images)), batch)
-        rows = [torch.cat(encoder.describe(chunk.float() / 255, cells), 1) for chunk in chunks]
+        rows = [torch.cat(encoder.extract_features(chunk.float() / 255, cells), 1) for chunk in chunks]
     return torch.cat(rows).numpy()
 
 
@@ -156,7 +156,7 @@ def require_sound(features: Features) -> None:
     if dead:
         print(
             f"warning: the features of {', '.join(map(str, dead))} of {len(features.blocks)} blocks (layer by layer) "
-            "are the same for every image; lower train.learning_rate in params.yaml if these layers should tell something",
+            "are the same for every image; lower train.learning_rate in params.yaml if these layers should matter",
             file=sys.stderr,
         )
 

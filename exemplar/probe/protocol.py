@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from exemplar.datasets.base import Labeled
-from exemplar.datasets.evaluation import Measurement, score
+from exemplar.datasets.evaluation import Measurement, measure_accuracy
 from exemplar.errors import UserError
 from exemplar.io.unfinished import cached_result
 from exemplar.models.network import Encoder, Pixels
@@ -34,8 +34,8 @@ class Probe:
     cells: tuple[int, ...]
     cell_weights: tuple[float, ...]
     percentile: float
-    cost_range: tuple[float, float]
-    cost_draws: int
+    C_range: tuple[float, float]
+    C_draws: int
     intercept_scaling: float
     validation: Literal["other_folds", "halves"]
 
@@ -62,7 +62,7 @@ class Probe:
             cached_result(unfinished, f"fold-{number}", partial(answer, fold))
             for number, fold in enumerate(zip(labeled.train, labeled.test, strict=True), start=1)
         ]
-        return score(labeled, [np.array(predicted[0]) for predicted in predictions], cost=cost)
+        return measure_accuracy(labeled, [np.array(predicted[0]) for predicted in predictions], cost=cost)
 
 
 def draw_costs(bounds: tuple[float, float], *, draws: int, random_seed: int) -> list[float]:
@@ -148,7 +148,7 @@ def choose_cost(
     unfinished: Path | None = None,
 ) -> float:
     """The C with the best accuracy on the validation splits; among equals the smallest."""
-    costs = draw_costs(settings.cost_range, draws=settings.cost_draws, random_seed=random_seed)
+    costs = draw_costs(settings.C_range, draws=settings.C_draws, random_seed=random_seed)
     require_sound(found)
     splits = selection_splits(labeled, validation=settings.validation, random_seed=random_seed)
     work = partial(validate, found, labeled, settings=settings, costs=costs, compute=compute)

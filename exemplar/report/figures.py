@@ -107,18 +107,18 @@ def draw_bars(axes: Axes, rows: pd.DataFrame) -> None:
 
 @matplotlib.rc_context(STYLE)
 def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw loss, score and learning rate of each encoder that was trained against the epoch, one below the other."""
+    """Draw loss, accuracy and learning rate of each encoder that was trained against the epoch, one below the other."""
     figure = blank(height_inches=6.4)
-    loss, score, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.8])
+    loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.8])
     trained = {name: frame for name, frame in curves.items() if len(frame)}
     for place, (name, frame) in enumerate(trained.items()):
         colour, line = COLOURS[place % len(COLOURS)], LINES[place % len(LINES)]
         marker = "o" if len(frame) <= EPOCHS_MARKED else ""
-        for axes, column in ((loss, "loss"), (score, "score")):
+        for axes, column in ((loss, "loss"), (accuracy, "accuracy")):
             axes.plot(frame["epoch"], frame[column], marker + line, color=colour, markersize=4, linewidth=2)
         rate.plot(frame["epoch"], frame["learning_rate"], marker + line, color=colour, markersize=4, linewidth=2,
                   drawstyle="steps-mid", label=name)  # fmt: skip
-    for axes, title in ((loss, "loss"), (score, "score"), (rate, "learning rate")):
+    for axes, title in ((loss, "loss"), (accuracy, "accuracy"), (rate, "learning rate")):
         axes.set_title(title)
         axes.grid()
     rate.set_yscale("log")

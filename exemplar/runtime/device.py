@@ -85,7 +85,7 @@ def own_gpu(names: list[str], *, local_rank: str | None) -> int:
     index = int(local_rank)
     if index >= len(names):
         raise UserError(f"process {index + 1} on this machine has no GPU: PyTorch sees {len(names)}; start no more")
-    sharing.free(names[index : index + 1], 1, sharing.lock_folder())
+    sharing.try_lock(names[index : index + 1], 1, sharing.lock_folder())
     return index
 
 

@@ -79,14 +79,14 @@ def joined() -> Iterator[Team]:
         yield team
     except BaseException as error:
         if team.is_first_to_tell():
-            tell(error)
+            print_error(error)
         sys.stderr.flush()
         os._exit(1)  # a destructor of what waits for those who are gone may take minutes
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
-def tell(error: BaseException) -> None:
+def print_error(error: BaseException) -> None:
     """One line for what a user or a lost process caused, a traceback for a mistake of ours."""
     if isinstance(error, PartnerLostError):
         error = UserError("another process of this training was killed or does not answer; the same command goes on")

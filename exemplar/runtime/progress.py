@@ -22,7 +22,7 @@ class Progress:
         )
 
     def show(self, **numbers: float) -> None:
-        """Remember the numbers (loss, score, ...) that are shown beside what is done."""
+        """Remember the numbers (loss, accuracy, ...) that are shown beside what is done."""
         self.numbers = numbers
         self.bar.set_postfix({name: f"{value:.3g}" for name, value in numbers.items()}, refresh=False)
 

@@ -40,7 +40,7 @@ def take(names: Sequence[str], *, most: int, folder: Path) -> list[int]:
     A process keeps what it has taken until it ends, and gets the same again.
     """
     said = False
-    while not (taken := [index for index, name in enumerate(names) if name in HELD] or free(names, most, folder)):
+    while not (taken := [index for index, name in enumerate(names) if name in HELD] or try_lock(names, most, folder)):
         if not said:
             print(f"all {len(names)} GPUs are taken by other processes; waiting for one", file=sys.stderr)
         said = True
@@ -48,7 +48,7 @@ def take(names: Sequence[str], *, most: int, folder: Path) -> list[int]:
     return taken[:most]
 
 
-def free(names: Sequence[str], most: int, folder: Path) -> list[int]:
+def try_lock(names: Sequence[str], most: int, folder: Path) -> list[int]:
     """Lock up to `most` of the named devices that no other process holds; there may be none."""
     taken: list[int] = []
     for index, name in enumerate(names):

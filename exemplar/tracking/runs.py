@@ -75,7 +75,7 @@ class Run:
                 print(warning, file=sys.stderr)
             self.warned = True
 
-    def tell(self, kind: str, **operation: object) -> None:
+    def send_or_spool(self, kind: str, **operation: object) -> None:
         """Tell the store something, or keep it on disk: behind what waits there already, or when the store fails."""
         named = {"kind": kind, **operation}
         with self.watching():
@@ -91,15 +91,15 @@ class Run:
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Words about the run, such as the ids of the runs that it rests on."""
         for part in parts(list(tags.items()), PARAMETERS_A_REQUEST):
-            self.tell("batch", tags=part)
+            self.send_or_spool("batch", tags=part)
 
     def log_start(self, parameters: Mapping[str, object], *, patch: str) -> None:
         """What is known before the work: the parameters and how the tree differs from its commit."""
         leaves = [(key, value[:PARAMETER_LENGTH]) for key, value in flat(parameters).items()]
         for part in parts(leaves, PARAMETERS_A_REQUEST):
-            self.tell("batch", params=part)
+            self.send_or_spool("batch", params=part)
         if patch:
-            self.tell("text", text=patch, name="git.diff")
+            self.send_or_spool("text", text=patch, name="git.diff")
 
     def log_metrics(self, metrics: Mapping[str, int | float], *, step: int = 0) -> None:
         """Numbers at a step (an epoch, a fold), sent together every few seconds and at the end, and no step twice."""
@@ -116,28 +116,28 @@ class Run:
             with self.watching():
                 deliver(self.client, self.spool)
         for part in parts(self.waiting, METRICS_A_REQUEST):
-            self.tell("batch", metrics=part)
+            self.send_or_spool("batch", metrics=part)
         self.waiting = []
         now = time.monotonic()
         self.next_send = now + max(SECONDS_BETWEEN_SENDS, (now - started) / SHARE_OF_TIME)
 
     def log_file(self, path: Path, *, folder: str = "") -> None:
         """A copy of a file or a folder as an artifact, in `folder`."""
-        self.tell("file", path=str(path), folder=folder)
+        self.send_or_spool("file", path=str(path), folder=folder)
 
     def log_encoder(self, path: Path, *, example: UInt8[np.ndarray, "n 3 h w"]) -> None:
         """A saved encoder as a logged model that `mlflow.pyfunc` loads in any process, to turn images into features.
 
         It holds the file, a copy of this package, and the first image of `example`; nothing is pickled.
         """
-        self.tell("encoder", path=str(path), example=example[:1].tolist())
+        self.send_or_spool("encoder", path=str(path), example=example[:1].tolist())
 
     def end(self, status: str, reason: BaseException | None = None) -> None:
         """Send what waits and close the run as FINISHED, FAILED or KILLED, with the reason as a tag."""
         self.send()
         if reason is not None:
             self.log_tags({"reason": one_line(f"{type(reason).__name__}: {reason}".rstrip(": "))})
-        self.tell("end", status=status, at=int(time.time() * 1000))
+        self.send_or_spool("end", status=status, at=int(time.time() * 1000))
         self.spool.lock.release()  # from now on anybody may send what is left
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from exemplar.models.network import Encoder, Pixels
 from exemplar.models.saved import load_encoder
-from exemplar.probe.features import describe
+from exemplar.probe.features import extract_features
 
 QUADRANTS = (2,)
 REQUIREMENTS = ("filelock", "jaxtyping", "numpy", "psutil", "safetensors", "torch", "torchvision", "tqdm")
@@ -25,7 +25,7 @@ class FeatureFunction:
 
     def predict(self, images: UInt8[np.ndarray, "n 3 h w"]) -> Float[np.ndarray, "n d"]:
         """One feature vector per image."""
-        return describe(self.encoder, images, cells=QUADRANTS)
+        return extract_features(self.encoder, images, cells=QUADRANTS)
 
 
 def _load_pyfunc(path: str | Path) -> FeatureFunction:

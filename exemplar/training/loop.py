@@ -13,14 +13,14 @@ from exemplar.runtime.device import Compute, enough_memory
 from exemplar.runtime.progress import Progress, track
 from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.checkpoints import Checkpoint, say
-from exemplar.training.state import Classifier, Epoch, Settings, State
-from exemplar.training.watch import Watch, signal_of, smaller_batches
+from exemplar.training.state import Classifier, Epoch, Settings, TrainState
+from exemplar.training.watch import DivergenceCheck, nonzero_gradients, smaller_batches
 
 STEPS_BETWEEN_NUMBERS = 20
 
 
 def fit(
-    method: Classifier,
+    model: Classifier,
     data: SurrogateSet,
     settings: Settings,
     *,
@@ -38,13 +38,13 @@ def fit(
     """
     with enough_memory(f"{label}: the samples find no room on {compute.device}; set compute.device to 'cpu'"):
         data = data.to(compute.device)
-    method.to(compute.device).to(memory_format=torch.channels_last).train()
-    state, kept = State(method, settings), Checkpoint(checkpoint) if checkpoint else None
+    model.to(compute.device).to(memory_format=torch.channels_last).train()
+    state, kept = TrainState(model, settings), Checkpoint(checkpoint) if checkpoint else None
     if kept:
-        kept.load(state.restore)
+        kept.load(state.load_state_dict)
     same_start(state, compute)
     yield from state.epochs
-    done = len(state.epochs) * len(data) + state.part.steps * settings.batch_size
+    done = len(state.epochs) * len(data) + state.progress.steps * settings.batch_size
     if done and kept:
         say(f"{label}: goes on after {done} samples of an interrupted training")
     with track(total=settings.epochs * len(data), unit="samples", label=label, done=done) as progress:
@@ -56,12 +56,12 @@ def fit(
                 record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
             state.end_epoch(record)
             if kept and (kept.is_due() or record.epoch == settings.epochs):
-                kept.save(state.content())
+                kept.save(state.state_dict())
             yield record
 
 
 def train_epoch(
-    state: State,
+    state: TrainState,
     data: SurrogateSet,
     order: Int64[Tensor, " n"],
     settings: Settings,
@@ -74,56 +74,56 @@ def train_epoch(
 
     Nothing waits for the device but the numbers that are shown and checked now and then.
     """
-    part, epoch = state.part, len(state.epochs)
-    watch = Watch(progress.label, settings.section, settings.learning_rate, epoch + 1)
+    part, epoch = state.progress, len(state.epochs)
+    watch = DivergenceCheck(progress.label, settings.section, settings.learning_rate, epoch + 1)
     signal = torch.zeros((), device=compute.device)
-    part.go_on()
+    part.restore_rng()
     batches = torch.split(order, settings.batch_size)
     for step, indices in list(enumerate(batches))[part.steps :]:
         state.set_rate((epoch + step / len(batches)) / settings.epochs)
-        loss, correct = learn(state, data, indices, compute=compute)
+        loss, correct = train_step(state, data, indices, compute=compute)
         part.add(loss_sum=loss * len(indices), right=correct)
-        signal += signal_of(state.method.encoder)
+        signal += nonzero_gradients(state.model.encoder)
         if step % STEPS_BETWEEN_NUMBERS == 0:
             watch.check_loss(float(part.loss_sum))
-            progress.show(loss=float(loss), score=float(correct) / len(indices))
+            progress.show(loss=float(loss), accuracy=float(correct) / len(indices))
         progress.advance(len(indices))
         if checkpoint and checkpoint.is_due_inside() and part.steps < len(batches):
             watch.check_loss(float(part.loss_sum))
-            checkpoint.save(state.content())
+            checkpoint.save(state.state_dict())
     watch.check_loss(float(part.loss_sum))
-    watch.check_network(state.method, signal=float(signal))
+    watch.check_network(state.model, signal=float(signal))
     return Epoch(
         epoch=epoch + 1,
         loss=float(part.loss_sum) / len(data),
-        score=float(part.right) / len(data),
+        accuracy=float(part.right) / len(data),
         learning_rate=settings.learning_rate * state.factor,
         samples_per_second=len(data) / part.seconds(),
     )
 
 
-def learn(
-    state: State, data: SurrogateSet, indices: Int64[Tensor, " b"], *, compute: Compute
+def train_step(
+    state: TrainState, data: SurrogateSet, indices: Int64[Tensor, " b"], *, compute: Compute
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """The release's step on a batch, of which this process computes its rows: the batch's loss and samples right."""
     rows, counted = collective.rows(len(indices), compute)
     samples, targets = data.render(indices[rows])
-    with compute.autocast(), state.method.head.dropout.of_batch(rows, len(indices)):
-        mean, correct = state.method((samples.contiguous(memory_format=torch.channels_last), targets))
+    with compute.autocast(), state.model.head.dropout.of_batch(rows, len(indices)):
+        mean, correct = state.model((samples.contiguous(memory_format=torch.channels_last), targets))
     loss, right = mean * (counted / len(indices)), correct.float() * bool(counted)
     state.optimizer.zero_grad()
     loss.backward()
     loss = loss.detach()
-    gradients = [weights.grad for weights in state.method.parameters() if weights.grad is not None]
+    gradients = [weights.grad for weights in state.model.parameters() if weights.grad is not None]
     collective.add_up([loss, right, *gradients], compute)
     state.optimizer.step()
     return loss, right
 
 
-def same_start(state: State, compute: Compute) -> None:
+def same_start(state: TrainState, compute: Compute) -> None:
     """Let every process begin with the weights, momenta and records of process 0, which has the checkpoint."""
     if compute.processes > 1:
         content = BytesIO()
-        torch.save(state.content(), content)
+        torch.save(state.state_dict(), content)
         given = collective.from_first(content.getvalue(), compute)
-        state.restore(torch.load(BytesIO(given), map_location="cpu", weights_only=True))
+        state.load_state_dict(torch.load(BytesIO(given), map_location="cpu", weights_only=True))

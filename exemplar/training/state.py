@@ -53,7 +53,7 @@ class Epoch:
 
     epoch: int
     loss: float
-    score: float
+    accuracy: float
     learning_rate: float
     samples_per_second: float
 
@@ -77,22 +77,22 @@ class Classifier(nn.Module):
         return loss, (scores.argmax(1) == targets).sum()
 
 
-class Part:
-    """What a begun epoch has done: its batches, their sums and time; and where the dice were when that was saved."""
+class EpochProgress:
+    """Progress inside an epoch: batches done, their sums and time, and the random generators' states when it was saved."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.steps = device, 0
         self.loss_sum, self.right = torch.zeros((), device=device), torch.zeros((), device=device)
         self.seconds_before, self.started = 0.0, time.monotonic()
-        self.dice: list[Tensor] = []
+        self.rng_states: list[Tensor] = []
 
-    def go_on(self) -> None:
-        """Start the clock, and throw on with the dice of a restored part."""
+    def restore_rng(self) -> None:
+        """Start the clock, and draw on from the states of the random generators that were restored."""
         self.started = time.monotonic()
-        if self.dice:
-            torch.set_rng_state(self.dice[0])
+        if self.rng_states:
+            torch.set_rng_state(self.rng_states[0])
             if self.device.type == "cuda":
-                torch.cuda.set_rng_state(self.dice[1], self.device)
+                torch.cuda.set_rng_state(self.rng_states[1], self.device)
 
     def add(self, *, loss_sum: Tensor, right: Tensor) -> None:
         """Count a batch."""
@@ -104,29 +104,29 @@ class Part:
         """The time that went into it, in this process and in those before."""
         return self.seconds_before + time.monotonic() - self.started
 
-    def content(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """All of it, for a state."""
         on_cuda = self.device.type == "cuda"
-        dice = [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.device)] if on_cuda else [])]
+        rng_states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.device)] if on_cuda else [])]
         sums = {"loss_sum": self.loss_sum, "right": self.right}
-        return {**sums, "steps": self.steps, "seconds": self.seconds(), "dice": dice}
+        return {**sums, "steps": self.steps, "seconds": self.seconds(), "rng_states": rng_states}
 
-    def restore(self, content: Mapping[str, Any]) -> None:
-        """Take over what `content` gave; before anything is drawn from the dice, `go_on` is due."""
+    def load_state_dict(self, content: Mapping[str, Any]) -> None:
+        """Take over what `content` gave; before anything is drawn from the rng_states, `go_on` is due."""
         self.loss_sum, self.right = (content[name].to(self.device) for name in ("loss_sum", "right"))
         self.steps, self.seconds_before = content["steps"], content["seconds"]
-        self.dice = content["dice"] if self.steps else []
+        self.rng_states = content["rng_states"] if self.steps else []
 
 
-class State:
+class TrainState:
     """All that goes on from one step to the next; saved whole."""
 
-    def __init__(self, method: Classifier, settings: Settings) -> None:
+    def __init__(self, model: Classifier, settings: Settings) -> None:
         rate, decay = settings.learning_rate, settings.weight_decay
-        groups = parameter_groups(method.encoder, method.head, learning_rate=rate, weight_decay=decay)
-        self.method, self.optimizer = method, torch.optim.SGD(groups, momentum=settings.momentum)
+        groups = parameter_groups(model.encoder, model.head, learning_rate=rate, weight_decay=decay)
+        self.model, self.optimizer = model, torch.optim.SGD(groups, momentum=settings.momentum)
         self.epochs: list[Epoch] = []
-        self.part = Part(next(method.parameters()).device)
+        self.progress = EpochProgress(next(model.parameters()).device)
         self.rates, self.factor = [group["lr"] for group in groups], 1.0
 
     def set_rate(self, progress: float) -> None:
@@ -138,20 +138,20 @@ class State:
     def end_epoch(self, record: Epoch) -> None:
         """Keep the record; the next epoch begins with nothing done."""
         self.epochs.append(record)
-        self.part = Part(self.part.device)
+        self.progress = EpochProgress(self.progress.device)
 
-    def content(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Weights, momenta, records and the begun epoch."""
         return {
-            "method": self.method.state_dict(),
+            "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epochs": [asdict(epoch) for epoch in self.epochs],
-            "part": self.part.content(),
+            "part": self.progress.state_dict(),
         }
 
-    def restore(self, content: Mapping[str, Any]) -> None:
+    def load_state_dict(self, content: Mapping[str, Any]) -> None:
         """Go on from a `content`."""
-        self.method.load_state_dict(content["method"])
+        self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.part.restore(content["part"])
+        self.progress.load_state_dict(content["part"])
         self.epochs[:] = [Epoch(**epoch) for epoch in content["epochs"]]

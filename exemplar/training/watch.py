@@ -10,7 +10,7 @@ from exemplar.errors import UserError
 from exemplar.models.network import Encoder
 
 
-def signal_of(encoder: Encoder) -> Int64[Tensor, ""]:
+def nonzero_gradients(encoder: Encoder) -> Int64[Tensor, ""]:
     """How many weights of the first layer have a gradient, for which every layer above must let something through.
 
     Also while nothing is learnt yet, as at the start, no gradient is exactly 0; behind a layer whose rectifiers are all
@@ -22,7 +22,7 @@ def signal_of(encoder: Encoder) -> Int64[Tensor, ""]:
 
 
 @dataclass(frozen=True)
-class Watch:
+class DivergenceCheck:
     """Looks at one epoch of a training, whose learning rate is that of this section of params.yaml."""
 
     label: str

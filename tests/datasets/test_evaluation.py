@@ -40,7 +40,7 @@ def some(labels: list[int], test: list[list[int]]) -> Labeled:
 def test_accuracy_is_counted_per_fold() -> None:
     """Over all test images, and averaged over the classes that are tested in this fold."""
     labeled = some([0, 0, 0, 1, 1, 2], [[0, 1, 2, 3], [2, 3, 4, 5]])
-    measured = evaluation.score(labeled, [np.array([0, 0, 1, 1]), np.array([2, 1, 1, 0])], cost=0.5)
+    measured = evaluation.measure_accuracy(labeled, [np.array([0, 0, 1, 1]), np.array([2, 1, 1, 0])], cost=0.5)
     assert measured.accuracy == (3 / 4, 2 / 4)
     assert measured.class_accuracy == pytest.approx(((2 / 3 + 1) / 2, (0 + 1 + 0) / 3))
     assert measured.confusion.tolist() == [[2, 1, 1], [0, 3, 0], [1, 0, 0]]
@@ -58,7 +58,7 @@ def test_a_tracker_is_told_folds_curves_and_the_mean() -> None:
     """Folds and epochs are steps; the spread is the population's, as the paper reports it."""
     labeled = some([0, 1], [[0, 1], [0, 1]])
     curves = [[{"loss": 2.0}, {"loss": 1.0}], [{"loss": 3.0}]]
-    measured = evaluation.score(labeled, [np.array([0, 1]), np.array([1, 1])], curves=curves)
+    measured = evaluation.measure_accuracy(labeled, [np.array([0, 1]), np.array([1, 1])], curves=curves)
     assert list(measured.steps()) == [
         (0, {"fold.accuracy": 1.0, "fold.class_accuracy": 1.0}),
         (1, {"fold.accuracy": 0.5, "fold.class_accuracy": 0.5}),
@@ -67,7 +67,10 @@ def test_a_tracker_is_told_folds_curves_and_the_mean() -> None:
         (1, {"fold_2.loss": 3.0}),
         (0, {"accuracy": 0.75, "accuracy_std": 0.25}),
     ]
-    assert list(evaluation.score(labeled, [np.array([0, 1])] * 2, cost=0.5).steps())[-1] == (0, {"cost": 0.5})
+    assert list(evaluation.measure_accuracy(labeled, [np.array([0, 1])] * 2, cost=0.5).steps())[-1] == (
+        0,
+        {"cost": 0.5},
+    )
 
 
 def test_a_saved_record_is_loaded_as_it_was(tmp_path: Path) -> None:

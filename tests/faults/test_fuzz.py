@@ -56,14 +56,14 @@ LAYERS = st.one_of(
 def test_any_text_is_an_architecture_or_one_line(text: str) -> None:
     """And what is one is written as it was read."""
     if ends_well(lambda: architecture.parse(text)):
-        assert architecture.describe(architecture.parse(text)) == text
+        assert architecture.extract_features(architecture.parse(text)) == text
 
 
 @many
 @given(st.lists(LAYERS, max_size=8))
 def test_layers_in_any_order_are_read_back_or_refused(layers: list[Conv | Full]) -> None:
     """Convolutions first, fully connected ones last."""
-    found = ends_well(lambda: architecture.parse(architecture.describe(tuple(layers))))
+    found = ends_well(lambda: architecture.parse(architecture.extract_features(tuple(layers))))
     kinds = [isinstance(layer, Full) for layer in layers]
     assert found == (len(set(kinds)) == 2 and kinds == sorted(kinds))
 

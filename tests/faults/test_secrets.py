@@ -133,7 +133,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
     assert html.count("&lt;script&gt;") > 8
 
 
-CURVE = ["epoch", "loss", "score", "learning_rate", "samples_per_second"]
+CURVE = ["epoch", "loss", "accuracy", "learning_rate", "samples_per_second"]
 
 
 def test_the_ui_listens_on_loopback_only() -> None:

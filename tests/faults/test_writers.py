@@ -16,7 +16,7 @@ for number in range({RUNS}):
     with tracking.run(stage="train", name="writer", parameters={{"number": number}}, inputs=[]) as run:
         for step in range({STEPS}):
             run.next_send = 0.0  # send at once, as often as can be
-            run.log_metrics({{"loss": 1.0, "score": 0.5}}, step=step)
+            run.log_metrics({{"loss": 1.0, "accuracy": 0.5}}, step=step)
 """
 READER = """
 from exemplar import store
@@ -56,7 +56,7 @@ def test_four_writers_and_a_reader(tmp_path: Path) -> None:
     assert len(runs) == WRITERS * RUNS
     assert {run.info.status for run in runs} == {"FINISHED"}
     for run in runs:
-        for name in ("loss", "score"):
+        for name in ("loss", "accuracy"):
             steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
             assert sorted(steps) == list(range(STEPS))
     assert not list(tmp_path.glob(".spool/*"))

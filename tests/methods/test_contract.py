@@ -50,7 +50,7 @@ def fitted(name: str, data: SurrogateSet, compute: Compute, folder: Path, *, ran
 def described(encoder: Encoder | Pixels) -> torch.Tensor:
     """All features of two images."""
     with torch.inference_mode():
-        return torch.cat(encoder.describe(IMAGES, (1, 2)), 1)
+        return torch.cat(encoder.extract_features(IMAGES, (1, 2)), 1)
 
 
 def test_there_are_methods() -> None:
@@ -84,7 +84,7 @@ def test_an_encoder_describes_images(name: str, surrogate_set: SurrogateSet, com
     """A finite vector per image, in a block per layer and grid of cells; different images differ."""
     encoder = fitted(name, surrogate_set, compute, tmp_path / "one")
     features = described(encoder)
-    assert len(encoder.describe(IMAGES, (1, 2))) % 2 == 0
+    assert len(encoder.extract_features(IMAGES, (1, 2))) % 2 == 0
     assert features.isfinite().all()
     assert not torch.equal(features[0], features[1])
 

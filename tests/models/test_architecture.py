@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exemplar.errors import UserError
-from exemplar.models.architecture import Architecture, Conv, Full, describe, parse
+from exemplar.models.architecture import Architecture, Conv, Full, parse, to_string
 
 widths = st.integers(1, 65_536)
 convolutions = st.builds(Conv, widths, st.sampled_from(range(1, 100, 2)), st.integers(1, 4))
@@ -31,14 +31,14 @@ def test_a_string_names_its_layers_in_order():
 @pytest.mark.parametrize("model", PAPER)
 def test_a_string_survives_the_round_trip(model: str):
     """The networks of the paper are written as in the paper."""
-    assert describe(parse(model)) == model
+    assert to_string(parse(model)) == model
 
 
 @settings(database=None, deadline=None, derandomize=True)
 @given(networks)
 def test_a_network_survives_the_round_trip(network: Architecture):
     """Every network that the language can say has one name, and the name says all of it."""
-    assert parse(describe(network)) == network
+    assert parse(to_string(network)) == network
 
 
 @settings(database=None, deadline=None, derandomize=True)
@@ -49,7 +49,7 @@ def test_any_other_string_is_a_users_mistake(model: str):
         network = parse(model)
     except UserError:
         return
-    assert describe(network) == model
+    assert to_string(network) == model
 
 
 REJECTED = [

@@ -130,7 +130,7 @@ def test_the_head_drops_features_only_in_training() -> None:
 def test_images_too_small_for_the_cells_are_told() -> None:
     """The last layer's map of a 36 x 36 image has 2 x 2 places: no four cells a side."""
     with pytest.raises(UserError, match=r"36 x 36 pixels are too small for 4 cells .* raise `side`"):
-        drawn("2c5-2c5-3f").describe(torch.rand(1, 3, 36, 36), (2, 4))
+        drawn("2c5-2c5-3f").extract_features(torch.rand(1, 3, 36, 36), (2, 4))
 
 
 def test_a_saved_encoder_is_loaded_as_it_was(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_raw_pixels_are_an_encoder_without_weights(tmp_path: Path) -> None:
     save_encoder(Pixels(), tmp_path / "pixels.safetensors")
     loaded, images = load_encoder(tmp_path / "pixels.safetensors"), torch.rand(2, 3, 5, 5)
     assert isinstance(loaded, Pixels)
-    described = loaded.describe(images, (1, 2))
+    described = loaded.extract_features(images, (1, 2))
     assert [torch.equal(block, images.flatten(1)) for block in described] == [True, True]
 
 
@@ -181,7 +181,7 @@ def test_pooling_in_cells_covers_the_map() -> None:
     """A map of 17 x 17 has cells of 9 and of 8 places, as in the release."""
     maps = torch.arange(17 * 17, dtype=torch.float32).view(1, 1, 17, 17)
     expected = [8 * 17 + 8, 8 * 17 + 16, 16 * 17 + 8, 16 * 17 + 16]
-    assert network.describe_cells(maps, 2).flatten().tolist() == expected
+    assert network.max_pool_grid(maps, 2).flatten().tolist() == expected
 
 
 def test_rectifying_after_pooling_is_rectifying_before_it() -> None:

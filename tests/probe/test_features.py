@@ -86,12 +86,12 @@ class Dying(Pixels):
         super().__init__()
         self.batches, self.last = 0, last
 
-    def describe(self, images: torch.Tensor, cells: tuple[int, ...]) -> list[torch.Tensor]:
+    def extract_features(self, images: torch.Tensor, cells: tuple[int, ...]) -> list[torch.Tensor]:
         """The batch as it is, while this lives."""
         self.batches += 1
         if self.batches > self.last:
             raise KeyboardInterrupt
-        return super().describe(images, cells)
+        return super().extract_features(images, cells)
 
 
 def test_large_features_are_mapped_from_a_file_and_survive_a_kill(
@@ -151,8 +151,8 @@ def test_scaling_divides_every_block_by_its_number() -> None:
 def test_what_mlflow_serves_are_the_features_of_images_as_they_are(encoder: Encoder, compute: Compute) -> None:
     """The probe's, before they are scaled; images need not be square."""
     measured = features.measure(encoder, IMAGES, side=48, cells=(2,), compute=compute)
-    np.testing.assert_allclose(features.describe(encoder, IMAGES, cells=(2,)), measured.values, rtol=1e-5)
-    assert features.describe(encoder, IMAGES[..., :40], cells=(2,)).shape == (7, 60)
+    np.testing.assert_allclose(features.extract_features(encoder, IMAGES, cells=(2,)), measured.values, rtol=1e-5)
+    assert features.extract_features(encoder, IMAGES[..., :40], cells=(2,)).shape == (7, 60)
 
 
 def test_the_mean_colour_is_the_mean_of_each_channel() -> None:
@@ -170,4 +170,4 @@ def test_a_recentred_encoder_answers_to_shifted_images_as_before(encoder: Encode
     for map_, expected in zip(recentred.feature_maps(images + shift), encoder.feature_maps(images), strict=True):
         torch.testing.assert_close(map_, expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(encoder.mean, before)
-    assert Pixels().recentred(torch.ones(3)).describe(images, (1,))[0].equal(images.flatten(1))
+    assert Pixels().recentred(torch.ones(3)).extract_features(images, (1,))[0].equal(images.flatten(1))

@@ -22,8 +22,8 @@ PROBE = Probe(
     cells=(1,),
     cell_weights=(1.0,),
     percentile=99.9,
-    cost_range=(1e-5, 1.0),
-    cost_draws=12,
+    C_range=(1e-5, 1.0),
+    C_draws=12,
     intercept_scaling=1.0,
     validation="other_folds",
 )
@@ -84,7 +84,7 @@ def test_c_is_the_best_of_those_drawn_on_the_validation_images(hard: Labeled, co
     """Found again with scikit-learn's SVM: no drawn C is better on the training images of the other folds."""
     found = as_features(hard)
     chosen = protocol.choose_cost(found, hard, PROBE, random_seed=0, compute=compute)
-    costs = protocol.draw_costs(PROBE.cost_range, draws=PROBE.cost_draws, random_seed=0)
+    costs = protocol.draw_costs(PROBE.C_range, draws=PROBE.C_draws, random_seed=0)
     assert chosen in costs
     scores = np.zeros(len(costs))
     for fold in hard.train:

@@ -23,8 +23,8 @@ SETTINGS = Probe(
     cells=(2,),
     cell_weights=(1.0,),
     percentile=99.0,
-    cost_range=(0.1, 1.0),
-    cost_draws=2,
+    C_range=(0.1, 1.0),
+    C_draws=2,
     intercept_scaling=1.0,
     validation="other_folds",
 )

@@ -39,7 +39,7 @@ CURVE = pd.DataFrame(
     {
         "epoch": [1, 2],
         "loss": [2.0, 1.5],
-        "score": [0.1, 0.2],
+        "accuracy": [0.1, 0.2],
         "learning_rate": [0.1, 0.01],
         "samples_per_second": [50, 70],
     }

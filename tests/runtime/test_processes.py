@@ -64,9 +64,9 @@ def test_two_processes_learn_what_one_does(folder: Path) -> None:
     one, two = (json.loads((folder / f"curves{count}.json").read_text()) for count in (1, 2))
     assert one["16"] == one["halved"] == one["single"]
     for name in one:
-        for (loss, score), (other, same_score) in zip(one[name], two[name], strict=True):
+        for (loss, accuracy), (other, same_score) in zip(one[name], two[name], strict=True):
             assert other == pytest.approx(loss, abs=1e-5)
-            assert same_score == score
+            assert same_score == accuracy
     assert two["16"] == two["halved"]
 
 

@@ -20,9 +20,9 @@ class Terminal(io.StringIO):
 def test_a_line_says_how_much_is_done_how_fast_and_how_long_it_will_take():
     """The rate is the mean since the beginning; the numbers of the moment stand in between."""
     shown = Progress(total=200, unit="samples", label="epoch 1/5", done=0)
-    shown.show(loss=1.23456, score=0.5)
+    shown.show(loss=1.23456, accuracy=0.5)
     shown.advance(50)
-    assert shown.line(10.0) == "epoch 1/5: 50/200 samples  loss 1.235  score 0.5  5 samples/s  30 s left"
+    assert shown.line(10.0) == "epoch 1/5: 50/200 samples  loss 1.235  accuracy 0.5  5 samples/s  30 s left"
 
 
 def test_what_an_earlier_process_did_makes_nothing_faster():

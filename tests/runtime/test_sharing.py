@@ -53,7 +53,7 @@ def test_a_gpu_has_one_process(tmp_path: Path) -> None:
     finally:
         other.kill()
         other.communicate()
-    assert sharing.free(["GPU-a"], 1, tmp_path) == [0]
+    assert sharing.try_lock(["GPU-a"], 1, tmp_path) == [0]
 
 
 def test_who_finds_no_gpu_waits_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

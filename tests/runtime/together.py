@@ -46,7 +46,7 @@ def curves(folder: Path, team: processes.Team) -> None:
             train(folder, compute, batch_size=16, checkpoint=state, epochs=2)
         found[name] = train(folder, compute, batch_size=16, checkpoint=state)
     if compute.rank == 0:
-        losses = {name: [[epoch.loss, epoch.score] for epoch in epochs] for name, epochs in found.items()}
+        losses = {name: [[epoch.loss, epoch.accuracy] for epoch in epochs] for name, epochs in found.items()}
         (folder / f"curves{compute.processes}.json").write_text(json.dumps(losses))
 
 

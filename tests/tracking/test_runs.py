@@ -64,7 +64,7 @@ def test_a_run_holds_parameters_curves_files_and_origin(client: "MlflowClient", 
     (tmp_path / "curve.svg").write_text("<svg/>")
     with begin(model="64c5-128f", train={"epochs": 3, "rates": [0.01, 0.001]}) as run:
         for epoch in range(3):
-            run.log_metrics({"loss": 1 / (epoch + 1), "score": 0.5}, step=epoch)
+            run.log_metrics({"loss": 1 / (epoch + 1), "accuracy": 0.5}, step=epoch)
         run.log_file(tmp_path / "curve.svg", folder="plots")
         run.log_tags({"rests_on": "another run"})
     found = client.get_run(run.id)

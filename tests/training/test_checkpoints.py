@@ -79,12 +79,12 @@ def test_a_damaged_state_gives_way_to_the_one_before(
 def test_no_flipped_bit_is_let_in(kept: Checkpoint) -> None:
     """Wherever it is, the numbers are those of this state or of the one before; PyTorch alone reads wrong ones."""
     whole, earlier = kept.path.read_bytes(), kept.earlier.read_bytes()
-    dice = random.Random(0)
+    rng_states = random.Random(0)
     numbers = []
     for _ in range(60):
         kept.path.write_bytes(whole)
         kept.earlier.write_bytes(earlier)
-        flip(kept.path, bit=dice.randrange(8 * len(whole)))
+        flip(kept.path, bit=rng_states.randrange(8 * len(whole)))
         numbers.append(found(kept))
     assert {number for each in numbers for number in each} == {1, 2}
     assert numbers.count({1}) > 30

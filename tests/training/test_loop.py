@@ -58,7 +58,7 @@ def test_classes_that_differ_in_colour_are_learnt(data: SurrogateSet, compute: C
     epochs = list(training(classifier(data), data, compute, replace(SETTINGS, epochs=12)))
     assert epochs[0].loss == pytest.approx(1.1, abs=0.15)
     assert epochs[-1].loss < 0.4
-    assert epochs[-1].score > 0.85
+    assert epochs[-1].accuracy > 0.85
     assert [epoch.epoch for epoch in epochs] == list(range(1, 13))
     assert epochs[0].learning_rate == 0.1
     assert epochs[-1].learning_rate == pytest.approx(0.001)
@@ -185,7 +185,7 @@ def test_a_record_is_a_table_with_a_row_per_epoch_and_the_id_of_its_run(tmp_path
         save_record(records, tmp_path / "made", run_id="feed")
         with (tmp_path / "made" / "curve.csv").open(newline="") as file:
             head, *rows = csv.reader(file)
-        assert head == ["epoch", "loss", "score", "learning_rate", "samples_per_second"]
+        assert head == ["epoch", "loss", "accuracy", "learning_rate", "samples_per_second"]
         expected = [["1", "2.0", "0.5", "0.1", "900.0"], ["2", "1.0", "0.5", "0.1", "900.0"]]
         assert rows == expected[: len(records)]
         assert json.loads((tmp_path / "made" / "run.json").read_text()) == {"run_id": "feed"}
