@@ -112,7 +112,7 @@ class EpochProgress:
         return {**sums, "steps": self.steps, "seconds": self.seconds(), "rng_states": rng_states}
 
     def load_state_dict(self, content: Mapping[str, Any]) -> None:
-        """Take over what `content` gave; before anything is drawn from the rng_states, `go_on` is due."""
+        """Take over what `state_dict` gave; call `restore_rng` before anything is drawn."""
         self.loss_sum, self.right = (content[name].to(self.device) for name in ("loss_sum", "right"))
         self.steps, self.seconds_before = content["steps"], content["seconds"]
         self.rng_states = content["rng_states"] if self.steps else []
