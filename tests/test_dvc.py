@@ -69,7 +69,7 @@ def faults(stage: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_on_the_packages_whose_code_it_runs(name: str):
-    """For every dataset and method that it can run, what is imported lies in what is listed, and nothing listed is idle."""
+    """For every dataset and method that it can run, what is imported is listed, and nothing listed is idle."""
     assert faults(STAGES[name]) == []
 
 

@@ -1,4 +1,4 @@
-"""The packages are the pipeline in order: imports run downhill, and MLflow and DVC's paths are known in one place each."""
+"""The packages are the pipeline in order: imports run downhill; MLflow and DVC's paths are known in one place each."""
 
 import re
 from graphlib import TopologicalSorter
@@ -26,8 +26,8 @@ ORDER = (
     "doctor.py",
     "stages",
 )
-# What the excused import of the packages that make numbers. They read it, and hand nothing back that a stage computes with:
-# params needs the languages of params.yaml, and tracking the encoder that travels with a logged model.
+# What the excused import of the packages that make numbers; a stage computes with nothing that they hand back: params
+# needs the languages of params.yaml, and tracking the encoder that travels with a logged model.
 READ_BY_EXCUSED = {
     "exemplar/params/schema.py": {"exemplar/models/architecture.py", "exemplar/surrogate/ranges.py"},
     "exemplar/tracking/serving.py": {
@@ -92,7 +92,7 @@ def test_only_stages_name_the_paths_of_the_pipeline():
 
 
 def test_packages_open_without_a_word():
-    """An `__init__.py` that imported all methods would be a dependency of every stage; the library's face is excepted."""
+    """An `__init__.py` that imported all methods would be a dependency of every stage; the library's own is excepted."""
     inner = [file for file in ROOT.glob("exemplar/**/__init__.py") if file.parent.name != "exemplar"]
     for file in [*inner, ROOT / "stages/__init__.py"]:
         assert file.read_text() == "", file

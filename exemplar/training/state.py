@@ -78,7 +78,7 @@ class Classifier(nn.Module):
 
 
 class EpochProgress:
-    """Progress inside an epoch: batches done, their sums and time, and the random generators' states when it was saved."""
+    """Progress inside an epoch: batches done, their sums and time, and the random generators' states at the last save."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.steps = device, 0
@@ -150,7 +150,7 @@ class TrainState:
         }
 
     def load_state_dict(self, content: Mapping[str, Any]) -> None:
-        """Go on from a `content`."""
+        """Go on from what `state_dict` gave."""
         self.model.load_state_dict(content["model"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.progress.load_state_dict(content["part"])

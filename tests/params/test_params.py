@@ -102,8 +102,8 @@ def test_an_unknown_key_is_refused_wherever_it_stands(change: Change, section: s
     assert f"{section}colour is no known key (its value is 7)" in refusal(change(f"{section}colour", 7))
 
 
-COUNTS = ["seeds.count", "surrogate.samples", "train.epochs", "train.batch_size", "finetune.crops_per_image", "finetune.epochs",
-          "finetune.batch_size", "probe.photos.C_draws", "invariance.num_images"]  # fmt: skip
+COUNTS = ["seeds.count", "surrogate.samples", "train.epochs", "train.batch_size", "finetune.crops_per_image",
+          "finetune.epochs", "finetune.batch_size", "probe.photos.C_draws", "invariance.num_images"]  # fmt: skip
 RANGES = [f"transformation.{key}" for key, value in asdict(RELEASE).items()
           if isinstance(value, tuple) and len(value) == 2]  # fmt: skip
 
