@@ -92,7 +92,7 @@ def test_only_stages_name_the_paths_of_the_pipeline():
 
 
 def test_packages_open_without_a_word():
-    """An `__init__.py` that imported all methods would be a dependency of every stage; the library's own is excepted."""
+    """An `__init__.py` that imported all methods would be a dependency of every stage."""
     inner = [file for file in ROOT.glob("exemplar/**/__init__.py") if file.parent.name != "exemplar"]
     for file in [*inner, ROOT / "stages/__init__.py"]:
         assert file.read_text() == "", file

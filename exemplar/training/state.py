@@ -78,7 +78,7 @@ class Classifier(nn.Module):
 
 
 class EpochProgress:
-    """Progress inside an epoch: batches done, their sums and time, and the random generators' states at the last save."""
+    """Progress inside an epoch: batches done, their sums and time, the random generators' states at the last save."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.steps = device, 0
