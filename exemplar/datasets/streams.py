@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 def sequence(random_seed: int, purpose: str, *index: int) -> np.random.SeedSequence:
     """What a stream starts from: two that differ in anything are independent (NumPy's SeedSequence mixes all of it)."""
-    return np.random.SeedSequence([random_seed, crc32(purpose.encode()), *index])
+    counted_from_1 = (each + 1 for each in index)  # to NumPy a 0 at the end is as good as none
+    return np.random.SeedSequence([random_seed, crc32(purpose.encode()), *counted_from_1])
 
 
 def numpy_stream(random_seed: int, purpose: str, *index: int) -> np.random.Generator:
