@@ -13,7 +13,9 @@ from exemplar.models import initial
 from exemplar.models.architecture import parse
 from exemplar.runtime import device
 from exemplar.surrogate.sets import SurrogateSet
-from exemplar.training.state import Classifier, Settings, TrainState
+from exemplar.training.classifier import Classifier
+from exemplar.training.contract import Settings
+from exemplar.training.state import TrainState
 
 BATCH = 128
 MODEL, MODEL_BATCH = "64c5-64c5-128f", 64

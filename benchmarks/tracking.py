@@ -13,7 +13,7 @@ from benchmarks.measure import Rows, Works, in_process, limit
 from exemplar.models import saved
 from exemplar.params.load import load_params
 from exemplar.runtime import device
-from exemplar.training.state import Epoch
+from exemplar.training.contract import Epoch
 
 
 def works(*, quick: bool, repeats: int) -> Works:

@@ -13,8 +13,10 @@ from exemplar.models.architecture import parse
 from exemplar.runtime import device
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet
+from exemplar.training.classifier import Classifier
+from exemplar.training.contract import Epoch, Settings
 from exemplar.training.loop import fit
-from exemplar.training.state import Classifier, Epoch, Settings, TrainState
+from exemplar.training.state import TrainState
 
 BATCH, CLASSES = 64, 500
 SETTINGS = Settings(epochs=1, batch_size=BATCH, learning_rate=0.01, momentum=0.9, weight_decay=0.004)

@@ -31,8 +31,9 @@ from exemplar.runtime.progress import track
 from exemplar.surrogate import build, sets
 from exemplar.surrogate.ranges import Ranges
 from exemplar.surrogate.sets import SurrogateSet
+from exemplar.training.classifier import Classifier
+from exemplar.training.contract import Epoch, Settings
 from exemplar.training.loop import fit
-from exemplar.training.state import Classifier, Epoch, Settings
 
 LSUV_SAMPLES, SMALLEST_RMS = 256, 1e-6
 

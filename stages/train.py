@@ -35,8 +35,8 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     from exemplar.runtime import device
     from exemplar.surrogate.sets import SurrogateSet, load_mean
     from exemplar.tracking import runs
+    from exemplar.training.contract import Settings, TrainInputs
     from exemplar.training.record import save_record
-    from exemplar.training.state import Settings, TrainInputs
 
     inputs = [Path("data/surrogate")]
     integrity.require_intact(inputs)
@@ -52,7 +52,7 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     )
     if team.rank > 0:
         with redirect_stderr(StringIO()):  # process 0 shows the progress
-            for _ in fit_method(train_inputs(compute=team.choose(**settings.compute.model_dump())))[1]:
+            for _ in fit_method(train_inputs(compute=team.choose(**settings.compute.model_dump()))).epochs:
                 pass
         return
     encoder_path, folder = Path(f"data/encoders/{method}.safetensors"), Path(f"results/training/{method}")
@@ -61,12 +61,12 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     with runs.work("train", method, name=name, settings=run_settings, inputs=inputs) as (run, unfinished):
         compute = team.choose(**settings.compute.model_dump())
         run.log_tags({"method": method, "device": device.summary(compute)})
-        encoder, epochs = fit_method(train_inputs(compute=compute, checkpoint=unfinished / "state.pt"))
+        fitting = fit_method(train_inputs(compute=compute, checkpoint=unfinished / "state.pt"))
         curve = []
-        for epoch in epochs:
+        for epoch in fitting.epochs:
             run.log_metrics(epoch.numbers(), step=epoch.epoch)
             curve.append(epoch)
-        saved.save_encoder(encoder, encoder_path)
+        saved.save_encoder(fitting.finish(), encoder_path)
         save_record(curve, folder, run_id=run.id)
         if curve:  # filters that were drawn and raw pixels are no news
             run.log_encoder(encoder_path, example=surrogate.windows[:1].numpy())

@@ -10,8 +10,9 @@ from exemplar.models.architecture import parse
 from exemplar.models.initial import draw_encoder, draw_head
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, measure_mean
+from exemplar.training.classifier import Classifier
+from exemplar.training.contract import Epoch, Settings
 from exemplar.training.loop import fit
-from exemplar.training.state import Classifier, Epoch, Settings
 
 SETTINGS = Settings(epochs=4, batch_size=16, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
 

@@ -19,7 +19,7 @@ from exemplar.runtime.device import Compute
 from exemplar.surrogate import build
 from exemplar.surrogate.ranges import Ranges
 from exemplar.surrogate.seeds import Seeds
-from exemplar.training.state import Settings
+from exemplar.training.contract import Settings
 
 SCHEDULE = Settings(epochs=16, batch_size=16, learning_rate=0.01, momentum=0.9, weight_decay=0.004)
 

@@ -28,7 +28,7 @@ from exemplar.models.architecture import parse
 from exemplar.surrogate.ranges import Float, NamedRanges, Positive, magnitudes, resolve
 
 PARAMS = Path("params.yaml")
-METHOD, WITH_WEIGHTS = r"^def fit\(", r"^def fit\(.*\) -> tuple\[Encoder,"
+METHOD, WEIGHTLESS = r"^def fit\(", r"\bPixels\b"
 FORMER_ROWS = (
     "is no encoder: a row is an encoder and a readout, and finetune.methods says which encoders are fine-tuned "
     "(random there is the supervised row, exemplar the former finetune)"
@@ -97,8 +97,9 @@ def require_method(name: str) -> None:
 
 def require_weights(name: str) -> str:
     """Accept a method whose encoder has weights to fine-tune."""
-    tunable = names_in("methods", having=WITH_WEIGHTS)
-    if name not in tunable:
+    weightless = names_in("methods", having=WEIGHTLESS)
+    if name in weightless:
+        tunable = (other for other in names_in("methods", having=METHOD) if other not in weightless)
         raise ValueError(f"has no weights to fine-tune; expected one of {', '.join(tunable)}")
     return name
 

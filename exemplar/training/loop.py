@@ -13,14 +13,16 @@ from exemplar.runtime.device import Compute, enough_memory
 from exemplar.runtime.progress import Progress, track
 from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.checkpoints import Checkpoint, say
-from exemplar.training.state import Classifier, Epoch, Settings, TrainState
+from exemplar.training.contract import Epoch, Settings
+from exemplar.training.learner import Learner
+from exemplar.training.state import TrainState
 from exemplar.training.watch import DivergenceCheck, nonzero_gradients, smaller_batches
 
 STEPS_BETWEEN_NUMBERS = 20
 
 
 def fit(
-    model: Classifier,
+    model: Learner,
     data: SurrogateSet,
     settings: Settings,
     *,
@@ -108,7 +110,7 @@ def train_step(
     """The release's step on a batch, of which this process computes its rows: the batch's loss and samples right."""
     rows, counted = collective.rows(len(indices), compute)
     samples, targets = data.render(indices[rows])
-    with compute.autocast(), state.model.head.dropout.of_batch(rows, len(indices)):
+    with compute.autocast(), state.model.of_batch(rows, len(indices)):
         mean, correct = state.model((samples.contiguous(memory_format=torch.channels_last), targets))
     loss, right = mean * (counted / len(indices)), correct.float() * bool(counted)
     state.optimizer.zero_grad()

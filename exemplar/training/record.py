@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from exemplar.io.atomic import replacing
-from exemplar.training.state import Epoch
+from exemplar.training.contract import Epoch
 
 
 def save_record(epochs: Sequence[Epoch], folder: Path, *, run_id: str) -> None:

@@ -1,80 +1,15 @@
-"""All that a training goes on from: settings, network, optimizer, records, and what a begun epoch has done."""
+"""All that a training goes on from: network, optimizer, records, and what a begun epoch has done."""
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from exemplar.models.architecture import Architecture
-from exemplar.models.head import Head
-from exemplar.models.network import Encoder
-from exemplar.runtime.device import Compute
-from exemplar.surrogate.sets import SurrogateSet
-from exemplar.training.schedule import parameter_groups, rate_factor
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The numbers of a training; they come from this section of params.yaml."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    momentum: float
-    weight_decay: float
-    section: str = "train"
-
-
-@dataclass(frozen=True)
-class TrainInputs:
-    """What a method gets, to make an encoder from.
-
-    `mean` is the per-pixel mean of all samples (0..1). A training goes on from the file `checkpoint` where it exists.
-    """
-
-    architecture: Architecture
-    surrogate: SurrogateSet
-    mean: Float[Tensor, "3 32 32"]
-    settings: Settings
-    random_seed: int
-    compute: Compute
-    checkpoint: Path | None = None
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch measured: mean loss, share of samples classified right, and the rate of work."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    learning_rate: float
-    samples_per_second: float
-
-    def numbers(self) -> dict[str, float]:
-        """The record without its number, which is a step in a curve."""
-        return {name: value for name, value in asdict(self).items() if name != "epoch"}
-
-
-class Classifier(nn.Module):
-    """An encoder with a softmax head: the exemplar method's network, and what fine-tuning trains."""
-
-    def __init__(self, encoder: Encoder, head: Head) -> None:
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, batch: tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]) -> tuple[Tensor, Tensor]:
-        """Mean negative log-likelihood (paper, equation 4) and the number of samples classified right."""
-        samples, targets = batch
-        scores = self.head(self.encoder(samples)).flatten(1)
-        loss = functional.cross_entropy(scores.float(), targets)
-        return loss, (scores.argmax(1) == targets).sum()
+from exemplar.training.contract import Epoch, Settings
+from exemplar.training.learner import Learner
 
 
 class EpochProgress:
@@ -121,17 +56,15 @@ class EpochProgress:
 class TrainState:
     """All that goes on from one step to the next; saved whole."""
 
-    def __init__(self, model: Classifier, settings: Settings) -> None:
-        rate, decay = settings.learning_rate, settings.weight_decay
-        groups = parameter_groups(model.encoder, model.head, learning_rate=rate, weight_decay=decay)
-        self.model, self.optimizer = model, torch.optim.SGD(groups, momentum=settings.momentum)
+    def __init__(self, model: Learner, settings: Settings) -> None:
+        self.model, self.optimizer = model, model.optimizer(settings)
         self.epochs: list[Epoch] = []
         self.progress = EpochProgress(next(model.parameters()).device)
-        self.rates, self.factor = [group["lr"] for group in groups], 1.0
+        self.rates, self.factor = [group["lr"] for group in self.optimizer.param_groups], 1.0
 
     def set_rate(self, progress: float) -> None:
         """Set every group's learning rate for this share of the whole training."""
-        self.factor = rate_factor(progress)
+        self.factor = self.model.rate_factor(progress)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * self.factor
 

@@ -61,8 +61,8 @@ def write_results(folder: Path) -> None:
     from exemplar.models.initial import draw_encoder
     from exemplar.models.network import Pixels
     from exemplar.models.saved import save_encoder
+    from exemplar.training.contract import Epoch
     from exemplar.training.record import save_record
-    from exemplar.training.state import Epoch
 
     generator = torch.Generator().manual_seed(0)
     encoder = draw_encoder(parse("4c5-4c5-8f"), mean=torch.full((3, 32, 32), 0.5), generator=generator)

@@ -12,8 +12,8 @@ from exemplar.models.network import Pixels
 from exemplar.models.saved import save_encoder
 from exemplar.report import gallery
 from exemplar.surrogate.sets import SurrogateSet
+from exemplar.training.contract import Epoch
 from exemplar.training.record import save_record
-from exemplar.training.state import Epoch
 
 
 @pytest.fixture

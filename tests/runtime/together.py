@@ -13,8 +13,9 @@ from exemplar.models.initial import draw_encoder, draw_head
 from exemplar.runtime import processes
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, load_mean
+from exemplar.training.classifier import Classifier
+from exemplar.training.contract import Epoch, Settings
 from exemplar.training.loop import fit
-from exemplar.training.state import Classifier, Epoch, Settings
 from stages import cli
 
 # 60 samples: batches of 16 leave one of 12, batches of 59 one of a single sample, which two processes cannot share.

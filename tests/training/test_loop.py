@@ -14,10 +14,10 @@ from exemplar.models.architecture import parse
 from exemplar.models.initial import draw_encoder, draw_head
 from exemplar.runtime.device import Compute, enough_memory
 from exemplar.surrogate.sets import SurrogateSet
+from exemplar.training.contract import Epoch
 from exemplar.training.loop import STEPS_BETWEEN_NUMBERS
 from exemplar.training.record import save_record
 from exemplar.training.schedule import parameter_groups, rate_factor
-from exemplar.training.state import Epoch
 from exemplar.training.watch import smaller_batches
 
 

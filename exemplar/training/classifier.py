@@ -1,0 +1,48 @@
+"""The release's network and recipe: an encoder with a softmax head, trained by SGD with a multiplier for each layer."""
+
+from contextlib import AbstractContextManager
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional
+from torch.optim import SGD, Optimizer
+
+from exemplar.models.head import Head
+from exemplar.models.network import Encoder
+from exemplar.training import schedule
+from exemplar.training.contract import Settings
+from exemplar.training.learner import Batch, Learner
+
+
+class Classifier(Learner):
+    """An encoder with a softmax head: the exemplar method's network, and what fine-tuning trains."""
+
+    def __init__(self, encoder: Encoder, head: Head) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, batch: Batch) -> tuple[Float[Tensor, ""], Int64[Tensor, ""]]:
+        """Mean negative log-likelihood (paper, equation 4) and the number of samples classified right."""
+        samples, targets = batch
+        scores = self.head(self.encoder(samples)).flatten(1)
+        loss = functional.cross_entropy(scores.float(), targets)
+        return loss, (scores.argmax(1) == targets).sum()
+
+    def of_batch(self, rows: slice, whole: int) -> AbstractContextManager[None]:
+        """Dropout draws its mask for the whole batch."""
+        return self.head.dropout.of_batch(rows, whole)
+
+    def optimizer(self, settings: Settings) -> Optimizer:
+        """SGD with momentum, and the release's multipliers (docs/method.md)."""
+        groups = schedule.parameter_groups(
+            self.encoder, self.head, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        return SGD(groups, momentum=settings.momentum)
+
+    def rate_factor(self, progress: float) -> float:
+        """The release's steps."""
+        return schedule.rate_factor(progress)
+
+    def finish(self) -> Encoder:
+        """The encoder as it is."""
+        return self.encoder
