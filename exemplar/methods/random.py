@@ -1,13 +1,12 @@
 """Random filters: the same network as it is before any training, the baseline that every pretext task must beat."""
 
-import torch
-
+from exemplar.datasets.streams import torch_stream
 from exemplar.models.initial import draw_encoder
 from exemplar.training.contract import Fitting, TrainInputs
 
 
 def fit(inputs: TrainInputs) -> Fitting:
     """The encoder that the exemplar method starts from under the release's recipe, and no epochs."""
-    generator = torch.Generator().manual_seed(inputs.random_seed)
+    generator = torch_stream(inputs.random_seed, "weights")
     encoder = draw_encoder(inputs.architecture, mean=inputs.mean, generator=generator)
     return Fitting(iter(()), lambda: encoder)

@@ -59,7 +59,7 @@ class Checkpoint:
         broken: dict[Path, str] = {}
         for path in filter(Path.exists, (self.path, self.earlier)):
             try:
-                apply(read(path))
+                apply(load_state(path))
             except UNREADABLE as error:
                 broken[path] = f"cannot read the checkpoint {path} ({type(error).__name__})"
             else:
@@ -77,7 +77,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def read(path: Path) -> dict[str, Any]:
+def load_state(path: Path) -> dict[str, Any]:
     """A state's content. PyTorch does not compare checksums: of 600 files with one flipped bit it read 558 wrong."""
     with ZipFile(path) as archive:
         if broken := archive.testzip():

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from exemplar.datasets.streams import torch_seed
 from exemplar.runtime import collective
 from exemplar.runtime.device import Compute, enough_memory
 from exemplar.runtime.progress import Progress, track
@@ -51,8 +52,8 @@ def fit(
         say(f"{label}: goes on after {done} samples of an interrupted training")
     with track(total=settings.epochs * len(data), unit="samples", label=label, done=done) as progress:
         for epoch in range(len(state.epochs), settings.epochs):
-            # One seed per epoch, for the order and dropout: a resumed training draws what the uninterrupted one drew.
-            torch.manual_seed(random_seed * 1_000_003 + epoch)
+            # A stream per epoch, for the order and dropout: a resumed training draws what the uninterrupted one drew.
+            torch.manual_seed(torch_seed(random_seed, "training", epoch))
             order = torch.randperm(len(data)).to(compute.device)
             with enough_memory(smaller_batches(settings.section, settings.batch_size)):
                 record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
