@@ -29,7 +29,7 @@ $(READY): pyproject.toml
 	@echo "setting up in $(VENV), once; some minutes, 5 GB of packages"
 	$(PYTHON) -m venv $(CLEAR) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[pipeline]' --group dev
 	@pwd -P > $@
 
 repro: $(READY)  ## run the pipeline: train, measure, compare; results/report.html

@@ -21,7 +21,7 @@ def save_encoder(encoder: Encoder | Pixels, path: Path) -> None:
         save_file(tensors, temporary, {"model": encoder.model})
 
 
-def load_encoder(path: Path) -> Encoder | Pixels:
+def load_encoder(path: str | Path) -> Encoder | Pixels:
     """Read an encoder as it was saved, on the CPU, in evaluation mode."""
     try:
         with safe_open(path, framework="pt") as opened:
