@@ -24,11 +24,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:Deprecatio
 STAGE = """
 import json
 from pathlib import Path
-from exemplar import tracking
+from exemplar.tracking import runs
 
 number = int(Path("params.yaml").read_text().split()[1])
 read = [Path("data.txt")]
-with tracking.run(stage="compare", name=f"number {number}", parameters={"number": number}, inputs=read) as run:
+with runs.run(stage="compare", name=f"number {number}", parameters={"number": number}, inputs=read) as run:
     run.log_metrics({"square": number**2})
     run.log_file(Path("data.txt"))
 Path("metrics.json").write_text(json.dumps({"square": number**2, "mlflow_run": run.id}))

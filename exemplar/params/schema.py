@@ -22,12 +22,10 @@ from pydantic import (
     model_validator,
 )
 
-from exemplar.errors import UserError
 from exemplar.io.sources import shown
 from exemplar.models.architecture import parse
 from exemplar.surrogate.ranges import Float, NamedRanges, Positive, magnitudes, resolve
 
-PARAMS = Path("params.yaml")
 METHOD, WEIGHTLESS = r"^def fit\(", r"\bPixels\b"
 FORMER_ROWS = (
     "is no encoder: a row is an encoder and a readout, and finetune.methods says which encoders are fine-tuned "
@@ -86,13 +84,6 @@ def name_in(package: str, *, having: str) -> AfterValidator:
         return name
 
     return AfterValidator(check)
-
-
-def require_method(name: str) -> None:
-    """Raise UserError for a name that is no file of methods/."""
-    known = names_in("methods", having=METHOD)
-    if name not in known:
-        raise UserError(f"method {name!r} is unknown; expected one of {', '.join(known)}")
 
 
 def require_weights(name: str) -> str:

@@ -1,6 +1,6 @@
 """What MLflow is told about a run: parameters, curves, files, where it comes from and how it ended.
 
-It, `store.py` and `operations.py` alone know mlflow, which is imported when a run starts: that takes 2 seconds. The
+It, `store.py` and `outage.py` alone know mlflow, which is imported when a run starts: that takes 2 seconds. The
 store watches: it must answer when a run starts, but once work is under way nothing that it does can stop the work, and
 what it does not take waits on the disk.
 """

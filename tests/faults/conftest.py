@@ -32,7 +32,7 @@ OUTPUTS = (
     "data/encoders/pixels.safetensors",
     "results/training/exemplar",
     "results/training/pixels",
-    "results/evaluations/photos-exemplar.json",
+    "results/probe/photos-exemplar.json",
     "results/invariance/photos-exemplar.csv",
 )
 
@@ -52,7 +52,7 @@ def write_data(folder: Path, labeled: "Labeled", surrogate_set: "SurrogateSet") 
 
 
 def write_results(folder: Path) -> None:
-    """What training, evaluation and invariance write."""
+    """What the stages train, probe and invariance write."""
     import pandas as pd
 
     from exemplar import invariance
@@ -83,7 +83,7 @@ def write_results(folder: Path) -> None:
         classes=["red", "green", "blue"],
         confusion=[[12, 0, 0], [0, 12, 0], [9, 0, 3]],
         run_id="feed",
-    ).save(folder / "results/evaluations/photos-exemplar.json")
+    ).save(folder / "results/probe/photos-exemplar.json")
     points = {"transformation": "angle_degrees", "magnitude": [0.0, 45.0], "accuracy": [0.75, 0.5]}
     table = pd.DataFrame(points | {"distance_layer_1": [0.0, 1.0], "distance_pooled": [0.0, 1.0]})
     file = folder / "results/invariance/photos-exemplar.csv"
@@ -102,7 +102,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory, labeled: "Labeled", surrogat
     YAML().dump({"schema": "2.0", "stages": {"all": {"cmd": "true", "outs": outs}}}, folder / "dvc.lock")
     yaml = YAML()
     settings = yaml.load(ROOT / "params.yaml")
-    settings["methods"], settings["invariance"]["methods"] = ["exemplar"], ["exemplar"]
+    settings["methods"], settings["finetune"]["methods"], settings["invariance"]["methods"] = (
+        ["exemplar"],
+        [],
+        ["exemplar"],
+    )
     settings["sources"] = {"photos": settings["sources"]["photos"]}
     settings["probe"] = {"photos": settings["probe"]["photos"]}
     yaml.dump(settings, folder / "params.yaml")
@@ -124,29 +128,29 @@ def repository(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Run a stage in this process up to its work, which raises Reached; params.yaml is read once for all."""
-    from exemplar.params import schema
-    from exemplar.surrogate import seeds, sets
+    from exemplar.params import load
+    from exemplar.surrogate import build, seeds
     from exemplar.tracking import runs
-    from stages import compare, evaluate, invariance, train
+    from stages import compare, invariance, probe, train
     from stages.seeds import cut
-    from stages.surrogate import build
+    from stages.surrogate import surrogate
 
     def reached(*_: object, **__: object) -> None:
         raise Reached
 
     settings = load_params()
     # YAML's lists become tuples, which the types that are checked in tests ask for
-    probe = settings.probe["photos"].model_copy(update={"cells": (2,), "cell_weights": (1.0,)})
+    photos = settings.probe["photos"].model_copy(update={"cells": (2,), "cell_weights": (1.0,)})
     tuning = settings.finetune.model_copy(update={"scales": (0.64,)})
-    settings = settings.model_copy(update={"probe": {"photos": probe}, "finetune": tuning})
-    monkeypatch.setattr(schema, "load", lambda: settings)
-    for module, name in ((runs, "run"), (seeds, "draw"), (sets, "build")):
+    settings = settings.model_copy(update={"probe": {"photos": photos}, "finetune": tuning})
+    monkeypatch.setattr(load, "load_params", lambda: settings)
+    for module, name in ((runs, "run"), (seeds, "draw"), (build, "build")):
         monkeypatch.setattr(module, name, reached)
     stages: dict[str, Callable[[], None]] = {
         "seeds": cut,
-        "surrogate": build,
+        "surrogate": surrogate,
         "train": lambda: train.train("exemplar"),
-        "evaluate": lambda: evaluate.evaluate("photos", "exemplar"),
+        "probe": lambda: probe.probe("photos", "exemplar"),
         "invariance": lambda: invariance.measure("photos", "exemplar"),
         "compare": compare.compare,
     }

@@ -90,7 +90,7 @@ def work(asked: dict[str, Any]) -> int:
             return main(arguments)
         from stages import cli
 
-        names = {"seeds": "cut", "surrogate": "build", "invariance": "measure"}
+        names = {"seeds": "cut", "invariance": "measure"}
         cli.start(getattr(import_module(f"stages.{name}"), names.get(name, name)))
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
@@ -109,7 +109,15 @@ def prepare() -> None:
     """Import what stages and DVC import."""
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
-    ours = ("tracking", "training", "evaluation", "finetune", "probe", "invariance", "gallery", "panels", "report")
+    ours = (
+        "tracking.runs",
+        "training.loop",
+        "finetune",
+        "probe.protocol",
+        "invariance",
+        "report.gallery",
+        "report.page",
+    )
     theirs = ("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store", "mlflow.tracking", "sklearn.svm")
     dvcs = ("dvc.cli", "dvc.repo", "dvc.stage", "dvc.commands.repro", "dvc.commands.experiments.run", "dvc.render")
     for name in (*(f"exemplar.{one}" for one in ours), *theirs, *dvcs):

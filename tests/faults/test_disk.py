@@ -55,7 +55,7 @@ def frozen(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-WORK: dict[str, Any] = {"stage": "train", "name": "x", "parameters": {}, "read": []}
+WORK: dict[str, Any] = {"stage": "train", "name": "x", "parameters": {}, "inputs": []}
 MEGABYTES = torch.ones(1 << 20)
 WRITERS: dict[str, Callable[[Path], object]] = {
     "text": lambda path: path.write_text("x" * (2 << 20)),
@@ -100,7 +100,7 @@ def test_a_read_only_disk_is_told(frozen: Path, monkeypatch: pytest.MonkeyPatch,
     assert told.value.errno == errno.EROFS
     monkeypatch.setenv("DVC_ROOT", str(frozen))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(OSError, match="Read-only"), unfinished.work_folder("train", settings={}, inputs=[]):
+    with pytest.raises(OSError, match="Read-only"), unfinished.work_folder("compare", settings={}, inputs=[]):
         pytest.fail("the work must not start")
     with pytest.raises(UserError) as said, runs.run(**WORK):
         pytest.fail("the work must not start")
@@ -133,7 +133,7 @@ def test_a_long_path_works_or_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     root.mkdir(parents=True)
     monkeypatch.setenv("DVC_ROOT", str(root))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with unfinished.work_folder("train", settings={}, inputs=[]) as folder:
+    with unfinished.work_folder("compare", settings={}, inputs=[]) as folder:
         Checkpoint(folder / "state.pt").save({"number": 1})
         assert Checkpoint(folder / "state.pt").load(dict)
     if length > 512:

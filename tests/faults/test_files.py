@@ -23,12 +23,12 @@ SURROGATE = [
 ]
 ENCODERS = [f"data/encoders/{name}.safetensors" for name in ("exemplar", "pixels")]
 TRAINING = [f"results/training/{name}" for name in ("exemplar/curve.csv", "exemplar/run.json", "pixels/run.json")]
-MEASURED = ["results/evaluations/photos-exemplar.json", "results/invariance/photos-exemplar.csv"]
+MEASURED = ["results/probe/photos-exemplar.json", "results/invariance/photos-exemplar.csv"]
 READS = {
     "seeds": UNLABELED,
     "surrogate": [*UNLABELED, "data/seeds.npz"],
     "train": SURROGATE,
-    "evaluate": [ENCODERS[0], *LABELED],
+    "probe": [ENCODERS[0], *LABELED],
     "invariance": [ENCODERS[0], *LABELED],
     # the mean is the encoders' business
     "compare": [*SURROGATE[:-1], *ENCODERS, *TRAINING, *MEASURED],
@@ -148,7 +148,7 @@ def test_arrays_that_contradict_each_other_are_told(
     """A whole file of another set is as wrong as a broken one."""
     path = repository / f"data/labeled/photos/{file}.npy"
     np.save(path, change(np.load(path)))
-    assert said in told(run, "evaluate")
+    assert said in told(run, "probe")
 
 
 def test_seeds_of_another_set_are_told(run: Run, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,12 +29,13 @@ STAGES = [
     "seeds",
     "surrogate",
     "train exemplar",
-    "evaluate photos exemplar",
+    "probe photos exemplar",
+    "finetune photos exemplar",
     "invariance photos exemplar",
     "compare",
 ]
 # Where the work and the store are, and so where most can go wrong.
-WEIGHTS = {"train": 6, "evaluate": 2, "invariance": 2, "compare": 3}
+WEIGHTS = {"train": 6, "probe": 2, "finetune": 2, "invariance": 2, "compare": 3}
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 KILLS = int(os.environ.get("KILLS", "200"))
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
@@ -110,7 +111,7 @@ def check_store(toy: Toy) -> None:
     runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     counted = Counter((run.data.tags["stage"], run.info.run_name) for run in runs)
     assert set(counted.values()) == {1}, counted
-    assert sorted(stage for stage, _ in counted) == ["compare", "evaluate", "invariance", "train"]
+    assert sorted(stage for stage, _ in counted) == ["compare", "finetune", "invariance", "probe", "train"]
     assert {run.info.status for run in runs} == {"FINISHED"}
     (training,) = (run for run in runs if run.data.tags["stage"] == "train")
     for name in ("loss", "accuracy", "learning_rate", "samples_per_second"):
@@ -149,7 +150,8 @@ def remove_outputs(toy: Toy, stage: str) -> None:
         "seeds": ["data/seeds.npz"],
         "surrogate": ["data/surrogate"],
         "train exemplar": ["data/encoders", "results/training"],
-        "evaluate photos exemplar": ["results/evaluations"],
+        "probe photos exemplar": ["results/probe"],
+        "finetune photos exemplar": ["results/finetune"],
         "invariance photos exemplar": ["results/invariance"],
         "compare": [f"results/{name}" for name in ("comparison.csv", "metrics.json", "report.html", "figures")],
     }

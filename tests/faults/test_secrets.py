@@ -83,7 +83,7 @@ def test_a_stage_that_fails_prints_no_secret(private: Path, stage: list[str]) ->
         Path("params.yaml").write_text(Path("params.yaml").read_text().replace("mirrors:", "mirror:"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DVC_ROOT": str(private)}
     script = f"import sys; sys.argv = {['stage', *stage[1:]]}\n" + (
-        "from exemplar import fetch, transfer\n"
+        "from exemplar.datasets.fetching import fetch, transfer\n"
         "fetch.Patience.__new__.__defaults__ = ()\nimport time\ntime.sleep = lambda _: None\n"
         f"import runpy; runpy.run_module('stages.{stage[0]}', run_name='__main__')"
     )

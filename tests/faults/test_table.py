@@ -45,6 +45,10 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "an unknown unlabeled set": ("unlabeled", "imagenet"),
     "a dataset that is a path": ("unlabeled", "../datasets/photos"),
     "an unknown method": ("methods", ["exemplar", "jigsaw"]),
+    "a row that is no encoder": ("methods", ["finetune"]),
+    "raw pixels to fine-tune": ("finetune.methods", ["pixels"]),
+    "a fine-tuned encoder that is not made": ("finetune.methods", ["random", "exemplar"]),
+    "an invariance of an encoder that is not made": ("invariance.methods", ["pixels"]),
     "a method named twice": ("methods", ["random", "random"]),
     "one name where a list belongs": ("datasets", "photos"),
     "an empty list": ("methods", []),
@@ -78,20 +82,20 @@ SETTINGS: dict[str, tuple[str, object]] = {
 FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "an array cut in half": ("data/unlabeled/images.npy", lambda content: content[: len(content) // 2], "seeds"),
     "an array of no bytes": ("data/surrogate/table.npy", lambda _: b"", "train"),
-    "an array with bytes too many": ("data/labeled/photos/labels.npy", lambda content: content + b"x", "evaluate"),
-    "a broken header": ("data/labeled/photos/train.npy", lambda content: b"?" + content[1:], "evaluate"),
+    "an array with bytes too many": ("data/labeled/photos/labels.npy", lambda content: content + b"x", "probe"),
+    "a broken header": ("data/labeled/photos/train.npy", lambda content: b"?" + content[1:], "probe"),
     "numbers of another type": (
         "data/labeled/photos/test.npy",
         lambda content: content.replace(b"<i8", b"<f8"),
-        "evaluate",
+        "probe",
     ),
-    "classes that are no list": ("data/labeled/photos/classes.json", lambda _: b'{"a": 1}', "evaluate"),
+    "classes that are no list": ("data/labeled/photos/classes.json", lambda _: b'{"a": 1}', "probe"),
     "seeds with a flipped byte": (
         "data/seeds.npz",
         lambda content: content[:200] + bytes([content[200] ^ 1]) + content[201:],
         "surrogate",
     ),
-    "an encoder cut in half": ("data/encoders/exemplar.safetensors", lambda content: content[:3000], "evaluate"),
+    "an encoder cut in half": ("data/encoders/exemplar.safetensors", lambda content: content[:3000], "probe"),
     "an encoder of another model": (
         "data/encoders/exemplar.safetensors",
         lambda content: content.replace(b"4c5-4c5-8f", b"4c5-4c5-9f"),
@@ -104,12 +108,12 @@ FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     ),
     "a run id that is none": ("results/training/exemplar/run.json", lambda _: b'{"run_id": "../x"}', "compare"),
     "an evaluation with another accuracy": (
-        "results/evaluations/photos-exemplar.json",
+        "results/probe/photos-exemplar.json",
         lambda content: content.replace(b"0.75", b"0.95"),
         "compare",
     ),
     "an evaluation without a key": (
-        "results/evaluations/photos-exemplar.json",
+        "results/probe/photos-exemplar.json",
         lambda content: content.replace(b'"seconds": 1.5,', b""),
         "compare",
     ),
@@ -122,7 +126,7 @@ FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "a bit flipped in an array": (
         "data/labeled/photos/images.npy",
         lambda content: content[:-1] + bytes([content[-1] ^ 1]),
-        "evaluate",
+        "probe",
     ),
 }
 
@@ -306,7 +310,7 @@ def test_the_page_says_what_is_printed(
     """Each kind of bad input ends in the one line that docs/faults.md shows for it."""
     monkeypatch.chdir(repository)
     if name in ("a bit flipped in an array", "a lock file that is broken"):
-        monkeypatch.setenv("DVC_STAGE", "evaluate")
+        monkeypatch.setenv("DVC_STAGE", "probe")
     with pytest.raises(UserError) as refused:
         provoke(name, lambda stage: request.getfixturevalue("run")(stage))
     line = f"error: {one_line(str(refused.value))}".replace(f"{repository}/", "")

@@ -11,15 +11,15 @@ from test_pipeline import CHECKOUT, environment
 WRITERS, STEPS = 4, 20
 RUNS = max(2, int(os.environ.get("KILLS", "200")) // 4)  # of each writer
 WRITER = f"""
-from exemplar import tracking
+from exemplar.tracking import runs
 for number in range({RUNS}):
-    with tracking.run(stage="train", name="writer", parameters={{"number": number}}, inputs=[]) as run:
+    with runs.run(stage="train", name="writer", parameters={{"number": number}}, inputs=[]) as run:
         for step in range({STEPS}):
             run.next_send = 0.0  # send at once, as often as can be
             run.log_metrics({{"loss": 1.0, "accuracy": 0.5}}, step=step)
 """
 READER = """
-from exemplar import store
+from exemplar.tracking import store
 client, experiment = store.connect(store.address())
 while True:
     for run in client.search_runs([experiment], max_results=3):

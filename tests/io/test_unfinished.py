@@ -1,13 +1,15 @@
-"""Where a killed stage finds what it had done."""
+"""Where a killed stage finds what it had done, and parts of a long work that are not done twice."""
 
 import os
 import threading
 import time
 from pathlib import Path
-from shutil import rmtree
+from shutil import copyfile, copytree, ignore_patterns, rmtree
 
+import numpy as np
 import pytest
 
+from exemplar.errors import UserError
 from exemplar.io import unfinished
 
 
@@ -16,14 +18,14 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's own repository, which is not where the stage works."""
     (tmp_path / "clone").mkdir()
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    monkeypatch.setenv("DVC_STAGE", "train@x")
+    monkeypatch.setenv("DVC_STAGE", "train@random")
     monkeypatch.chdir(tmp_path / "clone")
     return tmp_path
 
 
 def work(*, dies: bool) -> str:
     """A stage that keeps its state, and what it found when it began."""
-    with unfinished.work_folder("train-x", settings={"epochs": 3}, inputs=[]) as folder:
+    with unfinished.work_folder("train", "random", settings={"epochs": 3}, inputs=[]) as folder:
         path = folder / "state"
         found = path.read_text() if path.exists() else ""
         path.write_text("state")
@@ -41,12 +43,12 @@ def test_a_checkpoint_outlives_a_stage_that_dies(repository: Path) -> None:
     """It lies in the user's repository, is found again by the same stage, and goes once DVC has noted the results."""
     with pytest.raises(KeyboardInterrupt):
         work(dies=True)
-    assert len(list((repository / ".checkpoints").glob("train-x-*"))) == 1
+    assert len(list((repository / ".checkpoints").glob("train-random-*"))) == 1
     assert work(dies=False) == "state"
     assert work(dies=False) == "state", "DVC may have been killed before it noted the results"
     note()
     with unfinished.work_folder("compare", settings={}, inputs=[]):
-        assert not list((repository / ".checkpoints").glob("train-x-*"))
+        assert not list((repository / ".checkpoints").glob("train-random-*"))
 
 
 def test_work_that_was_noted_is_done_anew() -> None:
@@ -60,7 +62,7 @@ def test_nothing_is_kept_of_a_stage_that_was_started_by_hand(repository: Path, m
     """Nobody will remove its results and start it again."""
     monkeypatch.delenv("DVC_STAGE")
     work(dies=False)
-    assert not list((repository / ".checkpoints").glob("train-x-*"))
+    assert not list((repository / ".checkpoints").glob("train-random-*"))
 
 
 def test_what_another_clone_has_done_is_kept_for_a_day(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +70,7 @@ def test_what_another_clone_has_done_is_kept_for_a_day(repository: Path, monkeyp
     work(dies=False)
     (repository / "other").mkdir()
     monkeypatch.chdir(repository / "other")
-    (done,) = (repository / ".checkpoints").glob("train-x-*/done")
+    (done,) = (repository / ".checkpoints").glob("train-random-*/done")
     for gone, days, kept in [(False, 3, True), (True, 0, True), (True, 3, False)]:
         if gone:
             rmtree(repository / "clone", ignore_errors=True)
@@ -86,30 +88,86 @@ def test_outside_of_dvc_the_files_of_a_folder_count(monkeypatch: pytest.MonkeyPa
     keys = []
     for content in ("one", "one", "two"):
         (folder / "table.npy").write_text(content)
-        keys.append(unfinished.key({}, [folder]))
+        keys.append(unfinished.key("compare", settings={}, inputs=[folder]))
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_other_numbers_or_inputs_start_from_the_beginning() -> None:
+def test_other_settings_or_inputs_start_from_the_beginning() -> None:
     """The name of the file holds the digest of all that changes the result."""
     data = Path("data.npy")
     data.write_text("one")
-    keys = [unfinished.key({"epochs": epochs}, [data]) for epochs in (3, 3, 4)]
+    keys = [unfinished.key("compare", settings={"epochs": epochs}, inputs=[data]) for epochs in (3, 3, 4)]
     data.write_text("two")
-    keys.append(unfinished.key({"epochs": 3}, [data]))
+    keys.append(unfinished.key("compare", settings={"epochs": 3}, inputs=[data]))
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
+
+
+def test_the_code_of_a_stage_is_what_dvc_yaml_lists_for_it() -> None:
+    """The packages that it runs and the file that its matrix names; what makes no numbers is left out."""
+    names = {path.relative_to(unfinished.ROOT).as_posix() for path in unfinished.stage_code("train", "random")}
+    assert {"stages/train.py", "exemplar/training/loop.py", "exemplar/methods/random.py"} < names
+    folders = {name.removeprefix("exemplar/").split("/")[0] for name in names}
+    assert folders.isdisjoint({"io", "runtime", "tracking", "probe", "report"})
+    assert "exemplar/methods/exemplar.py" not in names
+
+
+def test_other_code_starts_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed training does not go on under a changed loop; a change of the report costs it nothing."""
+    copy = tmp_path / "checkout"
+    copytree(unfinished.ROOT / "exemplar", copy / "exemplar", ignore=ignore_patterns("__pycache__"))
+    copytree(unfinished.ROOT / "stages", copy / "stages", ignore=ignore_patterns("__pycache__"))
+    copyfile(unfinished.ROOT / "dvc.yaml", copy / "dvc.yaml")
+    monkeypatch.setattr(unfinished, "ROOT", copy)
+    before = unfinished.key("train", "random", settings={}, inputs=[])
+    for file, is_same in (("report/page.py", True), ("methods/exemplar.py", True), ("training/loop.py", False)):
+        with (copy / "exemplar" / file).open("a") as opened:
+            opened.write("# one line more\n")
+        assert (unfinished.key("train", "random", settings={}, inputs=[]) == before) is is_same
 
 
 def test_the_same_work_is_not_done_by_two_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     """The second waits, says so, and finds all of it done."""
     second = threading.Thread(target=lambda: seen.append(work(dies=False)))
     seen: list[str] = []
-    with unfinished.work_folder("train-x", settings={"epochs": 3}, inputs=[]) as folder:
+    with unfinished.work_folder("train", "random", settings={"epochs": 3}, inputs=[]) as folder:
         (folder / "state").write_text("all done")
         second.start()
         second.join(timeout=0.5)
         assert second.is_alive()
     second.join(timeout=30)
     assert seen == ["all done"]
-    assert capsys.readouterr().err == "train-x: another process is at the same work; waiting for it\n"
+    assert capsys.readouterr().err == "train-random: another process is at the same work; waiting for it\n"
+
+
+def test_a_part_is_made_once(tmp_path: Path) -> None:
+    """A later run finds it, bit for bit; each name is a part of its own, and nothing is kept without a folder."""
+    random = np.random.default_rng(0)
+    first, second = (unfinished.cached_result(tmp_path, "one", lambda: [random.random(5), 3]) for _ in range(2))
+    assert first == second == [np.random.default_rng(0).random(5).tolist(), 3]
+    assert unfinished.cached_result(tmp_path, "two", lambda: [random.random(5), 3]) != first
+    assert unfinished.cached_result(None, "one", lambda: "anew") == "anew"
+
+
+def killed() -> np.ndarray:
+    """A process that does not come to the end."""
+    raise KeyboardInterrupt
+
+
+def test_a_part_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """It is done again."""
+    with pytest.raises(KeyboardInterrupt):
+        unfinished.cached_result(tmp_path, "one", killed)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_that_has_changed_is_not_used(tmp_path: Path) -> None:
+    """A flipped bit or a lost end is told with the remedy."""
+    unfinished.cached_result(tmp_path, "one", lambda: np.arange(1000))
+    file = tmp_path / "one.json"
+    whole = file.read_bytes()
+    flipped = [whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :] for place in (0, 8, 9, 500)]
+    for broken in (*flipped, whole[: len(whole) // 2], b""):
+        file.write_bytes(broken)
+        with pytest.raises(UserError, match=r"cannot read .*one\.json: .*; remove .* to do its work again"):
+            unfinished.cached_result(tmp_path, "one", killed)

@@ -1,4 +1,4 @@
-"""What every method obeys: each file of exemplar/methods is a row of the comparison."""
+"""What every method obeys: each file of exemplar/methods is a way to get an encoder."""
 
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +10,7 @@ from exemplar import methods
 from exemplar.models.architecture import parse
 from exemplar.models.network import Encoder, Pixels
 from exemplar.models.saved import load_encoder, save_encoder
+from exemplar.params import schema
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, measure_mean
 from exemplar.training.contract import Fitting, Settings, TrainInputs
@@ -52,8 +53,9 @@ def described(encoder: Encoder | Pixels) -> torch.Tensor:
 
 
 def test_there_are_methods() -> None:
-    """At least three, and the file of each says in a sentence what it is."""
+    """At least three; params.yaml may name each, and its file says in a sentence what it is."""
     assert {"exemplar", "pixels", "random"} <= set(NAMES)
+    assert schema.names_in("methods", having=schema.METHOD) == NAMES
     for name in NAMES:
         assert import_module(f"exemplar.methods.{name}").__doc__
 
@@ -66,6 +68,16 @@ def test_epochs_are_counted_as_they_are_drawn(
     numbers = [epoch.epoch for epoch in begin(name, surrogate_set, compute, tmp_path).epochs]
     assert numbers in ([], [1, 2])
     assert (tmp_path / "state.pt").exists() == bool(numbers)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_tells_whether_there_are_weights(
+    name: str, surrogate_set: SurrogateSet, compute: Compute, tmp_path: Path
+) -> None:
+    """One that names `Pixels` has none, and `finetune.methods` may not name it."""
+    encoder = fitted(name, surrogate_set, compute, tmp_path / "one")
+    weightless = schema.names_in("methods", having=schema.WEIGHTLESS)
+    assert (name in weightless) == (not list(encoder.parameters()))
 
 
 @pytest.mark.parametrize("name", NAMES)

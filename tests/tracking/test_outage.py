@@ -204,8 +204,8 @@ def test_what_a_server_missed_for_good_is_sent_by_sync(
 
 KILLED = """
 import os, signal
-from exemplar import tracking
-with tracking.run(stage="train", name="dies", parameters={}, inputs=[]) as run:
+from exemplar.tracking import runs
+with runs.run(stage="train", name="dies", parameters={}, inputs=[]) as run:
     print(run.id, flush=True)
     input()
     run.log_metrics({"loss": 1.0}, step=0)
