@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
@@ -21,15 +22,19 @@ ROUNDING = 1e-9  # all folds test equally many images, so that their mean is tha
 class Measurement:
     """Accuracies between 0 and 1, one per fold, over all test images and averaged over the classes.
 
-    `confusion` counts test images over all folds, rows true and columns predicted. `cost` is the SVM's C and
-    `curves` the learning curve of each fold, where there are such things.
+    `confusion` counts test images over all folds, rows true and columns predicted. `labels_for_choice` counts the
+    labeled images that choosing settings used beyond a fold's own training images, in the fold with the most. `cost` is
+    the SVM's C, `chosen` the settings of each fold's training and `curves` its learning curve, where there are such
+    things.
     """
 
     accuracy: tuple[float, ...]
     class_accuracy: tuple[float, ...]
     confusion: Int64[np.ndarray, "k k"]
     training_samples: int
+    labels_for_choice: int = 0
     cost: float | None = None
+    chosen: Sequence[Mapping[str, Any]] = ()
     curves: Sequence[Sequence[Mapping[str, float]]] = ()
 
     def steps(self) -> Iterator[tuple[int, dict[str, float]]]:
@@ -49,7 +54,9 @@ class Evaluation:
     """One row of the comparison: the encoder of `method` and a readout, "probe" or "finetune", on one dataset.
 
     `accuracy` and `class_accuracy` (the mean over classes) have a number per fold between 0 and 1; `cost` is the
-    SVM's C; `training_samples` counts the labeled images of a fold; `confusion` sums over the folds, true class by row.
+    SVM's C; `training_samples` counts the labeled images of a fold, and `labels_for_choice` those that choosing used
+    beyond them; `chosen` are the settings of each fold's training, where a rule chose them; `confusion` sums over the
+    folds, true class by row.
     """
 
     dataset: str
@@ -60,6 +67,8 @@ class Evaluation:
     class_accuracy: list[float]
     cost: float | None
     training_samples: int
+    labels_for_choice: int
+    chosen: list[dict[str, Any]]
     seconds: float
     classes: list[str]
     confusion: list[list[int]]
@@ -88,6 +97,8 @@ class Evaluation:
             class_accuracy=list(measured.class_accuracy),
             cost=measured.cost,
             training_samples=measured.training_samples,
+            labels_for_choice=measured.labels_for_choice,
+            chosen=[dict(each) for each in measured.chosen],
             seconds=seconds,
             classes=list(classes),
             confusion=measured.confusion.tolist(),
@@ -134,8 +145,9 @@ class Evaluation:
             return "accuracy and class_accuracy are not as many numbers between 0 and 1"
         if abs(np.mean(self.accuracy) - np.trace(table) / table.sum()) > ROUNDING:
             return f"accuracy is {np.mean(self.accuracy):.4f}, its confusion {np.trace(table) / table.sum():.4f}"
-        if not all(0 <= number < np.inf for number in (self.seconds, self.cost or 0)) or self.training_samples < 1:
-            return "seconds, cost or training_samples is negative or not finite"
+        counts = (self.seconds, self.cost or 0, self.labels_for_choice)
+        if not all(0 <= number < np.inf for number in counts) or self.training_samples < 1:
+            return "seconds, cost, training_samples or labels_for_choice is negative or not finite"
         return None
 
 
@@ -159,7 +171,9 @@ def measure_accuracy(
     labeled: Labeled,
     predictions: Sequence[Int64[np.ndarray, " t"]],
     *,
+    labels_for_choice: int = 0,
     cost: float | None = None,
+    chosen: Sequence[Mapping[str, Any]] = (),
     curves: Sequence[Sequence[Mapping[str, float]]] = (),
 ) -> Measurement:
     """Compare the predictions for each fold's test images with their labels."""
@@ -173,7 +187,9 @@ def measure_accuracy(
         class_accuracy=tuple(mean_class_accuracy(table) for table in tables),
         confusion=np.sum(tables, 0),
         training_samples=labeled.train.shape[1],
+        labels_for_choice=labels_for_choice,
         cost=cost,
+        chosen=chosen,
         curves=curves,
     )
 

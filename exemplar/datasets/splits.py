@@ -1,11 +1,15 @@
-"""Random splits into training and test images, the same number of each class every time."""
+"""Random splits into training and test images, and the splits of training images on which settings are chosen."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int64
 
+from exemplar.datasets.base import Labeled
+from exemplar.datasets.streams import numpy_stream
 from exemplar.errors import UserError
+
+Split = tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]]
 
 
 def draw_orders(
@@ -30,3 +34,38 @@ def require_members(
     for group, name in zip(groups, names, strict=True):
         if len(group) < least:
             raise UserError(f"the class {name!r} has {len(group)} images; the protocol needs at least {least}{remedy}")
+
+
+def selection_splits(labeled: Labeled, *, validation: str, random_seed: int, fold: int = 0) -> list[Split]:
+    """The (training, validation) splits on which the settings of a fold are chosen, all inside the training data.
+
+    "other_folds" trains on each fold in turn and validates on the training images of the others; the release does so
+    with the first fold only. "halves" is two-fold cross-validation inside the first fold, whichever `fold` asks.
+    "nested" is the same inside the fold itself, for folds that are random splits of one pool: what one of them trains
+    on, another tests.
+    """
+    if validation == "other_folds":
+        splits = [(train, np.setdiff1d(labeled.train, train)) for train in labeled.train]
+        if min(len(others) for _, others in splits) == 0:
+            raise UserError("validation is 'other_folds', but no other fold has images of its own; expected 'halves'")
+        return splits
+    return halves(labeled, fold if validation == "nested" else 0, random_seed=random_seed)
+
+
+def halves(labeled: Labeled, fold: int, *, random_seed: int) -> list[Split]:
+    """Two-fold cross-validation inside the training images of one fold, each class split evenly."""
+    train = numpy_stream(random_seed, "halves", fold).permutation(labeled.train[fold])
+    by_class = train[np.argsort(labeled.labels[train], kind="stable")]
+    one, two = np.sort(by_class[::2]), np.sort(by_class[1::2])
+    if min(len(np.unique(labeled.labels[half])) for half in (one, two)) < 2:
+        raise UserError(
+            f"validation is on halves, but a half of the {len(train)} training images of fold {fold + 1} has one class "
+            "only; expected two images of two classes or more, or validation 'other_folds'"
+        )
+    return [(one, two), (two, one)]
+
+
+def extra_labels(train: Int64[np.ndarray, " t"], splits: Sequence[Split]) -> int:
+    """How many labeled images these splits use that are not among a fold's own training images."""
+    used = np.concatenate([np.concatenate(split) for split in splits])
+    return len(np.setdiff1d(used, train))

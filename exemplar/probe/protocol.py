@@ -13,7 +13,7 @@ from torch import Tensor
 
 from exemplar.datasets.base import Labeled
 from exemplar.datasets.evaluation import Measurement, measure_accuracy
-from exemplar.errors import UserError
+from exemplar.datasets.splits import Split, selection_splits
 from exemplar.io.unfinished import cached_result
 from exemplar.models.network import Encoder, Pixels
 from exemplar.probe import features, svm
@@ -22,8 +22,6 @@ from exemplar.runtime.device import Compute
 
 TOLERANCE = 1e-6
 BYTES_AT_ONCE = 256 << 20  # of scaled test features
-
-Split = tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " v"]]
 
 
 @dataclass(frozen=True)
@@ -69,30 +67,6 @@ def draw_costs(bounds: tuple[float, float], *, draws: int, random_seed: int) -> 
     """Values of C, log-uniform between two bounds, ascending."""
     low, high = np.log(bounds)
     return sorted(np.exp(np.random.default_rng(random_seed).uniform(low, high, draws)).tolist())
-
-
-def selection_splits(labeled: Labeled, *, validation: str, random_seed: int) -> list[Split]:
-    """The (training, validation) splits that choose C, all of them inside the training data.
-
-    "other_folds" trains on each fold in turn and validates on the training images of the others; the release does so
-    with the first fold only. "halves" is two-fold cross-validation inside the first fold, for protocols with one fold
-    and for those whose later folds train on images that the first fold tests.
-    """
-    first = labeled.train[0]
-    if validation == "other_folds":
-        splits = [(fold, np.setdiff1d(labeled.train, fold)) for fold in labeled.train]
-        if min(len(others) for _, others in splits) == 0:
-            raise UserError("validation is 'other_folds', but no other fold has images of its own; expected 'halves'")
-        return splits
-    shuffled = np.random.default_rng(random_seed).permutation(first)
-    by_class = shuffled[np.argsort(labeled.labels[shuffled], kind="stable")]
-    one, two = np.sort(by_class[::2]), np.sort(by_class[1::2])
-    if min(len(np.unique(labeled.labels[half])) for half in (one, two)) < 2:
-        raise UserError(
-            f"validation is 'halves', but a half of the {len(first)} training images of fold 1 has one class only; "
-            "expected two images of two classes or more, or validation 'other_folds'"
-        )
-    return [(one, two), (two, one)]
 
 
 def divisors(found: Features, train: Int64[np.ndarray, " m"], settings: Probe) -> list[float]:

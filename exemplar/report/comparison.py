@@ -33,6 +33,7 @@ def row(record: Evaluation, *, unlabeled: str) -> dict[str, Any]:
         "class_accuracy_mean": float(np.mean(record.class_accuracy)),
         "folds": len(record.accuracy),
         "training_samples": record.training_samples,
+        "labels_for_choice": record.labels_for_choice,
         "cost": np.nan if record.cost is None else record.cost,
         "seconds": record.seconds,
         "paper_accuracy": known.accuracy,

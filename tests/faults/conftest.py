@@ -79,6 +79,8 @@ def write_results(folder: Path) -> None:
         class_accuracy=[0.75, 0.75, 0.75],
         cost=0.5,
         training_samples=6,
+        labels_for_choice=0,
+        chosen=[],
         seconds=1.5,
         classes=["red", "green", "blue"],
         confusion=[[12, 0, 0], [0, 12, 0], [9, 0, 3]],

@@ -110,6 +110,8 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         class_accuracy=[1.0],
         cost=None,
         training_samples=1,
+        labels_for_choice=0,
+        chosen=[],
         seconds=1.0,
         classes=[HOSTILE, "$\\bad$"],
         confusion=[[1, 0], [0, 1]],

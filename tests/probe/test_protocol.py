@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from sklearn.svm import LinearSVC
 
 from exemplar.datasets.base import Labeled
+from exemplar.datasets.splits import selection_splits
 from exemplar.errors import UserError
 from exemplar.models.network import Pixels
 from exemplar.probe import features, protocol, svm
@@ -155,7 +156,7 @@ def test_many_test_images_are_answered_in_blocks(
 @pytest.mark.parametrize("validation", VALIDATIONS)
 def test_splits_lie_inside_the_training_data(hard: Labeled, validation: str) -> None:
     """No image of a split is tested, and none is both trained and validated on."""
-    splits = protocol.selection_splits(hard, validation=validation, random_seed=0)
+    splits = selection_splits(hard, validation=validation, random_seed=0)
     for train, validated in splits:
         assert not set(train) & set(validated)
         assert {*train, *validated} <= set(hard.train.ravel())
@@ -165,19 +166,19 @@ def test_splits_lie_inside_the_training_data(hard: Labeled, validation: str) -> 
 def test_other_folds_validate_each_fold(hard: Labeled) -> None:
     """An image that two folds share stays on the training side."""
     overlapping = replace(hard, train=np.stack([np.arange(40), np.arange(20, 60)]), test=hard.test[:2])
-    first, second = protocol.selection_splits(overlapping, validation="other_folds", random_seed=0)
+    first, second = selection_splits(overlapping, validation="other_folds", random_seed=0)
     assert [part.tolist() for part in first] == [list(range(40)), list(range(40, 60))]
     assert [part.tolist() for part in second] == [list(range(20, 60)), list(range(20))]
 
 
 def test_halves_of_the_first_fold_validate_each_other(hard: Labeled) -> None:
     """Each has half of every class, and the draw follows from the random seed."""
-    (one, two), (second, first) = protocol.selection_splits(hard, validation="halves", random_seed=0)
+    (one, two), (second, first) = selection_splits(hard, validation="halves", random_seed=0)
     assert one.tolist() == first.tolist()
     assert two.tolist() == second.tolist()
     assert sorted([*one, *two]) == hard.train[0].tolist()
     assert np.bincount(hard.labels[one]).tolist() == np.bincount(hard.labels[two]).tolist() == [5, 5, 5, 5]
-    again, other = (protocol.selection_splits(hard, validation="halves", random_seed=number)[0][0] for number in (0, 1))
+    again, other = (selection_splits(hard, validation="halves", random_seed=number)[0][0] for number in (0, 1))
     assert again.tolist() == one.tolist() != other.tolist()
 
 

@@ -9,11 +9,11 @@ import torch
 
 from exemplar import invariance
 from exemplar.datasets.base import Labeled
+from exemplar.datasets.splits import selection_splits
 from exemplar.errors import UserError
 from exemplar.models.architecture import parse
 from exemplar.models.initial import draw_encoder
 from exemplar.models.network import Encoder
-from exemplar.probe import protocol
 from exemplar.probe.features import Features, require_sound
 from exemplar.probe.protocol import Probe
 from exemplar.runtime.device import Compute
@@ -90,7 +90,7 @@ def test_halves_of_one_class_are_told(labeled: Labeled) -> None:
     with pytest.raises(
         UserError, match="a half of the 2 training images of fold 1 has one class only; expected two im"
     ):
-        protocol.selection_splits(few, validation="halves", random_seed=0)
+        selection_splits(few, validation="halves", random_seed=0)
 
 
 def test_a_fold_of_one_class_is_told(labeled: Labeled, tmp_path: Path) -> None:
