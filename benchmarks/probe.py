@@ -114,8 +114,9 @@ def probe_mapped(path: Path, count: int, width: int) -> None:
     labeled = Labeled(images=images, labels=labels, train=train, test=test, classes=tuple("abcdefghij"))
     settings = load_params().probe["cifar10"].model_dump() | {"C_range": (1e-5, 2e-5), "C_draws": 10}
     compute, settled = device.choose(device="cpu", precision="float32"), protocol.Probe(**settings)
-    cost = protocol.choose_cost(found, labeled, settled, random_seed=0, compute=compute)
-    protocol.predict(found, labeled, (train[0], test[0]), settled, costs=[cost], compute=compute)
+    splits = settled.selection_splits(labeled, random_seed=0)
+    (C,) = protocol.choose_C(found, labeled, splits, settled, random_seed=0, compute=compute)
+    protocol.predict_fold(found, labeled, 0, settled, C=C, compute=compute)
 
 
 def caltech101(*, quick: bool, repeats: int) -> Rows:

@@ -32,7 +32,7 @@ class Problem:
             self.features,
             self.labels,
             classes=self.classes,
-            costs=self.costs,
+            C_values=self.costs,
             intercept_scaling=self.intercept_scaling,
             tolerance=TOLERANCE,
         )

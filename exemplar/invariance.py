@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from exemplar.datasets.base import PATCH_PIXELS, Labeled
+from exemplar.datasets.streams import numpy_stream
 from exemplar.io.atomic import replacing
 from exemplar.models.images import resize
 from exemplar.models.network import Encoder, Pixels
@@ -27,7 +28,6 @@ from exemplar.surrogate.kernels import geometry
 
 BATCH_PIXELS = 16 * 64 * 64  # larger maps are given back to the system after every step, which doubles the time
 SMALLEST = 1e-12
-POOLINGS = 4  # pixels of the image per pixel of the last map
 # Each name of `invariance.magnitudes` in params.yaml, and the columns of the transformation table that it sets. The
 # paper's contrast multiplies, and its legend speaks of the HSV contrast, whose factors these are (docs/method.md).
 COLUMNS = {
@@ -50,26 +50,25 @@ class Readout:
     weights: Float[Tensor, "classes extended"]
     compute: Compute
 
-    def respond(self, crops: Float[Tensor, "b 3 h w"]) -> tuple[list[Float[Tensor, "b ..."]], Int64[Tensor, " b"]]:
-        """Features of unit length, those of each layer and last the pooled ones, and the class that the SVM sees."""
+    def classify(self, crops: Float[Tensor, "b 3 h w"]) -> tuple[list[Float[Tensor, "b ..."]], Int64[Tensor, " b"]]:
+        """Features of unit length, each layer's map and last the pooled ones, and the class that the SVM predicts."""
         images = resize(crops, self.side).contiguous(memory_format=torch.channels_last)
-        with self.compute.autocast():
-            maps = self.encoder.feature_maps(images)
-            blocks = self.encoder.pool_maps(maps, self.settings.cells)
-        pooled = torch.cat([block.float() / number for block, number in zip(blocks, self.divisors, strict=True)], 1)
-        answers = svm.decide(self.weights, pooled, self.settings.intercept_scaling).argmax(0)
-        return [unit(found.float()) for found in (*maps, pooled)], answers
+        maps = self.encoder.feature_maps(images)
+        blocks = self.encoder.pool_maps(maps, self.settings.cells)
+        pooled = torch.cat([block / divisor for block, divisor in zip(blocks, self.divisors, strict=True)], 1)
+        predicted = svm.decide(self.weights, pooled, self.settings.intercept_scaling).argmax(0)
+        return [unit(features) for features in (*maps, pooled)], predicted
 
 
-def length(found: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+def length(features: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
     """The Euclidean length of each image's features, whatever their shape."""
-    squares: Tensor = found.square().sum(dim=tuple(range(1, found.dim())), keepdim=True)
-    return squares.sqrt()
+    lengths: Tensor = torch.linalg.vector_norm(features, dim=tuple(range(1, features.dim())), keepdim=True)
+    return lengths
 
 
-def unit(found: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+def unit(features: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
     """Each image's features divided by their length."""
-    return found / length(found).clamp_min(SMALLEST)
+    return features / length(features).clamp_min(SMALLEST)
 
 
 def crop_pixels(size: tuple[int, int]) -> int:
@@ -77,10 +76,10 @@ def crop_pixels(size: tuple[int, int]) -> int:
     return min(size) - 2 * round(min(size) / 6)
 
 
-def probed_pixels(size: tuple[int, int], settings: Probe) -> int:
-    """The side that crops are brought to: in proportion to the probe's, but no less than all its cells need."""
+def probed_pixels(size: tuple[int, int], settings: Probe, *, total_stride: int) -> int:
+    """The side that crops are brought to: in proportion to the probe's, but large enough for all cells in every map."""
     proportion = crop_pixels(size) / min(size)
-    return max(PATCH_PIXELS + POOLINGS * max(settings.cells), round(settings.side * proportion))
+    return max(PATCH_PIXELS + total_stride * max(settings.cells), round(settings.side * proportion))
 
 
 def training_crops(labeled: Labeled, *, pixels: int, validation: str) -> Labeled:
@@ -97,18 +96,16 @@ def training_crops(labeled: Labeled, *, pixels: int, validation: str) -> Labeled
     )
 
 
-def fit(
+def fit_readout(
     encoder: Encoder | Pixels, training: Labeled, settings: Probe, *, side: int, random_seed: int, compute: Compute
 ) -> Readout:
-    """Train the SVM on the crops of the first fold, with the C that the probe's own rule finds inside the training."""
-    fold = training.train[0]
-    centred = encoder.recentred(features.mean_colour(training.images, fold))
-    found = features.measure(centred, training.images, side=side, cells=settings.cells, compute=compute)
-    cost = protocol.choose_cost(found, training, settings, random_seed=random_seed, compute=compute)
-    divisors, classes = protocol.divisors(found, fold, settings), len(training.classes)
-    scaled = found.scaled(divisors, fold)
-    weights = protocol.fit(scaled, training.labels[fold], settings, classes=classes, costs=[cost], compute=compute)[0]
-    return Readout(centred, settings, side, divisors, weights, compute)
+    """Train the SVM on the crops of the first fold, with the C that the probe's own rule chooses."""
+    centred = settings.centred(encoder, training)
+    extracted = features.measure(centred, training.images, side=side, cells=settings.cells, compute=compute)
+    splits = settings.selection_splits(training, random_seed=random_seed)
+    C = protocol.choose_C(extracted, training, splits, settings, random_seed=random_seed, compute=compute)
+    fitted = protocol.fit(extracted, training, training.train[0], settings, C_values=C[:1], compute=compute)
+    return Readout(centred, settings, side, fitted.divisors, fitted.weights[0], compute)
 
 
 def crop(images: Float[Tensor, "b 3 h w"], row: Float[Tensor, " p"], *, pixels: int) -> Float[Tensor, "b 3 s s"]:
@@ -153,10 +150,10 @@ def measure(
     from those of the same image untransformed, averaged over the images and divided by the largest of its curve.
     """
     size = (labeled.images.shape[3], labeled.images.shape[2])
-    pixels, side = crop_pixels(size), probed_pixels(size, settings)
+    pixels, side = crop_pixels(size), probed_pixels(size, settings, total_stride=encoder.total_stride)
     training = training_crops(labeled, pixels=pixels, validation=settings.validation)
-    readout = fit(encoder, training, settings, side=side, random_seed=random_seed, compute=compute)
-    drawn = np.sort(np.random.default_rng(random_seed).permutation(labeled.test[0])[:images])
+    readout = fit_readout(encoder, training, settings, side=side, random_seed=random_seed, compute=compute)
+    drawn = np.sort(numpy_stream(random_seed, "invariance images").permutation(labeled.test[0])[:images])
     points = [(name, magnitude) for name, listed in magnitudes.items() for magnitude in listed]
     rows = [table_row(*point) for point in points]
     accuracy, distances = evaluate_transforms(readout, labeled, drawn, rows=rows, pixels=pixels)
@@ -185,11 +182,16 @@ def evaluate_transforms(
         for chunk in chunks:
             images = torch.from_numpy(np.array(labeled.images[chunk])).to(device).float() / 255
             labels = torch.from_numpy(labeled.labels[chunk]).to(device)
-            before, _ = readout.respond(crop(images, neutral, pixels=pixels))
+            before, as_before = readout.classify(crop(images, neutral, pixels=pixels))
             for row in rows:
-                after, answers = readout.respond(crop(images, row, pixels=pixels))
+                # every curve has the neutral magnitude, which needs no features of its own
+                after, predicted = (
+                    (before, as_before)
+                    if torch.equal(row, neutral)
+                    else readout.classify(crop(images, row, pixels=pixels))
+                )
                 moved.append([float(length(a - b).sum()) for a, b in zip(after, before, strict=True)])
-                right.append(int((answers == labels).sum()))
+                right.append(int((predicted == labels).sum()))
                 progress.advance(len(chunk))
     per_chunk = (len(chunks), len(rows))
     return (
@@ -199,10 +201,10 @@ def evaluate_transforms(
 
 
 def steps(table: pd.DataFrame) -> Iterator[tuple[int, dict[str, float]]]:
-    """What a tracker shows: a curve per transformation and column, its steps the places of the magnitudes."""
+    """What a tracker shows: a curve per transformation and column; a step is the index of a magnitude in its list."""
     for name, curve in table.groupby("transformation", sort=False):
-        for place, numbers in enumerate(curve.drop(columns="transformation").to_dict("records")):
-            yield place, {f"{name}.{column}": number for column, number in numbers.items()}
+        for index, values in enumerate(curve.drop(columns="transformation").to_dict("records")):
+            yield index, {f"{name}.{column}": value for column, value in values.items()}
 
 
 def save(table: pd.DataFrame, path: Path) -> None:

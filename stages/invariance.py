@@ -23,7 +23,9 @@ def measure(dataset: str, method: str) -> None:
     table_path, inputs = Path(f"results/invariance/{dataset}-{method}.csv"), [encoder_path, labeled_folder]
     integrity.require_intact(inputs)
     encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
-    run_settings = settings.model_dump(include={"random_seed", "probe", "invariance", "compute"})
+    run_settings = settings.model_dump(
+        include={"random_seed": True, "probe": True, "invariance": True, "compute": {"device"}}
+    )
     run_settings |= {"model": encoder.model}
     name = f"{dataset} {method} {encoder.model}"
     with runs.work("invariance", dataset, method, name=name, settings=run_settings, inputs=inputs) as (run, _):
@@ -34,7 +36,7 @@ def measure(dataset: str, method: str) -> None:
             images=settings.invariance.num_images,
             magnitudes=settings.invariance.magnitudes.model_dump(),
             random_seed=settings.random_seed,
-            compute=device.choose(**settings.compute.model_dump()),
+            compute=device.choose(device=settings.compute.device, precision="float32"),
         )
         invariance.save(table.assign(dataset=dataset, method=method, run_id=run.id), table_path)
         run.log_tags({"dataset": dataset, "method": method})

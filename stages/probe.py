@@ -25,7 +25,9 @@ def probe(dataset: str, method: str) -> None:
     record_path, inputs = Path(f"results/probe/{dataset}-{method}.json"), [encoder_path, labeled_folder]
     integrity.require_intact(inputs)
     encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
-    run_settings = settings.model_dump(include={"random_seed", "probe", "compute"}) | {"model": encoder.model}
+    run_settings = settings.model_dump(include={"random_seed": True, "probe": True, "compute": {"device"}}) | {
+        "model": encoder.model
+    }
     name = f"{dataset} {method} {encoder.model}"
     with runs.work("probe", dataset, method, name=name, settings=run_settings, inputs=inputs) as (run, unfinished):
         started = time.monotonic()
@@ -33,7 +35,7 @@ def probe(dataset: str, method: str) -> None:
             encoder,
             labeled,
             random_seed=settings.random_seed,
-            compute=device.choose(**settings.compute.model_dump()),
+            compute=device.choose(device=settings.compute.device, precision="float32"),
             unfinished=unfinished,
         )
         record = Evaluation.of(

@@ -171,7 +171,7 @@ def test_neither_c_nor_the_svm_sees_a_test_image(encoder: Encoder, hard: Labeled
     weights = []
     for labeled in (hard, replace(hard, images=images, labels=labels)):
         training = invariance.training_crops(labeled, pixels=26, validation="other_folds")
-        fitted = invariance.fit(encoder, training, PROBE, side=40, random_seed=0, compute=compute)
+        fitted = invariance.fit_readout(encoder, training, PROBE, side=40, random_seed=0, compute=compute)
         weights.append(fitted.weights)
     assert torch.equal(*weights)
 
@@ -179,7 +179,7 @@ def test_neither_c_nor_the_svm_sees_a_test_image(encoder: Encoder, hard: Labeled
 def test_training_crops_are_the_middles_of_the_folds_that_are_needed(hard: Labeled) -> None:
     """Folds stay folds of the same images; where C is chosen inside the first fold no other is read."""
     every, first = (
-        invariance.training_crops(hard, pixels=26, validation=validation) for validation in ("other_folds", "halves")
+        invariance.training_crops(hard, pixels=26, validation=validation) for validation in ("other_folds", "nested")
     )
     for number, fold in enumerate(hard.train):
         np.testing.assert_array_equal(every.images[every.train[number]], hard.images[fold, :, 7:33, 7:33])
@@ -218,7 +218,7 @@ def test_crops_are_two_thirds_on_whole_pixels(side: int, probed: int, cells: int
     size, settings = (side, side), replace(PROBE, side=probed, cells=(cells,), cell_weights=(1.0,))
     assert invariance.crop_pixels(size) == crop
     assert (side - crop) % 2 == 0
-    assert invariance.probed_pixels(size, settings) == seen
+    assert invariance.probed_pixels(size, settings, total_stride=4) == seen
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 47), (150, 90)])

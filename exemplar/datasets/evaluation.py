@@ -23,9 +23,9 @@ class Measurement:
     """Accuracies between 0 and 1, one per fold, over all test images and averaged over the classes.
 
     `confusion` counts test images over all folds, rows true and columns predicted. `labels_for_choice` counts the
-    labeled images that choosing settings used beyond a fold's own training images, in the fold with the most. `cost` is
-    the SVM's C, `chosen` the settings of each fold's training and `curves` its learning curve, where there are such
-    things.
+    labeled images that choosing settings used beyond a fold's own training images, in the fold with the most. Where
+    there are such things, `knn_accuracy` is that of nearest neighbours on the features that the SVM sees, `chosen` the
+    settings that a rule chose for each fold, as the SVM's C, and `curves` each fold's learning curve.
     """
 
     accuracy: tuple[float, ...]
@@ -33,7 +33,7 @@ class Measurement:
     confusion: Int64[np.ndarray, "k k"]
     training_samples: int
     labels_for_choice: int = 0
-    cost: float | None = None
+    knn_accuracy: tuple[float, ...] | None = None
     chosen: Sequence[Mapping[str, Any]] = ()
     curves: Sequence[Sequence[Mapping[str, float]]] = ()
 
@@ -45,18 +45,22 @@ class Measurement:
             for epoch, numbers in enumerate(curve):
                 yield epoch + 1, {f"fold_{fold + 1}.{name}": value for name, value in numbers.items()}
         yield 0, {"accuracy": float(np.mean(self.accuracy)), "accuracy_std": float(np.std(self.accuracy))}
-        if self.cost is not None:
-            yield 0, {"cost": self.cost}
+        if self.knn_accuracy is not None:
+            for fold, accuracy in enumerate(self.knn_accuracy):
+                yield fold, {"fold.knn_accuracy": accuracy}
+            yield 0, {"knn_accuracy": float(np.mean(self.knn_accuracy))}
+        for fold, settings in enumerate(self.chosen):
+            yield fold, {f"fold.{name}": value for name, value in settings.items() if isinstance(value, int | float)}
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """One row of the comparison: the encoder of `method` and a readout, "probe" or "finetune", on one dataset.
 
-    `accuracy` and `class_accuracy` (the mean over classes) have a number per fold between 0 and 1; `cost` is the
-    SVM's C; `training_samples` counts the labeled images of a fold, and `labels_for_choice` those that choosing used
-    beyond them; `chosen` are the settings of each fold's training, where a rule chose them; `confusion` sums over the
-    folds, true class by row.
+    `accuracy` and `class_accuracy` (the mean over classes) have a number per fold between 0 and 1, and so has
+    `knn_accuracy` beside an SVM; `training_samples` counts the labeled images of a fold, and `labels_for_choice` those
+    that choosing used beyond them; `chosen` are the settings of each fold's training, where a rule chose them;
+    `confusion` sums over the folds, true class by row.
     """
 
     dataset: str
@@ -65,7 +69,7 @@ class Evaluation:
     readout: str
     accuracy: list[float]
     class_accuracy: list[float]
-    cost: float | None
+    knn_accuracy: list[float] | None
     training_samples: int
     labels_for_choice: int
     chosen: list[dict[str, Any]]
@@ -95,7 +99,7 @@ class Evaluation:
             readout=readout,
             accuracy=list(measured.accuracy),
             class_accuracy=list(measured.class_accuracy),
-            cost=measured.cost,
+            knn_accuracy=None if measured.knn_accuracy is None else list(measured.knn_accuracy),
             training_samples=measured.training_samples,
             labels_for_choice=measured.labels_for_choice,
             chosen=[dict(each) for each in measured.chosen],
@@ -140,14 +144,16 @@ class Evaluation:
         table = np.array(self.confusion) if len({*map(len, self.confusion)}) == 1 else np.zeros(0)
         if table.shape != (len(self.classes),) * 2 or table.min() < 0 or table.sum() == 0:
             return f"confusion is no table of counts for {len(self.classes)} classes"
-        shares = [*self.accuracy, *self.class_accuracy]
-        if not all(0 <= share <= 1 for share in shares) or not 0 < len(self.accuracy) == len(self.class_accuracy):
-            return "accuracy and class_accuracy are not as many numbers between 0 and 1"
+        lists = [self.accuracy, self.class_accuracy, *([] if self.knn_accuracy is None else [self.knn_accuracy])]
+        if not all(0 <= share <= 1 for shares in lists for share in shares) or {*map(len, lists)} != {
+            len(self.accuracy) or 1
+        }:
+            return "accuracy, class_accuracy and knn_accuracy are not as many numbers between 0 and 1"
         if abs(np.mean(self.accuracy) - np.trace(table) / table.sum()) > ROUNDING:
             return f"accuracy is {np.mean(self.accuracy):.4f}, its confusion {np.trace(table) / table.sum():.4f}"
-        counts = (self.seconds, self.cost or 0, self.labels_for_choice)
+        counts = (self.seconds, self.labels_for_choice)
         if not all(0 <= number < np.inf for number in counts) or self.training_samples < 1:
-            return "seconds, cost, training_samples or labels_for_choice is negative or not finite"
+            return "seconds, training_samples or labels_for_choice is negative or not finite"
         return None
 
 
@@ -172,11 +178,11 @@ def measure_accuracy(
     predictions: Sequence[Int64[np.ndarray, " t"]],
     *,
     labels_for_choice: int = 0,
-    cost: float | None = None,
+    by_neighbours: Sequence[Int64[np.ndarray, " t"]] | None = None,
     chosen: Sequence[Mapping[str, Any]] = (),
     curves: Sequence[Sequence[Mapping[str, float]]] = (),
 ) -> Measurement:
-    """Compare the predictions for each fold's test images with their labels."""
+    """Compare the predictions for each fold's test images, and those by nearest neighbours, with their labels."""
     classes = len(labeled.classes)
     tables = [
         count_confusion(labeled.labels[test], predicted, classes=classes)
@@ -188,10 +194,16 @@ def measure_accuracy(
         confusion=np.sum(tables, 0),
         training_samples=labeled.train.shape[1],
         labels_for_choice=labels_for_choice,
-        cost=cost,
+        knn_accuracy=None if by_neighbours is None else share_right(labeled, by_neighbours),
         chosen=chosen,
         curves=curves,
     )
+
+
+def share_right(labeled: Labeled, predictions: Sequence[Int64[np.ndarray, " t"]]) -> tuple[float, ...]:
+    """The accuracy on each fold's test images."""
+    pairs = zip(labeled.test, predictions, strict=True)
+    return tuple(float((labeled.labels[test] == predicted).mean()) for test, predicted in pairs)
 
 
 def mean_class_accuracy(table: Int64[np.ndarray, "k k"]) -> float:

@@ -37,17 +37,19 @@ def require_members(
 
 
 def selection_splits(labeled: Labeled, *, validation: str, random_seed: int, fold: int = 0) -> list[Split]:
-    """The (training, validation) splits on which the settings of a fold are chosen, all inside the training data.
+    """The (training, validation) splits on which the settings of a fold are chosen.
 
     "other_folds" trains on each fold in turn and validates on the training images of the others; the release does so
-    with the first fold only. "halves" is two-fold cross-validation inside the first fold, whichever `fold` asks.
-    "nested" is the same inside the fold itself, for folds that are random splits of one pool: what one of them trains
-    on, another tests.
+    with the first fold only. "nested" is two-fold cross-validation inside the training images of the fold itself, for
+    folds that are random splits of one pool: what one of them trains on, another tests. "release_halves" is the same
+    inside the first fold, whichever `fold` asks: one choice for all folds, which sees what later folds test.
     """
     if validation == "other_folds":
+        if np.intersect1d(labeled.train, labeled.test).size:
+            raise UserError("validation is 'other_folds', but a fold trains on what another tests; expected 'nested'")
         splits = [(train, np.setdiff1d(labeled.train, train)) for train in labeled.train]
         if min(len(others) for _, others in splits) == 0:
-            raise UserError("validation is 'other_folds', but no other fold has images of its own; expected 'halves'")
+            raise UserError("validation is 'other_folds', but no other fold has images of its own; expected 'nested'")
         return splits
     return halves(labeled, fold if validation == "nested" else 0, random_seed=random_seed)
 

@@ -1,4 +1,4 @@
-"""Layers -> Encoder: eats RGB images, exposes every feature map. Pixels: the encoder that does nothing."""
+"""Layers -> Encoder: from RGB images to the feature maps of every layer. Pixels: the encoder that does nothing."""
 
 import copy
 import math
@@ -21,10 +21,16 @@ def pool(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c g v"]:
 
 
 def max_pool_grid(maps: Float[Tensor, "b c h w"], cells: int) -> Float[Tensor, "b d"]:
-    """The maximum of every channel in each of `cells` x `cells` equal windows; the last ones may be a pixel smaller."""
-    height, width = maps.shape[-2:]
-    window = (math.ceil(height / cells), math.ceil(width / cells))
-    return functional.max_pool2d(maps, window, window, ceil_mode=True).flatten(1)
+    """The maximum of every channel in each of `cells` x `cells` windows that cover the map, row by row.
+
+    The windows are the release's: equal, the last ones smaller (17 places in 2 cells: 9 and 8). Where these would be
+    fewer than asked for (5, 6 or 9 places in 4 cells: 3), neighbours share a place instead.
+    """
+    sides = maps.shape[-2:]
+    window = (math.ceil(sides[0] / cells), math.ceil(sides[1] / cells))
+    if all(math.ceil(side / length) == cells for side, length in zip(sides, window, strict=True)):
+        return functional.max_pool2d(maps, window, window, ceil_mode=True).flatten(1)
+    return functional.adaptive_max_pool2d(maps, cells).flatten(1)
 
 
 class Encoder(nn.Module):
@@ -32,7 +38,8 @@ class Encoder(nn.Module):
 
     For patches of 32 x 32 it yields one vector each. On larger images the fully connected layers slide, so that every
     layer yields a map (paper, section 4.1). `mean` is the per-pixel mean of the patches that it was trained on; images
-    of another size lose its average over the pixels instead.
+    of another size lose its average over the pixels instead. A step of one place in the last map is one of
+    `total_stride` pixels in the image.
     """
 
     mean: Tensor
@@ -43,14 +50,15 @@ class Encoder(nn.Module):
         self.model = to_string(architecture)
         self.register_buffer("mean", mean.clone())
         self.layers = nn.ModuleList()
-        channels, side, convolutions = 3, PATCH_PIXELS, 0
+        channels, side, convolutions, self.total_stride = 3, PATCH_PIXELS, 0, 1
         for layer in architecture:
             require_size(self.model, layer, channels=channels, side=side)
             if isinstance(layer, Conv):
                 self.layers.append(nn.Conv2d(channels, layer.filters, layer.side, layer.stride, layer.side // 2))
                 side, channels, convolutions = -(-side // layer.stride), layer.filters, convolutions + 1
+                self.total_stride *= layer.stride
                 if convolutions <= POOLED_LAYERS:
-                    side //= 2
+                    side, self.total_stride = side // 2, 2 * self.total_stride
                 if side == 0:
                     raise UserError(f"model {self.model!r}: no map is left to pool after {layer}; use smaller strides")
             else:
@@ -90,16 +98,15 @@ class Encoder(nn.Module):
 
     def extract_features(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
         """Every layer's map, max-pooled in each grid of `cells`: one tensor [b d] per layer and grid."""
-        maps = self.raw_maps(images)
-        if min(maps[-1].shape[-2:]) < max(cells):
-            raise UserError(
-                f"images of {images.shape[-2]} x {images.shape[-1]} pixels are too small for {max(cells)} cells a side "
-                f"of the last layer; raise `side` of this dataset under `probe` in params.yaml"
-            )
-        return [functional.relu(pooled) for pooled in self.pool_maps(maps, cells)]
+        return [functional.relu(pooled) for pooled in self.pool_maps(self.raw_maps(images), cells)]
 
     def pool_maps(self, maps: list[Tensor], cells: tuple[int, ...]) -> list[Tensor]:
-        """Maps of all layers, max-pooled in each grid of `cells`."""
+        """Maps of all layers, max-pooled in each grid of `cells`; raises UserError for a map with fewer places."""
+        if min(maps[-1].shape[-2:]) < max(cells):
+            raise UserError(
+                f"the last layer has {maps[-1].shape[-2]} x {maps[-1].shape[-1]} places for {max(cells)} cells a side: "
+                "the images are too small; raise `side` of this dataset under `probe` in params.yaml"
+            )
         return [max_pool_grid(layer, count) for layer in maps for count in cells]
 
     def recentred(self, mean: Float[Tensor, " 3"]) -> "Encoder":
@@ -112,7 +119,7 @@ class Encoder(nn.Module):
 class Pixels(nn.Module):
     """The encoder that does nothing: its only features are the image itself."""
 
-    model = "pixels"
+    model, total_stride = "pixels", 1
 
     def feature_maps(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
         """The image is its only map."""

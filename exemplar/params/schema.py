@@ -163,7 +163,7 @@ class ProbeSection(Section):
     C_range: Positive
     C_draws: Count
     intercept_scaling: Number
-    validation: Literal["other_folds", "halves"]
+    validation: Literal["other_folds", "nested", "release_halves"]
 
     @model_validator(mode="after")
     def one_weight_per_grid(self) -> "ProbeSection":

@@ -1,4 +1,4 @@
-"""Encoder -> one pooled vector per image (paper, section 4.1)."""
+"""Encoder -> one pooled vector per image (paper, section 4.1), in float32 on every machine."""
 
 import math
 import sys
@@ -24,7 +24,7 @@ IMAGES_AT_ONCE = ROWS_AT_ONCE = 1000
 FLOAT_BYTES = 4
 LARGEST_IN_MEMORY = 64 << 20  # bytes; what is larger takes a minute or longer to make, and is worth keeping from a kill
 
-Respond = Callable[[UInt8[np.ndarray, "b 3 h w"]], list[Float[Tensor, "b _"]]]
+Forward = Callable[[UInt8[np.ndarray, "b 3 h w"]], list[Float[Tensor, "b _"]]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Features:
     blocks: tuple[slice, ...]
 
     def scaled(self, divisors: Sequence[float], rows: Int64[np.ndarray, " m"]) -> Float[np.ndarray, "m d"]:
-        """Some of the rows with every block divided by its number."""
+        """Some of the rows, every block divided by its divisor."""
         widths = [block.stop - block.start for block in self.blocks]
         scaled: Float[np.ndarray, "m d"] = self.values[rows]
         scaled /= np.repeat(np.asarray(divisors, np.float32), widths)
@@ -53,50 +53,50 @@ def measure(
 ) -> Features:
     """The pooled features of all images at `side` pixels: every layer but the softmax, in each grid of cells.
 
-    Large ones are written into the folder `unfinished` and mapped into memory; what was killed there goes on there.
+    Above LARGEST_IN_MEMORY they are written into the folder `unfinished` and mapped into memory, and a run that was
+    killed goes on with the rows that are there.
     """
     encoder.to(compute.device).eval()
-    respond = partial(pool, encoder, side=side, cells=cells, compute=compute)
-    ends = np.cumsum([0, *(block.shape[1] for block in respond(images[:1]))]).tolist()
+    forward = partial(forward_features, encoder, side=side, cells=cells, device=compute.device)
+    ends = np.cumsum([0, *(block.shape[1] for block in forward(images[:1]))]).tolist()
     shape, batch = (len(images), ends[-1]), max(1, BATCH_PIXELS // side**2)
     if unfinished is None or FLOAT_BYTES * math.prod(shape) <= LARGEST_IN_MEMORY:
         values = np.empty(shape, np.float32)
-        for start, rows in iter_feature_batches(respond, images, batch=batch):
+        for start, rows in iter_feature_batches(forward, images, batch=batch):
             values[start : start + len(rows)] = rows
     else:
-        values = stream(respond, images, unfinished / "features", shape=shape, batch=batch)
+        values = append_features(forward, images, unfinished / "features", shape=shape, batch=batch)
     return Features(values, tuple(slice(a, b) for a, b in pairwise(ends)))
 
 
-def pool(
+def forward_features(
     encoder: Encoder | Pixels,
     images: UInt8[np.ndarray, "b 3 h w"],
     *,
     side: int,
     cells: tuple[int, ...],
-    compute: Compute,
+    device: torch.device,
 ) -> list[Float[Tensor, "b _"]]:
-    """The blocks of a batch."""
+    """The blocks of a batch: one tensor per layer and grid of cells."""
     with torch.inference_mode():
-        chunk = torch.from_numpy(np.array(images)).to(compute.device)
+        chunk = torch.from_numpy(np.array(images)).to(device)
         resized = resize(chunk.float() / 255, side).contiguous(memory_format=torch.channels_last)
-        with compute.autocast():
-            return encoder.extract_features(resized, cells)
+        return encoder.extract_features(resized, cells)
 
 
 def iter_feature_batches(
-    respond: Respond, images: UInt8[np.ndarray, "n 3 h w"], *, batch: int, first: int = 0
+    forward: Forward, images: UInt8[np.ndarray, "n 3 h w"], *, batch: int, first: int = 0
 ) -> Iterator[tuple[int, Float[np.ndarray, "b d"]]]:
     """The rows of each batch behind the `first` images, and where they begin."""
     with track(total=len(images), unit="images", label="features", done=first) as progress:
         for start in range(first, len(images), batch):
-            rows = torch.cat([block.float() for block in respond(images[start : start + batch])], 1).cpu().numpy()
+            rows = torch.cat(forward(images[start : start + batch]), 1).cpu().numpy()
             yield start, rows
             progress.advance(len(rows))
 
 
-def stream(
-    respond: Respond, images: UInt8[np.ndarray, "n 3 h w"], path: Path, *, shape: tuple[int, int], batch: int
+def append_features(
+    forward: Forward, images: UInt8[np.ndarray, "n 3 h w"], path: Path, *, shape: tuple[int, int], batch: int
 ) -> np.memmap:
     """Append the rows that are not there yet to a file, and map it.
 
@@ -108,7 +108,7 @@ def stream(
     require_space(path.parent, needed_bytes=(len(images) - kept) * row_bytes)
     with path.open("ab") as file:
         file.truncate(kept * row_bytes)
-        for _, rows in iter_feature_batches(respond, images, batch=batch, first=kept):
+        for _, rows in iter_feature_batches(forward, images, batch=batch, first=kept):
             file.write(rows.data)
     return np.memmap(path, np.float32, "r", shape=shape)
 
@@ -122,11 +122,11 @@ def mean_colour(images: UInt8[np.ndarray, "n 3 h w"], rows: Int64[np.ndarray, " 
 
 def percentiles(features: Features, *, rows: Int64[np.ndarray, " m"], percentile: float) -> list[float]:
     """A high percentile of each block over some rows, by which it is divided before the SVM; 1 where that is 0."""
-    found = (
+    highest = (
         float(np.percentile(features.values[rows, block], percentile, overwrite_input=True))
         for block in features.blocks
     )
-    return [value if value > 0 else 1.0 for value in found]
+    return [value if value > 0 else 1.0 for value in highest]
 
 
 def extract_features(
@@ -147,7 +147,7 @@ def require_sound(features: Features) -> None:
     A block is what a layer gives in one grid of cells.
     """
     constant = constant_columns(features)
-    dead = [number for number, block in enumerate(features.blocks, start=1) if constant[block].all()]
+    dead = [index for index, block in enumerate(features.blocks, start=1) if constant[block].all()]
     if constant.all():
         raise UserError(
             f"all {len(constant):,} features are the same for each of the {len(features.values):,} images: "
@@ -170,8 +170,8 @@ def constant_columns(features: Features) -> Bool[np.ndarray, " d"]:
         if not (np.isfinite(lowest).all() and np.isfinite(highest).all()):
             broken = first + int(np.flatnonzero(~np.isfinite(rows).all(1))[0])
             raise UserError(
-                f"the encoder gives features of image {broken} that are not finite; set compute.precision in "
-                "params.yaml to float32, or lower train.learning_rate and train it again"
+                f"the encoder gives features of image {broken} that are not finite; lower train.learning_rate in "
+                "params.yaml, or set compute.precision to float32, and train it again"
             )
     same: Bool[np.ndarray, " d"] = lowest == highest
     return same

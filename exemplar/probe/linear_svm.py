@@ -36,7 +36,7 @@ class LinearSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit
                 torch.from_numpy(X),
                 torch.from_numpy(labels),
                 classes=len(self.classes_),
-                costs=[float(self.C)],
+                C_values=[float(self.C)],
                 intercept_scaling=float(self.intercept_scaling),
                 tolerance=float(self.tol),
             )

@@ -1,6 +1,6 @@
-"""One-vs-all linear SVM on frozen features: C chosen inside the training data, then mean and spread over the folds."""
+"""Linear SVM and nearest neighbours on frozen features: C chosen inside the training data, accuracy on every fold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,11 @@ from torch import Tensor
 
 from exemplar.datasets.base import Labeled
 from exemplar.datasets.evaluation import Measurement, measure_accuracy
-from exemplar.datasets.splits import Split, selection_splits
+from exemplar.datasets.splits import Split, extra_labels, selection_splits
+from exemplar.datasets.streams import numpy_stream
 from exemplar.io.unfinished import cached_result
 from exemplar.models.network import Encoder, Pixels
-from exemplar.probe import features, svm
+from exemplar.probe import features, knn, svm
 from exemplar.probe.features import Features, require_sound
 from exemplar.runtime.device import Compute
 
@@ -35,7 +36,7 @@ class Probe:
     C_range: tuple[float, float]
     C_draws: int
     intercept_scaling: float
-    validation: Literal["other_folds", "halves"]
+    validation: Literal["other_folds", "nested", "release_halves"]
 
     def measure(
         self,
@@ -46,97 +47,180 @@ class Probe:
         compute: Compute,
         unfinished: Path | None = None,
     ) -> Measurement:
-        """Accuracy of the SVM on the encoder's features: one C for all folds, as in the release.
+        """Accuracy on every fold, of the SVM and of nearest neighbours on the features that it sees.
 
         What is finished is kept in the folder `unfinished`: large features, the search on each split, each fold.
         """
-        centred = encoder.recentred(features.mean_colour(labeled.images, labeled.train[0]))
-        found = features.measure(
-            centred, labeled.images, side=self.side, cells=self.cells, compute=compute, unfinished=unfinished
+        extracted = features.measure(
+            self.centred(encoder, labeled),
+            labeled.images,
+            side=self.side,
+            cells=self.cells,
+            compute=compute,
+            unfinished=unfinished,
         )
-        cost = choose_cost(found, labeled, self, random_seed=random_seed, compute=compute, unfinished=unfinished)
-        answer = partial(predict, found, labeled, settings=self, costs=[cost], compute=compute)
+        splits = self.selection_splits(labeled, random_seed=random_seed)
+        chosen = choose_C(
+            extracted, labeled, splits, self, random_seed=random_seed, compute=compute, unfinished=unfinished
+        )
         predictions = [
-            cached_result(unfinished, f"fold-{number}", partial(answer, fold))
-            for number, fold in enumerate(zip(labeled.train, labeled.test, strict=True), start=1)
+            cached_result(
+                unfinished,
+                f"fold-{fold + 1}",
+                partial(predict_fold, extracted, labeled, fold, settings=self, C=C, compute=compute),
+            )
+            for fold, C in enumerate(chosen)
         ]
-        return measure_accuracy(labeled, [np.array(predicted[0]) for predicted in predictions], cost=cost)
+        by_svm, by_neighbours = ([np.array(fold[reader]) for fold in predictions] for reader in (0, 1))
+        extra = [extra_labels(train, splits[fold]) for fold, train in enumerate(labeled.train)]
+        return measure_accuracy(
+            labeled,
+            by_svm,
+            by_neighbours=by_neighbours,
+            labels_for_choice=max(extra),
+            chosen=[{"C": C} for C in chosen],
+        )
+
+    def centred(self, encoder: Encoder | Pixels, labeled: Labeled) -> Encoder | Pixels:
+        """The encoder as it was trained, with the mean of its own patches, so that no labeled image shifts a feature.
+
+        The release subtracts the evaluated set's mean: here, under its protocol, the mean colour of the training
+        images of the first fold.
+        """
+        if self.validation != "release_halves":
+            return encoder
+        return encoder.recentred(features.mean_colour(labeled.images, labeled.train[0]))
+
+    def selection_splits(self, labeled: Labeled, *, random_seed: int) -> list[list[Split]]:
+        """For each fold, the splits of training images on which its C is chosen."""
+        return [
+            selection_splits(labeled, validation=self.validation, random_seed=random_seed, fold=fold)
+            for fold in range(len(labeled.train))
+        ]
 
 
-def draw_costs(bounds: tuple[float, float], *, draws: int, random_seed: int) -> list[float]:
+def draw_C(bounds: tuple[float, float], *, draws: int, random_seed: int) -> list[float]:
     """Values of C, log-uniform between two bounds, ascending."""
     low, high = np.log(bounds)
-    return sorted(np.exp(np.random.default_rng(random_seed).uniform(low, high, draws)).tolist())
+    return sorted(np.exp(numpy_stream(random_seed, "C").uniform(low, high, draws)).tolist())
 
 
-def divisors(found: Features, train: Int64[np.ndarray, " m"], settings: Probe) -> list[float]:
-    """What each block is divided by: a high percentile of its training features over the weight of its grid."""
-    highest = features.percentiles(found, rows=train, percentile=settings.percentile)
-    weights = np.resize(settings.cell_weights, len(highest))
-    numbers: list[float] = (np.asarray(highest) / weights).tolist()
-    return numbers
-
-
-def fit(
-    scaled: Float[np.ndarray, "m d"],
-    labels: Int64[np.ndarray, " m"],
-    settings: Probe,
-    *,
-    classes: int,
-    costs: Sequence[float],
-    compute: Compute,
-) -> Float[Tensor, "costs classes d+1"]:
-    """The weights of the SVMs of scaled training features, for each value of C."""
-    return svm.fit_path(
-        torch.from_numpy(scaled).to(compute.device),
-        torch.from_numpy(labels).to(compute.device),
-        classes=classes,
-        costs=costs,
-        intercept_scaling=settings.intercept_scaling,
-        tolerance=TOLERANCE,
-    )
-
-
-def predict(
-    found: Features, labeled: Labeled, split: Split, settings: Probe, *, costs: Sequence[float], compute: Compute
-) -> Int64[np.ndarray, "costs v"]:
-    """The classes that SVMs trained on the first half of a split give to the second, for each value of C."""
-    train, test = split
-    numbers, labels, classes = divisors(found, train, settings), labeled.labels[train], len(labeled.classes)
-    solved = fit(found.scaled(numbers, train), labels, settings, classes=classes, costs=costs, compute=compute)
-    at_once = max(1, BYTES_AT_ONCE // found.values[:1].nbytes)
-    answers = []
-    for rows in np.split(test, range(at_once, len(test), at_once)):
-        images = torch.from_numpy(found.scaled(numbers, rows)).to(compute.device)
-        answers.append(svm.decide(solved, images, settings.intercept_scaling).argmax(1).cpu())
-    return torch.cat(answers, 1).numpy()
-
-
-def choose_cost(
-    found: Features,
+def choose_C(
+    extracted: Features,
     labeled: Labeled,
+    splits: Sequence[Sequence[Split]],
     settings: Probe,
     *,
     random_seed: int,
     compute: Compute,
     unfinished: Path | None = None,
-) -> float:
-    """The C with the best accuracy on the validation splits; among equals the smallest."""
-    costs = draw_costs(settings.C_range, draws=settings.C_draws, random_seed=random_seed)
-    require_sound(found)
-    splits = selection_splits(labeled, validation=settings.validation, random_seed=random_seed)
-    work = partial(validate, found, labeled, settings=settings, costs=costs, compute=compute)
-    right = [
-        cached_result(unfinished, f"search-{number}", partial(work, split))
-        for number, split in enumerate(splits, start=1)
-    ]
-    return costs[int(np.mean(right, 0).argmax())]
+) -> list[float]:
+    """The C of each fold: the best on its validation splits, averaged over them; among equals the smallest.
+
+    Unless `validation` is nested, all folds share one C, which is chosen once.
+    """
+    require_sound(extracted)
+    C_values = draw_C(settings.C_range, draws=settings.C_draws, random_seed=random_seed)
+    work, chosen = partial(validate, extracted, labeled, settings=settings, C_values=C_values, compute=compute), []
+    for fold in range(len(splits) if settings.validation == "nested" else 1):
+        accuracy = [
+            cached_result(unfinished, f"search-{fold + 1}-{number}", partial(work, split))
+            for number, split in enumerate(splits[fold], start=1)
+        ]
+        chosen.append(C_values[int(np.mean(accuracy, 0).argmax())])
+    return chosen if settings.validation == "nested" else chosen * len(splits)
 
 
 def validate(
-    found: Features, labeled: Labeled, split: Split, settings: Probe, *, costs: Sequence[float], compute: Compute
-) -> Float[np.ndarray, " costs"]:
+    extracted: Features,
+    labeled: Labeled,
+    split: Split,
+    settings: Probe,
+    *,
+    C_values: Sequence[float],
+    compute: Compute,
+) -> Float[np.ndarray, " C_values"]:
     """The accuracy on the second half of a split for each value of C."""
-    predicted = predict(found, labeled, split, settings, costs=costs, compute=compute)
-    shares: Float[np.ndarray, " costs"] = (predicted == labeled.labels[split[1]]).mean(1)
-    return shares
+    predicted = predict(extracted, labeled, split, settings, C_values=C_values, compute=compute)
+    accuracy: Float[np.ndarray, " C_values"] = (predicted == labeled.labels[split[1]]).mean(1)
+    return accuracy
+
+
+def predict(
+    extracted: Features,
+    labeled: Labeled,
+    split: Split,
+    settings: Probe,
+    *,
+    C_values: Sequence[float],
+    compute: Compute,
+) -> Int64[np.ndarray, "C_values v"]:
+    """The classes that SVMs trained on the first half of a split give to the second, for each value of C."""
+    train, test = split
+    fitted = fit(extracted, labeled, train, settings, C_values=C_values, compute=compute)
+    blocks = scaled_blocks(extracted, fitted.divisors, test, compute)
+    answers = [svm.decide(fitted.weights, rows, settings.intercept_scaling).argmax(1).cpu() for rows in blocks]
+    return torch.cat(answers, 1).numpy()
+
+
+def predict_fold(
+    extracted: Features, labeled: Labeled, fold: int, settings: Probe, *, C: float, compute: Compute
+) -> tuple[Int64[np.ndarray, " t"], Int64[np.ndarray, " t"]]:
+    """The classes of a fold's test images, by the SVM and by nearest neighbours."""
+    fitted = fit(extracted, labeled, labeled.train[fold], settings, C_values=[C], compute=compute)
+    by_svm, by_neighbours = [], []
+    for rows in scaled_blocks(extracted, fitted.divisors, labeled.test[fold], compute):
+        by_svm.append(svm.decide(fitted.weights[0], rows, settings.intercept_scaling).argmax(0).cpu())
+        by_neighbours.append(knn.predict(fitted.training, fitted.labels, rows, classes=len(labeled.classes)).cpu())
+    return torch.cat(by_svm).numpy(), torch.cat(by_neighbours).numpy()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fold's training images decide: each block's divisor, their scaled features, and the SVMs' weights."""
+
+    divisors: Sequence[float]
+    training: Float[Tensor, "m d"]
+    labels: Int64[Tensor, " m"]
+    weights: Float[Tensor, "C_values classes d+1"]
+
+
+def fit(
+    extracted: Features,
+    labeled: Labeled,
+    train: Int64[np.ndarray, " m"],
+    settings: Probe,
+    *,
+    C_values: Sequence[float],
+    compute: Compute,
+) -> Fitted:
+    """Scale the features of the training images and fit an SVM per class to them, for each value of C."""
+    scales = divisors(extracted, train, settings)
+    training = torch.from_numpy(extracted.scaled(scales, train)).to(compute.device)
+    labels = torch.from_numpy(labeled.labels[train]).to(compute.device)
+    weights = svm.fit_path(
+        training,
+        labels,
+        classes=len(labeled.classes),
+        C_values=C_values,
+        intercept_scaling=settings.intercept_scaling,
+        tolerance=TOLERANCE,
+    )
+    return Fitted(scales, training, labels, weights)
+
+
+def divisors(extracted: Features, train: Int64[np.ndarray, " m"], settings: Probe) -> list[float]:
+    """What each block is divided by: a high percentile of its training features over the weight of its grid."""
+    highest = features.percentiles(extracted, rows=train, percentile=settings.percentile)
+    weights = np.resize(settings.cell_weights, len(highest))
+    quotients: list[float] = (np.asarray(highest) / weights).tolist()
+    return quotients
+
+
+def scaled_blocks(
+    extracted: Features, scales: Sequence[float], rows: Int64[np.ndarray, " m"], compute: Compute
+) -> Iterator[Float[Tensor, "b d"]]:
+    """The scaled features of some images on the device, as many at once as BYTES_AT_ONCE holds."""
+    at_once = max(1, BYTES_AT_ONCE // extracted.values[:1].nbytes)
+    for block in np.split(rows, range(at_once, len(rows), at_once)):
+        yield torch.from_numpy(extracted.scaled(scales, block)).to(compute.device)

@@ -7,6 +7,7 @@ For each class and each C this minimises liblinear's L2-regularised squared hing
 where x_i ends in one more feature, the constant `intercept_scaling`, whose weight is regularised like all others.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 
 import torch
@@ -31,27 +32,27 @@ def fit_path(
     labels: Int64[Tensor, " n"],
     *,
     classes: int,
-    costs: Sequence[float],
+    C_values: Sequence[float],
     intercept_scaling: float,
     tolerance: float,
-) -> Float[Tensor, "costs classes d+1"]:
-    """Weights of the SVM of every class against all others, for every C in `costs`; the last weight is the intercept's.
+) -> Float[Tensor, "C_values classes d+1"]:
+    """Weights of the SVM of every class against all others, for each of `C_values`; the last weight is the intercept's.
 
     Each objective is above its minimum by at most the fraction `tolerance` of itself, which its duality gap proves.
     Raises UserError for features that are not finite, labels of one class only, and numbers that are not positive.
     """
-    check(features, labels, classes=classes, costs=costs, intercept_scaling=intercept_scaling, tolerance=tolerance)
+    check(features, labels, classes, C_values, intercept_scaling=intercept_scaling, tolerance=tolerance)
     few = len(features) <= features.shape[1]
     samples, spectrum, unrotate = (rotate_few if few else rotate_many)(features, intercept_scaling)
     signs = torch.where(labels == torch.arange(classes, device=labels.device)[:, None], 1.0, -1.0).double()
-    weights = features.new_empty(len(costs), classes, features.shape[1] + 1)
-    ascending = sorted(range(len(costs)), key=lambda index: costs[index])
+    weights = features.new_empty(len(C_values), classes, features.shape[1] + 1)
+    ascending = sorted(range(len(C_values)), key=lambda index: C_values[index])
     at_once = max(1, PROBLEMS_AT_ONCE // classes)
     solution = spectrum.new_zeros(classes, len(spectrum))
-    for group in (ascending[first : first + at_once] for first in range(0, len(costs), at_once)):
-        cost = spectrum.new_tensor([costs[index] for index in group]).repeat_interleave(classes)[:, None]
+    for group in (ascending[first : first + at_once] for first in range(0, len(C_values), at_once)):
+        C = spectrum.new_tensor([C_values[index] for index in group]).repeat_interleave(classes)[:, None]
         start = solution[-classes:].repeat(len(group), 1)  # the solution for the largest C so far is near
-        solution = solve(samples, spectrum, signs.repeat(len(group), 1), cost, start, tolerance)
+        solution = solve(samples, spectrum, signs.repeat(len(group), 1), C, start, tolerance)
         weights[group] = unrotate(solution).to(weights.dtype).reshape(len(group), classes, -1)
     return weights
 
@@ -63,9 +64,9 @@ def decide(
     return weights[..., :-1] @ features.T + intercept_scaling * weights[..., -1:]
 
 
-def check(features: Tensor, labels: Tensor, *, classes: int, costs: Sequence[float], **numbers: float) -> None:
+def check(features: Tensor, labels: Tensor, classes: int, C_values: Sequence[float], **positive: float) -> None:
     """Raise UserError for what no SVM can be fitted to."""
-    for name, value in [*(("C", cost) for cost in costs), *numbers.items()]:
+    for name, value in [*(("C", C) for C in C_values), *positive.items()]:
         if not 0 < value < float("inf"):
             raise UserError(f"{name} = {value}, expected a finite number above 0")
     finite = torch.cat([rows.isfinite().all(1) for rows in torch.split(features, BLOCK)])
@@ -96,7 +97,7 @@ def rotate_few(features: Float[Tensor, "n d"], intercept_scaling: float) -> Rota
 
     def unrotate(weights: Tensor) -> Tensor:
         dual = (weights / lengths) @ axes.T
-        return torch.cat([multiply(dual, features.T), intercept_scaling * total(dual)], dim=1)
+        return torch.cat([matmul_float64(dual, features.T), intercept_scaling * row_sum(dual)], dim=1)
 
     return (axes * lengths).to(features.dtype), lengths.square(), unrotate
 
@@ -125,88 +126,90 @@ def solve(
     samples: Float[Tensor, "n r"],
     spectrum: Float[Tensor, " r"],
     signs: Float[Tensor, "p n"],
-    costs: Float[Tensor, "p 1"],
+    C: Float[Tensor, "p 1"],
     start: Float[Tensor, "p r"],
     tolerance: float,
 ) -> Float[Tensor, "p r"]:
     """Newton's method with a line search for all p problems side by side; each leaves when its duality gap is small.
 
     A problem that once needed a shorter step solves its systems closely from then on: nearly separable classes with a
-    large C would otherwise creep (C = 10,000 on 300 x 300 random numbers: 146 steps instead of 633).
+    large C would otherwise creep (C = 10,000 on 300 x 300 random numbers: 146 steps instead of 633). Problems that are
+    not solved after STEPS steps keep their last weights, the best that there are: no step raises an objective.
     """
-    solution, lacks = start.clone(), 1 - signs * multiply(start, samples)
-    going, residuals = torch.arange(len(start), device=start.device), torch.full_like(costs, ROUGH)
+    solution, violations = start.clone(), 1 - signs * matmul_float64(start, samples)
+    unsolved, residuals = torch.arange(len(start), device=start.device), torch.full_like(C, ROUGH)
     for _ in range(STEPS):
-        weights, lack, sign, cost, residual = (each[going] for each in (solution, lacks, signs, costs, residuals))
-        slack = lack.clamp_min(0)
-        gradient = weights - 2 * cost * gather(sign * slack, samples)
-        gap = total(gradient.square()) / 2  # exactly the duality gap: the dual point is 2 C slack
-        objective = total(weights.square()) / 2 + cost * total(slack.square())
-        unsolved = ~(gap <= tolerance * objective).flatten()  # so that NaN is never taken for solved
-        if not unsolved.any():
+        weights, violation, sign, penalty, residual = (x[unsolved] for x in (solution, violations, signs, C, residuals))
+        hinge = violation.clamp_min(0)
+        gradient = weights - 2 * penalty * dual_to_primal(sign * hinge, samples)
+        gap = row_sum(gradient.square()) / 2  # exactly the duality gap: the dual point is 2 C hinge
+        objective = row_sum(weights.square()) / 2 + penalty * row_sum(hinge.square())
+        above = ~(gap <= tolerance * objective).flatten()  # so that NaN is never taken for solved
+        if not above.any():
             return solution
-        going, weights, lack, sign, cost, residual, gradient = (
-            each[unsolved] for each in (going, weights, lack, sign, cost, residual, gradient)
+        unsolved, weights, violation, sign, penalty, residual, gradient = (
+            each[above] for each in (unsolved, weights, violation, sign, penalty, residual, gradient)
         )
-        direction = newton_direction(samples, spectrum, lack > 0, cost, gradient, residual)
-        change = -sign * multiply(direction, samples)
-        step = step_length(weights, direction, lack, change, cost, slope=total(gradient * direction))
-        solution[going], lacks[going] = weights + step * direction, lack + step * change
-        residuals[going] = torch.where(step < 1, CLOSE, residual)
-    stuck = f"SVM at C = {float(cost.max()):g} is not within {tolerance:g} of its optimum after {STEPS} Newton steps"
-    raise UserError(f"{stuck}; give a larger tolerance or a smaller C")
+        direction = newton_direction(samples, spectrum, violation > 0, penalty, gradient, residual)
+        change = -sign * matmul_float64(direction, samples)
+        step = step_length(weights, direction, violation, change, penalty, slope=row_sum(gradient * direction))
+        solution[unsolved], violations[unsolved] = weights + step * direction, violation + step * change
+        residuals[unsolved] = torch.where(step < 1, CLOSE, residual)
+    stuck = f"{len(unsolved)} of {len(C)} SVMs, C up to {float(penalty.max()):g}, are not within {tolerance:g} of their"
+    print(f"warning: {stuck} optimum after {STEPS} Newton steps; their last weights are used", file=sys.stderr)
+    return solution
 
 
 def newton_direction(
     samples: Float[Tensor, "n r"],
     spectrum: Float[Tensor, " r"],
     active: Bool[Tensor, "p n"],
-    cost: Float[Tensor, "p 1"],
+    C: Float[Tensor, "p 1"],
     gradient: Float[Tensor, "p r"],
     residual: Float[Tensor, "p 1"],
 ) -> Float[Tensor, "p r"]:
     """Solve each problem's Newton system to its squared residual, by conjugate gradients in the samples' precision.
 
     The preconditioner takes the active samples to be spread like all, but along the leading axes it sees them. The true
-    diagonal took up to 2.7 times the steps of the spread. Problems leave when they are solved.
+    diagonal took up to 2.7 times the steps of the spread. Converged problems are dropped from the batch.
     """
-    curvature = (2 * cost * active).to(samples.dtype)
-    scale = (1 + 2 * cost * active.double().mean(1, keepdim=True) * spectrum).to(samples.dtype)
-    inverse = invert_leading(samples[:, -LEADING:], active, 2 * cost.to(samples.dtype))
-    going, direction, error = torch.arange(len(cost), device=cost.device), torch.zeros_like(scale), -gradient.to(scale)
-    search = divide(error, scale, inverse)
-    size = total(error * search)
+    curvature = (2 * C * active).to(samples.dtype)
+    scale = (1 + 2 * C * active.double().mean(1, keepdim=True) * spectrum).to(samples.dtype)
+    inverse = invert_leading(samples[:, -LEADING:], active, 2 * C.to(samples.dtype))
+    unsolved, direction, error = torch.arange(len(C), device=C.device), torch.zeros_like(scale), -gradient.to(scale)
+    search = precondition(error, scale, inverse)
+    size = row_sum(error * search)
     enough = residual * size
     tiny = torch.finfo(samples.dtype).tiny  # a problem solved to the last bit stands still beside the others
     for _ in range(STEPS):
         bent = search + (search @ samples.T * curvature) @ samples
-        step = size / total(search * bent).clamp_min(tiny)
-        direction[going] += step * search
+        step = size / row_sum(search * bent).clamp_min(tiny)
+        direction[unsolved] += step * search
         error = error - step * bent
-        divided = divide(error, scale, inverse)
-        before, size = size, total(error * divided)
-        search = divided + size / before.clamp_min(tiny) * search
-        unsolved = (size > enough).flatten()
-        if not unsolved.any():
+        preconditioned = precondition(error, scale, inverse)
+        before, size = size, row_sum(error * preconditioned)
+        search = preconditioned + size / before.clamp_min(tiny) * search
+        above = (size > enough).flatten()
+        if not above.any():
             break
-        going, curvature, scale, inverse, error, search, size, enough = (
-            each[unsolved] for each in (going, curvature, scale, inverse, error, search, size, enough)
+        unsolved, curvature, scale, inverse, error, search, size, enough = (
+            each[above] for each in (unsolved, curvature, scale, inverse, error, search, size, enough)
         )
     return direction.double()
 
 
 def invert_leading(
-    leading: Float[Tensor, "n k"], active: Bool[Tensor, "p n"], twice_cost: Float[Tensor, "p 1"]
+    leading: Float[Tensor, "n k"], active: Bool[Tensor, "p n"], twice_C: Float[Tensor, "p 1"]
 ) -> Float[Tensor, "p k k"]:
     """The inverse of each problem's Newton matrix among the leading axes, as near as a preconditioner needs it."""
     unit = torch.eye(leading.shape[1], device=leading.device, dtype=leading.dtype)
-    blocks = torch.stack([leading[rows].T @ leading[rows] for rows in active]) * twice_cost[:, :, None] + unit
+    blocks = torch.stack([leading[rows].T @ leading[rows] for rows in active]) * twice_C[:, :, None] + unit
     width = blocks.diagonal(dim1=1, dim2=2).rsqrt()
     widths = width[:, :, None] * width[:, None]
     return torch.cholesky_inverse(torch.linalg.cholesky(blocks * widths + RIDGE * unit)) * widths
 
 
-def divide(
+def precondition(
     error: Float[Tensor, "p r"], scale: Float[Tensor, "p r"], inverse: Float[Tensor, "p k k"]
 ) -> Float[Tensor, "p r"]:
     """Apply the preconditioner: the inverse among the leading axes, which come last, and the scale along all others."""
@@ -215,25 +218,27 @@ def divide(
 
 
 def step_length(
-    weights: Tensor, direction: Tensor, lack: Tensor, change: Tensor, cost: Tensor, *, slope: Tensor
+    weights: Tensor, direction: Tensor, violation: Tensor, change: Tensor, C: Tensor, *, slope: Tensor
 ) -> Float[Tensor, "p 1"]:
     """Halve each problem's step, from 1, until its objective falls by a ten-thousandth of what its slope promises."""
     step = torch.ones_like(slope)
     for _ in range(HALVINGS):
-        squares = (lack + step * change).clamp_min(0).square() - lack.clamp_min(0).square()
-        rise = step * total(weights * direction) + step.square() / 2 * total(direction.square()) + cost * total(squares)
+        squares = (violation + step * change).clamp_min(0).square() - violation.clamp_min(0).square()
+        rise = (
+            step * row_sum(weights * direction) + step.square() / 2 * row_sum(direction.square()) + C * row_sum(squares)
+        )
         if not (short := rise > 1e-4 * step * slope).any():
             break
         step = torch.where(short, step / 2, step)
     return step
 
 
-def multiply(weights: Float[Tensor, "p r"], samples: Float[Tensor, "n r"]) -> Float[Tensor, "p n"]:
+def matmul_float64(weights: Float[Tensor, "p r"], samples: Float[Tensor, "n r"]) -> Float[Tensor, "p n"]:
     """Compute weights @ samples.T in float64, block by block."""
     return torch.cat([weights @ rows.double().T for rows in torch.split(samples, BLOCK)], dim=1)
 
 
-def gather(dual: Float[Tensor, "p n"], samples: Float[Tensor, "n r"]) -> Float[Tensor, "p r"]:
+def dual_to_primal(dual: Float[Tensor, "p n"], samples: Float[Tensor, "n r"]) -> Float[Tensor, "p r"]:
     """Compute dual @ samples in float64, block by block."""
     gathered = dual.new_zeros(len(dual), samples.shape[1])
     for columns, rows in zip(torch.split(dual, BLOCK, dim=1), torch.split(samples, BLOCK), strict=True):
@@ -241,6 +246,6 @@ def gather(dual: Float[Tensor, "p n"], samples: Float[Tensor, "n r"]) -> Float[T
     return gathered
 
 
-def total(values: Float[Tensor, "p m"]) -> Float[Tensor, "p 1"]:
+def row_sum(values: Float[Tensor, "p m"]) -> Float[Tensor, "p 1"]:
     """Sum over each problem's row."""
     return values.sum(1, keepdim=True)

@@ -17,10 +17,10 @@ RECORD = Evaluation(
     readout="probe",
     accuracy=[0.9, 0.7],
     class_accuracy=[0.5, 0.75],
-    cost=0.01,
+    knn_accuracy=[0.9, 0.7],
     training_samples=100,
     labels_for_choice=0,
-    chosen=[],
+    chosen=[{"C": 0.01}],
     seconds=12.5,
     classes=["chélsea", "rocket"],
     confusion=[[9, 1], [3, 7]],
@@ -42,12 +42,18 @@ def some(labels: list[int], test: list[list[int]]) -> Labeled:
 def test_accuracy_is_counted_per_fold() -> None:
     """Over all test images, and averaged over the classes that are tested in this fold."""
     labeled = some([0, 0, 0, 1, 1, 2], [[0, 1, 2, 3], [2, 3, 4, 5]])
-    measured = evaluation.measure_accuracy(labeled, [np.array([0, 0, 1, 1]), np.array([2, 1, 1, 0])], cost=0.5)
+    measured = evaluation.measure_accuracy(
+        labeled, [np.array([0, 0, 1, 1]), np.array([2, 1, 1, 0])], chosen=[{"C": 0.5}] * 2
+    )
     assert measured.accuracy == (3 / 4, 2 / 4)
     assert measured.class_accuracy == pytest.approx(((2 / 3 + 1) / 2, (0 + 1 + 0) / 3))
     assert measured.confusion.tolist() == [[2, 1, 1], [0, 3, 0], [1, 0, 0]]
     assert measured.training_samples == 3
-    assert measured.cost == 0.5
+    assert measured.knn_accuracy is None
+    knn = evaluation.measure_accuracy(
+        labeled, [np.zeros(4, int)] * 2, by_neighbours=[np.array([0, 1, 1, 0]), np.zeros(4, int)]
+    )
+    assert knn.knn_accuracy == (1 / 4, 1 / 4)
 
 
 def test_confusion_has_a_row_per_true_class() -> None:
@@ -69,10 +75,17 @@ def test_a_tracker_is_told_folds_curves_and_the_mean() -> None:
         (1, {"fold_2.loss": 3.0}),
         (0, {"accuracy": 0.75, "accuracy_std": 0.25}),
     ]
-    assert list(evaluation.measure_accuracy(labeled, [np.array([0, 1])] * 2, cost=0.5).steps())[-1] == (
-        0,
-        {"cost": 0.5},
+    neighbours = [np.array([0, 1]), np.array([1, 1])]
+    measured = evaluation.measure_accuracy(
+        labeled, neighbours, by_neighbours=neighbours, chosen=[{"C": 0.5}, {"C": 2.0, "name": "x"}]
     )
+    assert list(measured.steps())[3:] == [
+        (0, {"fold.knn_accuracy": 1.0}),
+        (1, {"fold.knn_accuracy": 0.5}),
+        (0, {"knn_accuracy": 0.75}),
+        (0, {"fold.C": 0.5}),
+        (1, {"fold.C": 2.0}),
+    ]
 
 
 def test_a_saved_record_is_loaded_as_it_was(tmp_path: Path) -> None:

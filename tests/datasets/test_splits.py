@@ -45,16 +45,16 @@ def test_a_group_that_is_too_small_is_named() -> None:
 
 
 def test_nested_halves_are_those_of_the_fold_that_asks(labeled: Labeled) -> None:
-    """Each fold chooses inside its own training images; "halves" gives the first fold's to all."""
+    """Each fold chooses inside its own training images; "release_halves" gives the first fold's to all."""
     for fold, train in enumerate(labeled.train):
         (one, two), _ = splits.selection_splits(labeled, validation="nested", random_seed=0, fold=fold)
         assert sorted([*one, *two]) == sorted(train)
-        (one, two), _ = splits.selection_splits(labeled, validation="halves", random_seed=0, fold=fold)
+        (one, two), _ = splits.selection_splits(labeled, validation="release_halves", random_seed=0, fold=fold)
         assert sorted([*one, *two]) == sorted(labeled.train[0])
 
 
 def test_labels_that_choosing_costs_are_those_of_other_folds(labeled: Labeled) -> None:
     """Nested choice costs none; validation on the other folds costs all of their labels."""
-    for validation, extra in (("nested", 0), ("halves", 6), ("other_folds", 12)):
+    for validation, extra in (("nested", 0), ("release_halves", 6), ("other_folds", 12)):
         chosen_on = splits.selection_splits(labeled, validation=validation, random_seed=0, fold=1)
         assert splits.extra_labels(labeled.train[1], chosen_on) == extra

@@ -108,7 +108,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         readout="probe",
         accuracy=[1.0],
         class_accuracy=[1.0],
-        cost=None,
+        knn_accuracy=None,
         training_samples=1,
         labels_for_choice=0,
         chosen=[],

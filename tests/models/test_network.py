@@ -129,7 +129,7 @@ def test_the_head_drops_features_only_in_training() -> None:
 
 def test_images_too_small_for_the_cells_are_told() -> None:
     """The last layer's map of a 36 x 36 image has 2 x 2 places: no four cells a side."""
-    with pytest.raises(UserError, match=r"36 x 36 pixels are too small for 4 cells .* raise `side`"):
+    with pytest.raises(UserError, match=r"2 x 2 places for 4 cells a side: the images are too small; raise `side`"):
         drawn("2c5-2c5-3f").extract_features(torch.rand(1, 3, 36, 36), (2, 4))
 
 
@@ -182,6 +182,37 @@ def test_pooling_in_cells_covers_the_map() -> None:
     maps = torch.arange(17 * 17, dtype=torch.float32).view(1, 1, 17, 17)
     expected = [8 * 17 + 8, 8 * 17 + 16, 16 * 17 + 8, 16 * 17 + 16]
     assert network.max_pool_grid(maps, 2).flatten().tolist() == expected
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 4])
+@pytest.mark.parametrize("side", range(4, 60))
+def test_pooling_gives_a_number_for_every_cell(side: int, cells: int) -> None:
+    """Whatever the map's size: all places are covered, and the windows are as good as equal."""
+    maps = torch.zeros(side * side, 1, side, side)
+    maps.view(side * side, side * side).fill_diagonal_(1.0)
+    pooled = network.max_pool_grid(maps, cells).view(side, side, cells, cells)
+    assert (pooled.sum((2, 3)) >= 1).all()
+    rows = pooled.amax((1, 3)).sum(0)
+    assert rows.max() - rows.min() <= (side % cells and cells - 1)
+
+
+def test_pooling_of_the_papers_maps_is_the_releases() -> None:
+    """Equal windows, of which the last may be smaller: byte for byte those of the release's pooling."""
+    for side, cells in ((48, 2), (24, 2), (12, 4), (9, 2), (17, 2), (75, 4), (37, 4), (30, 4), (128, 4), (57, 4)):
+        maps, window = torch.rand(2, 3, side, side), -(-side // cells)
+        expected = torch.nn.functional.max_pool2d(maps, window, window, ceil_mode=True).flatten(1)
+        assert torch.equal(network.max_pool_grid(maps, cells), expected)
+
+
+@pytest.mark.parametrize("model", ["4c5-5c5-6f", "4c5s2-5c5-6f", "4c5-5c5-4c3s2-6f", "4c3-6f"])
+def test_a_stride_of_the_last_map_is_the_total_stride(model: str) -> None:
+    """An image that is one stride larger has one place more."""
+    encoder = drawn(model)
+    sides = [
+        encoder.feature_maps(torch.rand(1, 3, side, side))[-1].shape[-1]
+        for side in (32, 32 + encoder.total_stride, 32 + 5 * encoder.total_stride)
+    ]
+    assert sides == [1, 2, 6]
 
 
 def test_rectifying_after_pooling_is_rectifying_before_it() -> None:

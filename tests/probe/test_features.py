@@ -124,7 +124,7 @@ def test_small_features_stay_in_memory(compute: Compute, tmp_path: Path) -> None
 def test_room_is_asked_for_before_features_are_written(tmp_path: Path) -> None:
     """How much is needed and how much there is stands in the message."""
     with pytest.raises(UserError, match=r"28,000,000,000.0 MB are needed"):
-        features.stream(lambda _: [], IMAGES, tmp_path / "features", shape=(7, 10**15), batch=1)
+        features.append_features(lambda _: [], IMAGES, tmp_path / "features", shape=(7, 10**15), batch=1)
 
 
 def test_a_percentile_is_that_of_its_block_over_the_given_rows() -> None:

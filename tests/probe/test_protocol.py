@@ -1,7 +1,9 @@
 """The linear SVM on frozen features: what chooses C, and what it answers."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,12 @@ from jaxtyping import Float, Int64
 from sklearn.svm import LinearSVC
 
 from exemplar.datasets.base import Labeled
+from exemplar.datasets.evaluation import Measurement
 from exemplar.datasets.splits import selection_splits
 from exemplar.errors import UserError
-from exemplar.models.network import Pixels
+from exemplar.models.architecture import parse
+from exemplar.models.initial import draw_encoder
+from exemplar.models.network import Encoder, Pixels
 from exemplar.probe import features, protocol, svm
 from exemplar.probe.features import Features
 from exemplar.probe.protocol import Probe
@@ -28,7 +33,8 @@ PROBE = Probe(
     intercept_scaling=1.0,
     validation="other_folds",
 )
-VALIDATIONS = ("other_folds", "halves")
+ENCODER = draw_encoder(parse("4c5-8f"), mean=torch.full((3, 32, 32), 0.4), generator=torch.Generator().manual_seed(0))
+VALIDATIONS = ("other_folds", "nested", "release_halves")
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +53,14 @@ def hard() -> Labeled:
     )
 
 
+@pytest.fixture(scope="module")
+def pool(hard: Labeled) -> Labeled:
+    """The same images in three random splits of one pool, 40 to train on and 120 to test."""
+    random = np.random.default_rng(5)
+    orders = np.array([random.permutation(160) for _ in range(3)])
+    return replace(hard, train=orders[:, :40], test=orders[:, 40:])
+
+
 def as_features(labeled: Labeled) -> Features:
     """Raw pixels in two blocks."""
     values = labeled.images.reshape(len(labeled.images), -1).astype(np.float32) / 255
@@ -58,52 +72,143 @@ def scale(found: Features, train: Int64[np.ndarray, " m"], settings: Probe) -> F
     return found.scaled(protocol.divisors(found, train, settings), np.arange(len(found.values)))
 
 
-def other_test(labeled: Labeled) -> Labeled:
-    """The same training images, with other images and labels for the test."""
-    images, labels = labeled.images.copy(), labeled.labels.copy()
-    images[labeled.test[0]] = 255 - images[labeled.test[0]]
-    labels[labeled.test[0]] = (labels[labeled.test[0]] + 1) % len(labeled.classes)
+def poisoned(labeled: Labeled, fold: int) -> Labeled:
+    """The same set, with other images and labels wherever a fold tests."""
+    images, labels, test = labeled.images.copy(), labeled.labels.copy(), labeled.test[fold]
+    images[test] = 255 - images[test][:, ::-1]
+    labels[test] = (labels[test] + 1) % len(labeled.classes)
     return replace(labeled, images=images, labels=labels)
 
 
-@pytest.mark.parametrize("validation", VALIDATIONS)
-def test_the_test_set_chooses_nothing(hard: Labeled, compute: Compute, validation: str) -> None:
-    """Other test images and labels change neither C nor what the SVMs answer to the images of the training data."""
-    settings = replace(PROBE, validation=validation)
-    answers = []
-    for labeled in (hard, other_test(hard)):
-        found = as_features(labeled)
-        cost = protocol.choose_cost(found, labeled, settings, random_seed=0, compute=compute)
-        split = (labeled.train[0], labeled.train[1])
-        answers.append(
-            (cost, protocol.predict(found, labeled, split, settings, costs=[cost], compute=compute).tolist())
-        )
-    assert answers[0] == answers[1]
+Problem = tuple[torch.Tensor, torch.Tensor, list[float], torch.Tensor]
+
+
+def record_svms(
+    settings: Probe, labeled: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Measurement, list[Problem]]:
+    """Measure, and note what every SVM was given and what it found: scaled features, labels, values of C, weights."""
+    problems, solve = [], svm.fit_path
+
+    def noting(features: torch.Tensor, labels: torch.Tensor, **given: Any) -> torch.Tensor:
+        weights = solve(features, labels, **given)
+        problems.append((features.clone(), labels.clone(), list(given["C_values"]), weights))
+        return weights
+
+    with monkeypatch.context() as patched:
+        patched.setattr(svm, "fit_path", noting)
+        measured = settings.measure(ENCODER, labeled, random_seed=0, compute=compute)
+    return measured, problems
+
+
+def same(one: Sequence[Problem], other: Sequence[Problem]) -> bool:
+    """Whether SVMs were given the same and found the same, bit for bit."""
+    pairs = zip(one, other, strict=True)
+    return all(
+        torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) and a[2] == b[2] and torch.equal(a[3], b[3])
+        for a, b in pairs
+    )
+
+
+def test_a_fold_that_is_a_split_of_a_shared_pool_chooses_without_its_test_images(
+    pool: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under "nested", whatever a fold's test images show and are called: its C, divisors and weights stay as they are.
+
+    Each fold trains two SVMs to choose C and one to answer; here every image that one fold tests, others train on.
+    """
+    settings = replace(PROBE, validation="nested")
+    clean, problems = record_svms(settings, pool, compute, monkeypatch)
+    assert len(problems) == 9
+    assert clean.labels_for_choice == 0
+    for fold in range(3):
+        measured, after = record_svms(settings, poisoned(pool, fold), compute, monkeypatch)
+        search, answer = slice(2 * fold, 2 * fold + 2), slice(6 + fold, 7 + fold)
+        assert measured.chosen[fold] == clean.chosen[fold]
+        assert same(after[search], problems[search])
+        assert same(after[answer], problems[answer])
+        assert not same(after, problems)  # other folds do train on these images
+
+
+def test_release_halves_sees_what_later_folds_test(
+    pool: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the release: the first fold's training images choose one C and the mean colour for all folds."""
+    settings = replace(PROBE, validation="release_halves")
+    clean, problems = record_svms(settings, pool, compute, monkeypatch)
+    assert len(problems) == 5
+    assert len({settings["C"] for settings in clean.chosen}) == 1
+    assert clean.labels_for_choice > 0
+    _, first = record_svms(settings, poisoned(pool, 0), compute, monkeypatch)
+    assert same(first[:3], problems[:3])
+    _, second = record_svms(settings, poisoned(pool, 1), compute, monkeypatch)
+    assert not same(second[:2], problems[:2])
+
+
+def test_a_test_set_that_all_folds_share_chooses_nothing(
+    hard: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other test images and labels change no SVM of any fold, under any validation."""
+    for validation, extra in zip(VALIDATIONS, (80, 0, 40), strict=True):
+        settings = replace(PROBE, validation=validation)
+        clean, problems = record_svms(settings, hard, compute, monkeypatch)
+        measured, after = record_svms(settings, poisoned(hard, 0), compute, monkeypatch)
+        assert same(after, problems)
+        assert measured.chosen == clean.chosen
+        assert measured.labels_for_choice == extra
+        assert measured.accuracy != clean.accuracy
+        assert measured.knn_accuracy != clean.knn_accuracy
+
+
+def test_other_folds_are_refused_where_they_are_tested(pool: Labeled, compute: Compute) -> None:
+    """Folds that are splits of one pool would choose C on what they test."""
+    with pytest.raises(UserError, match="a fold trains on what another tests; expected 'nested'"):
+        PROBE.measure(Pixels(), pool, random_seed=0, compute=compute)
+
+
+def test_the_encoder_keeps_its_own_mean_but_under_the_releases_protocol(pool: Labeled) -> None:
+    """The mean of the patches that it was trained on shifts no feature by a labeled image."""
+    for validation in ("other_folds", "nested"):
+        assert replace(PROBE, validation=validation).centred(ENCODER, pool) is ENCODER
+    centred = replace(PROBE, validation="release_halves").centred(ENCODER, pool)
+    assert isinstance(centred, Encoder)
+    expected = pool.images[pool.train[0]].mean((0, 2, 3)) / 255
+    np.testing.assert_allclose(centred.mean.mean((1, 2)), expected, rtol=1e-5)
+
+
+def test_evaluation_is_in_float32_whatever_the_training_was(hard: Labeled) -> None:
+    """A machine that trains in bfloat16 measures the same accuracy bit for bit."""
+    bfloat16, float32 = (
+        PROBE.measure(ENCODER, hard, random_seed=0, compute=Compute(torch.device("cpu"), precision))
+        for precision in (torch.bfloat16, torch.float32)
+    )
+    assert bfloat16.confusion.tolist() == float32.confusion.tolist()
+    assert bfloat16.chosen == float32.chosen
 
 
 def test_c_is_the_best_of_those_drawn_on_the_validation_images(hard: Labeled, compute: Compute) -> None:
     """Found again with scikit-learn's SVM: no drawn C is better on the training images of the other folds."""
     found = as_features(hard)
-    chosen = protocol.choose_cost(found, hard, PROBE, random_seed=0, compute=compute)
-    costs = protocol.draw_costs(PROBE.C_range, draws=PROBE.C_draws, random_seed=0)
-    assert chosen in costs
-    scores = np.zeros(len(costs))
+    splits = PROBE.selection_splits(hard, random_seed=0)
+    (chosen,) = {*protocol.choose_C(found, hard, splits, PROBE, random_seed=0, compute=compute)}
+    C_values = protocol.draw_C(PROBE.C_range, draws=PROBE.C_draws, random_seed=0)
+    assert chosen in C_values
+    scores = np.zeros(len(C_values))
     for fold in hard.train:
         scaled, rest = scale(found, fold, PROBE), np.setdiff1d(hard.train, fold)
-        for index, cost in enumerate(costs):
-            fitted = LinearSVC(C=cost, tol=1e-6, max_iter=100_000).fit(scaled[fold], hard.labels[fold])
+        for index, C in enumerate(C_values):
+            fitted = LinearSVC(C=C, tol=1e-6, max_iter=100_000).fit(scaled[fold], hard.labels[fold])
             scores[index] += fitted.score(scaled[rest], hard.labels[rest])
-    assert costs.index(chosen) == int(np.argmax(scores))
+    assert C_values.index(chosen) == int(np.argmax(scores))
     assert len(set(scores)) > 3
 
 
 def test_predictions_are_those_of_scikit_learns_linear_svm(hard: Labeled, compute: Compute) -> None:
     """Image by image, for a small and a large C."""
     found, split = as_features(hard), (hard.train[0], hard.test[0])
-    predicted = protocol.predict(found, hard, split, PROBE, costs=[0.003, 3.0], compute=compute)
+    predicted = protocol.predict(found, hard, split, PROBE, C_values=[0.003, 3.0], compute=compute)
     scaled = scale(found, split[0], PROBE)
-    for cost, mine in zip((0.003, 3.0), predicted, strict=True):
-        peer = LinearSVC(C=cost, tol=1e-7, max_iter=1_000_000).fit(scaled[split[0]], hard.labels[split[0]])
+    for C, mine in zip((0.003, 3.0), predicted, strict=True):
+        peer = LinearSVC(C=C, tol=1e-7, max_iter=1_000_000).fit(scaled[split[0]], hard.labels[split[0]])
         assert (mine == peer.predict(scaled[split[1]])).mean() > 0.99
 
 
@@ -114,9 +219,9 @@ def test_classes_that_differ_in_colour_are_told_apart(labeled: Labeled, compute:
     assert measured.training_samples == 6
     assert measured.confusion.tolist() == (12 * np.eye(3)).tolist()
     again = PROBE.measure(Pixels(), labeled, random_seed=0, compute=compute)
-    assert again.cost == measured.cost
-    assert measured.cost is not None
-    assert 1e-5 <= measured.cost <= 1
+    assert again.chosen == measured.chosen
+    assert [1e-5 <= chosen["C"] <= 1 for chosen in measured.chosen] == [True] * 3
+    assert measured.knn_accuracy == (1.0, 1.0, 1.0)
 
 
 def test_a_killed_measurement_goes_on_with_the_part_it_was_at(
@@ -127,7 +232,7 @@ def test_a_killed_measurement_goes_on_with_the_part_it_was_at(
     expected, solve, trained = PROBE.measure(Pixels(), labeled, random_seed=0, compute=compute), svm.fit_path, []
 
     def killed_at_the_fifth(*given: torch.Tensor, **settings: object) -> torch.Tensor:
-        trained.append(settings["costs"])
+        trained.append(settings["C_values"])
         if len(trained) == 5:
             raise KeyboardInterrupt
         return solve(*given, **settings)  # type: ignore[arg-type]
@@ -136,9 +241,18 @@ def test_a_killed_measurement_goes_on_with_the_part_it_was_at(
     with pytest.raises(KeyboardInterrupt):
         PROBE.measure(Pixels(), labeled, random_seed=0, compute=compute, unfinished=tmp_path)
     measured = PROBE.measure(Pixels(), labeled, random_seed=0, compute=compute, unfinished=tmp_path)
-    assert [len(costs) for costs in trained] == [12, 12, 12, 1, 1, 1, 1]  # three splits, three folds, one of them twice
+    assert [len(C_values) for C_values in trained] == [
+        12,
+        12,
+        12,
+        1,
+        1,
+        1,
+        1,
+    ]  # three splits, three folds, one of them twice
     assert measured.accuracy == expected.accuracy
-    assert measured.cost == expected.cost
+    assert measured.chosen == expected.chosen
+    assert measured.knn_accuracy == expected.knn_accuracy
     assert measured.confusion.tolist() == expected.confusion.tolist()
 
 
@@ -147,9 +261,9 @@ def test_many_test_images_are_answered_in_blocks(
 ) -> None:
     """As if all were in memory at once."""
     found, split = as_features(hard), (hard.train[0], hard.test[0])
-    whole = protocol.predict(found, hard, split, PROBE, costs=[0.003, 3.0], compute=compute)
+    whole = protocol.predict(found, hard, split, PROBE, C_values=[0.003, 3.0], compute=compute)
     monkeypatch.setattr(protocol, "BYTES_AT_ONCE", 3 * found.values[:1].nbytes)
-    blocks = protocol.predict(found, hard, split, PROBE, costs=[0.003, 3.0], compute=compute)
+    blocks = protocol.predict(found, hard, split, PROBE, C_values=[0.003, 3.0], compute=compute)
     assert blocks.tolist() == whole.tolist()
 
 
@@ -173,29 +287,30 @@ def test_other_folds_validate_each_fold(hard: Labeled) -> None:
 
 def test_halves_of_the_first_fold_validate_each_other(hard: Labeled) -> None:
     """Each has half of every class, and the draw follows from the random seed."""
-    (one, two), (second, first) = selection_splits(hard, validation="halves", random_seed=0)
+    (one, two), (second, first) = selection_splits(hard, validation="nested", random_seed=0)
     assert one.tolist() == first.tolist()
     assert two.tolist() == second.tolist()
     assert sorted([*one, *two]) == hard.train[0].tolist()
     assert np.bincount(hard.labels[one]).tolist() == np.bincount(hard.labels[two]).tolist() == [5, 5, 5, 5]
-    again, other = (selection_splits(hard, validation="halves", random_seed=number)[0][0] for number in (0, 1))
+    again, other = (selection_splits(hard, validation="nested", random_seed=number)[0][0] for number in (0, 1))
     assert again.tolist() == one.tolist() != other.tolist()
 
 
 def test_one_fold_has_no_other_folds(hard: Labeled, compute: Compute) -> None:
-    """A protocol with a single fold must choose C on halves, and is told so."""
+    """A protocol with a single fold must choose C inside it, and is told so."""
     single = replace(hard, train=hard.train[:1], test=hard.test[:1])
-    with pytest.raises(UserError, match=r"other_folds.*halves"):
-        protocol.choose_cost(as_features(single), single, PROBE, random_seed=0, compute=compute)
+    with pytest.raises(UserError, match=r"other_folds.*nested"):
+        PROBE.measure(Pixels(), single, random_seed=0, compute=compute)
 
 
-def test_costs_are_spread_evenly_on_a_logarithmic_scale() -> None:
+def test_values_of_C_are_spread_evenly_on_a_logarithmic_scale() -> None:
     """Between their bounds, ascending, the same for the same random seed."""
-    costs = protocol.draw_costs((1e-4, 10.0), draws=4000, random_seed=1)
-    assert costs == sorted(costs) == protocol.draw_costs((1e-4, 10.0), draws=4000, random_seed=1)
-    assert costs[0] >= 1e-4
-    assert costs[-1] <= 10
-    counts, _ = np.histogram(np.log10(costs), bins=5, range=(-4, 1))
+    C_values = protocol.draw_C((1e-4, 10.0), draws=4000, random_seed=1)
+    assert C_values == sorted(C_values) == protocol.draw_C((1e-4, 10.0), draws=4000, random_seed=1)
+    assert C_values != protocol.draw_C((1e-4, 10.0), draws=4000, random_seed=2)
+    assert C_values[0] >= 1e-4
+    assert C_values[-1] <= 10
+    counts, _ = np.histogram(np.log10(C_values), bins=5, range=(-4, 1))
     assert counts.min() > 700
 
 

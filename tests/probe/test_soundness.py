@@ -49,7 +49,9 @@ def test_numbers_that_are_not_finite_are_told_with_their_image(number: float, ro
     """Wherever they stand, and with the settings to look at."""
     values = some()
     values[row, 3] = number
-    with pytest.raises(UserError, match=rf"image {row} that are not finite; set compute.precision .*learning_rate"):
+    with pytest.raises(
+        UserError, match=rf"image {row} that are not finite; lower train.learning_rate .*compute.precision"
+    ):
         require_sound(Features(values, (slice(0, 6),)))
 
 
@@ -75,7 +77,7 @@ def test_a_broken_encoder_is_told_by_probe_and_invariance(
     with pytest.raises(UserError, match=said):
         SETTINGS.measure(encoder(bias), labeled, random_seed=0, compute=compute)
     with pytest.raises(UserError, match=said):
-        invariance.fit(encoder(bias), labeled, SETTINGS, side=40, random_seed=0, compute=compute)
+        invariance.fit_readout(encoder(bias), labeled, SETTINGS, side=40, random_seed=0, compute=compute)
 
 
 def test_halves_of_one_class_are_told(labeled: Labeled) -> None:
@@ -90,7 +92,7 @@ def test_halves_of_one_class_are_told(labeled: Labeled) -> None:
     with pytest.raises(
         UserError, match="a half of the 2 training images of fold 1 has one class only; expected two im"
     ):
-        selection_splits(few, validation="halves", random_seed=0)
+        selection_splits(few, validation="nested", random_seed=0)
 
 
 def test_a_fold_of_one_class_is_told(labeled: Labeled, tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ RECORD = Evaluation(
     readout="probe",
     accuracy=[0.6, 0.7, 0.8],
     class_accuracy=[0.5, 0.6, 0.7],
-    cost=0.01,
+    knn_accuracy=[0.6, 0.7, 0.8],
     training_samples=1000,
     labels_for_choice=0,
-    chosen=[],
+    chosen=[{"C": 0.01}],
     seconds=12.5,
     classes=["cat", "dog"],
     confusion=[[9, 1], [3, 7]],
@@ -34,7 +34,7 @@ def test_a_row_sums_its_folds_up() -> None:
     assert row["accuracy_mean"] == pytest.approx(0.7)
     assert row["accuracy_std"] == pytest.approx(np.sqrt(0.02 / 3))
     assert row["class_accuracy_mean"] == pytest.approx(0.6)
-    assert (row["folds"], row["training_samples"], row["cost"], row["seconds"]) == (3, 1000, 0.01, 12.5)
+    assert (row["folds"], row["training_samples"], row["C"], row["seconds"]) == (3, 1000, 0.01, 12.5)
     assert row["paper_accuracy"] == pytest.approx(0.671)
     assert (row["paper_source"], row["run_id"]) == ("Table 1", "f00d")
 
@@ -48,10 +48,10 @@ def test_rows_keep_the_order_of_methods_within_each_dataset() -> None:
 
 def test_what_the_paper_lacks_stays_empty() -> None:
     """No number of the paper is put beside data that it never saw, and no C beside a row without an SVM."""
-    row = table([replace(RECORD, dataset="photos", cost=None)], unlabeled="photos").iloc[0]
+    row = table([replace(RECORD, dataset="photos", knn_accuracy=None, chosen=[])], unlabeled="photos").iloc[0]
     assert math.isnan(row["paper_accuracy"])
     assert math.isnan(row["paper_std"])
-    assert math.isnan(row["cost"])
+    assert math.isnan(row["C"])
     assert row["paper_source"] == ""
 
 
@@ -66,7 +66,11 @@ def test_metrics_agree_with_the_table() -> None:
     rows = table(records, unlabeled="stl10").set_index("method")
     assert metrics(records) == {
         "stl10": {
-            method: {"accuracy": rows.loc[method, "accuracy_mean"], "std": rows.loc[method, "accuracy_std"]}
+            method: {
+                "accuracy": rows.loc[method, "accuracy_mean"],
+                "std": rows.loc[method, "accuracy_std"],
+                "knn_accuracy": rows.loc[method, "knn_accuracy_mean"],
+            }
             for method in ("exemplar", "random")
         }
     }
@@ -99,6 +103,6 @@ def test_the_markdown_table_has_one_line_per_row() -> None:
         table([RECORD, replace(RECORD, dataset="a|b", method="pixels")], unlabeled="stl10")
     ).splitlines()
     assert len(lines) == 4
-    assert {line.count("|") for line in lines} == {8}
+    assert {line.count("|") for line in lines} == {9}
     assert "| 70.0 ± 8.2 | 67.1 ± 0.2 (Table 1) | 1000 | 3 |" in lines[2]
     assert lines[3].startswith("| a&#124;b | pixels |")

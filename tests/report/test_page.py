@@ -23,10 +23,10 @@ RECORD = Evaluation(
     readout="probe",
     accuracy=[0.6, 0.7],
     class_accuracy=[0.6, 0.7],
-    cost=0.01,
+    knn_accuracy=[0.6, 0.7],
     training_samples=100,
     labels_for_choice=0,
-    chosen=[],
+    chosen=[{"C": 0.01}],
     seconds=12.5,
     classes=["cat", HOSTILE],
     confusion=[[9, 1], [3, 7]],
@@ -35,7 +35,7 @@ RECORD = Evaluation(
 RECORDS = [
     RECORD,
     replace(RECORD, method="pixels", model=""),
-    replace(RECORD, dataset=HOSTILE, method="finetune", readout="finetune", cost=None),
+    replace(RECORD, dataset=HOSTILE, method="finetune", readout="finetune", knn_accuracy=None, chosen=[]),
 ]
 CURVE = pd.DataFrame(
     {
