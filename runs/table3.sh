@@ -10,7 +10,8 @@
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
-set -- -S model=64c5-64c5-128f -S 'datasets=[stl10,cifar10_400,caltech101]' \
+set -- -S probe.caltech101.validation=release_halves \
+  -S model=64c5-64c5-128f -S 'datasets=[stl10,cifar10_400,caltech101]' \
   -S 'methods=[exemplar,random,supervised,finetune]' -S seeds.count=8000 -S surrogate.samples=150 -S train.epochs=160 \
   -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 -S train.weight_decay=0.004 "$@"
 dvc exp run --queue -n table3-seeds-from-stl10 -S unlabeled=stl10 "$@"

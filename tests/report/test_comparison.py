@@ -104,5 +104,5 @@ def test_the_markdown_table_has_one_line_per_row() -> None:
     ).splitlines()
     assert len(lines) == 4
     assert {line.count("|") for line in lines} == {9}
-    assert "| 70.0 ± 8.2 | 67.1 ± 0.2 (Table 1) | 1000 | 3 |" in lines[2]
+    assert "| 70.0 ± 8.2 | 70.0 | 67.1 ± 0.2 (Table 1) | 1000 | 3 |" in lines[2]
     assert lines[3].startswith("| a&#124;b | pixels |")
