@@ -1,19 +1,25 @@
 """`photos`: ten photographs that ship inside scikit-image and scikit-learn, as a miniature of STL-10's protocol.
 
-The ten classes are "which photograph is this tile from". It is a stand-in to see the machine work and no benchmark.
-Unlabeled and training tiles come from the left 60 % of each photograph, test tiles from the right 40 %, so that no
-pixel is in both.
+The label of a tile is the photograph that it comes from, and each labeled tile is seen in a light of its own, so that
+it has to be recognised in spite of the light. It is a stand-in to see the machine work and no benchmark.
+
+Every photograph is 600 pixels high. Test tiles come from its rightmost 312 columns, and all else from the columns left
+of them, so that no pixel of a test tile is in any other tile. Training tiles share no pixel with each other, whatever
+their folds; test tiles overlap by a quarter of their side at most. Unlabeled images share no pixel with each other
+either, but they contain training tiles, in the photograph's own light: STL-10's unlabeled images show its classes too.
+The square photographs have room for 18 training and 32 test tiles, and so many are cut out of each.
 """
 
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 
 from exemplar.datasets.base import Labeled
 from exemplar.datasets.images import UNDECODABLE
+from exemplar.datasets.streams import numpy_stream
 from exemplar.errors import UserError
 
 PHOTOGRAPHS = {
@@ -28,15 +34,18 @@ PHOTOGRAPHS = {
     "retina": ("skimage", "data/retina.jpg"),
     "rocket": ("skimage", "data/rocket.jpg"),
 }
-SHORT_SIDE, TILE = 400, 96
-LEFT_FRACTION = 0.6
-UNLABELED_STEP, LABELED_STEP = 24, 8
-FOLDS, TRAIN_PER_FOLD, TEST_PER_CLASS = 5, 10, 100
+HEIGHT, TILE, UNLABELED = 600, 96, 288  # pixels
+TEST_STEP, TEST_COLUMNS = 72, 312
+FOLDS, TRAIN_PER_FOLD = 3, 6
 TILES_SEED = 20150619
+WIDEST_SPREAD = 1.0  # a gain of e ** 1 turns two thirds of all levels white
 
 
-def read_photograph(name: str) -> UInt8[np.ndarray, "3 h w"]:
-    """One photograph out of the installed package that ships it, 400 pixels on its short side."""
+def read_photograph(name: str) -> UInt8[np.ndarray, "3 600 w"]:
+    """One photograph out of the installed package that ships it, scaled to a height of 600 pixels.
+
+    Raises UserError where the package or the file is missing or broken.
+    """
     package, path = PHOTOGRAPHS[name]
     try:
         with Image.open(package_folder(package) / path) as opened:
@@ -45,66 +54,104 @@ def read_photograph(name: str) -> UInt8[np.ndarray, "3 h w"]:
         raise UserError(
             f"photograph {name!r} cannot be read ({error}); reinstall {package}, whose wheel ships it"
         ) from None
-    ratio = SHORT_SIDE / min(image.size)
-    size = (max(SHORT_SIDE, round(image.width * ratio)), max(SHORT_SIDE, round(image.height * ratio)))
+    size = (round(image.width * HEIGHT / image.height), HEIGHT)
     return np.asarray(image.resize(size, Image.Resampling.BICUBIC)).transpose(2, 0, 1)
 
 
 def package_folder(package: str) -> Path:
-    """Where a package is installed, without importing it."""
-    found = find_spec(package)
-    if found is None or found.origin is None:
+    """Where a package is installed, without importing it; raises UserError where it is not."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
         raise UserError(
             f"the embedded photographs need the package {package}, which is not installed; run `make setup`"
         )
-    return Path(found.origin).parent
+    return Path(spec.origin).parent
 
 
-def tiles(area: UInt8[np.ndarray, "3 h w"], *, step: int) -> UInt8[np.ndarray, "n 3 96 96"]:
-    """All tiles of 96 x 96 whose corners lie on a grid of `step` pixels."""
-    windows = np.lib.stride_tricks.sliding_window_view(area, (3, TILE, TILE))[0, ::step, ::step]
-    return windows.reshape(-1, 3, TILE, TILE)
+def grid(left: int, right: int, *, side: int, step: int) -> Int64[np.ndarray, "n 2"]:
+    """The upper left corners (x, y) of all squares of `side` between two columns, `step` pixels apart."""
+    x, y = np.meshgrid(np.arange(left, right - side + 1, step), np.arange(0, HEIGHT - side + 1, step))
+    return np.stack([x.ravel(), y.ravel()], 1)
 
 
-def halves(photograph: UInt8[np.ndarray, "3 h w"]) -> tuple[UInt8[np.ndarray, "3 h l"], UInt8[np.ndarray, "3 h r"]]:
-    """The left 60 % and the right 40 %."""
-    border = int(photograph.shape[2] * LEFT_FRACTION)
-    return photograph[:, :, :border], photograph[:, :, border:]
+def unlabeled_corners(width: int) -> Int64[np.ndarray, "n 2"]:
+    """Where unlabeled images of 288 x 288 lie in a photograph of this width: side by side, left of the test tiles."""
+    return grid(0, width - TEST_COLUMNS, side=UNLABELED, step=UNLABELED)
 
 
-def draw_tiles(
-    area: UInt8[np.ndarray, "3 h w"], *, count: int, generator: np.random.Generator
-) -> UInt8[np.ndarray, "n 3 96 96"]:
-    """`count` different tiles of an area."""
-    found = tiles(area, step=LABELED_STEP)
-    return found[generator.choice(len(found), count, replace=False)]
+def training_corners(width: int, label: int) -> Int64[np.ndarray, "18 2"]:
+    """Where the training tiles of a class lie, one fold behind the other: drawn from a grid without overlap."""
+    places = grid(0, width - TEST_COLUMNS, side=TILE, step=TILE)
+    return numpy_stream(TILES_SEED, "training tiles", label).permutation(places)[: FOLDS * TRAIN_PER_FOLD]
 
 
-def write_unlabeled(archive: Path | None, folder: Path) -> None:
-    """Write the tiles of the left sides, 91 or more of each photograph."""
-    images = [tiles(halves(read_photograph(name))[0], step=UNLABELED_STEP) for name in PHOTOGRAPHS]
+def held_out_corners(width: int) -> Int64[np.ndarray, "32 2"]:
+    """Where the test tiles lie: on a grid in the rightmost columns."""
+    return grid(width - TEST_COLUMNS, width, side=TILE, step=TEST_STEP)
+
+
+def cut(
+    photograph: UInt8[np.ndarray, "3 600 w"], corners: Int64[np.ndarray, "n 2"], *, side: int
+) -> UInt8[np.ndarray, "n 3 _ _"]:
+    """The squares with these corners."""
+    return np.stack([photograph[:, y : y + side, x : x + side] for x, y in corners])
+
+
+def relight(
+    tiles: UInt8[np.ndarray, "n 3 h w"], *, gamma_spread: float, gain_spread: float
+) -> UInt8[np.ndarray, "n 3 h w"]:
+    """Each tile in a light of its own: value ** gamma * gain, clipped to 0..1, with one gain for each channel.
+
+    ln(gamma) is even between minus and plus `gamma_spread`, ln(gain) between minus and plus `gain_spread`. The draws
+    are the same in every run, and a spread only stretches them.
+    """
+    draws = numpy_stream(TILES_SEED, "light").uniform(-1, 1, (len(tiles), 4, 1))
+    gamma, gain = np.exp(gamma_spread * draws[:, :1]), np.exp(gain_spread * draws[:, 1:])
+    levels: Float[np.ndarray, "n 3 256"] = (np.arange(256) / 255) ** gamma * gain
+    curves = np.rint(levels.clip(0, 1) * 255).astype(np.uint8)
+    return np.stack(
+        [np.stack([curve[c][tile[c]] for c in range(3)]) for curve, tile in zip(curves, tiles, strict=True)]
+    )
+
+
+def require_spreads(**spreads: float) -> None:
+    """Raise UserError for a spread that leaves no picture to see."""
+    for name, spread in spreads.items():
+        if not 0 <= spread <= WIDEST_SPREAD:
+            raise UserError(
+                f"sources.photos.options.{name} is {spread}; expected a number from 0 (plain tiles) to {WIDEST_SPREAD}"
+            )
+
+
+def write_unlabeled(archive: Path | None, folder: Path, *, gamma_spread: float, gain_spread: float) -> None:
+    """Write the images of 288 x 288 left of the test tiles; the light concerns labeled tiles only."""
+    require_spreads(gamma_spread=gamma_spread, gain_spread=gain_spread)
+    photographs = [read_photograph(name) for name in PHOTOGRAPHS]
+    images = [cut(each, unlabeled_corners(each.shape[2]), side=UNLABELED) for each in photographs]
     np.save(folder / "images.npy", np.concatenate(images))
 
 
-def write_labeled(archive: Path | None, folder: Path, *, random_seed: int) -> None:
-    """Write five folds of 10 training tiles a class from the left and 100 test tiles a class from the right.
+def write_labeled(
+    archive: Path | None, folder: Path, *, random_seed: int, gamma_spread: float, gain_spread: float
+) -> None:
+    """Write three folds of 6 training tiles a class and 32 test tiles a class, each in a light of its own.
 
-    The tiles are the same whatever the `random_seed` of the run is, as STL-10's folds are.
+    Tiles and lights are the same whatever the `random_seed` of the run is, as STL-10's folds are.
     """
-    generator = np.random.default_rng(TILES_SEED)
+    require_spreads(gamma_spread=gamma_spread, gain_spread=gain_spread)
     train, test = [], []
-    for name in PHOTOGRAPHS:
-        left, right = halves(read_photograph(name))
-        train.append(draw_tiles(left, count=FOLDS * TRAIN_PER_FOLD, generator=generator))
-        test.append(draw_tiles(right, count=TEST_PER_CLASS, generator=generator))
-    classes = np.arange(len(PHOTOGRAPHS))
-    train_index = np.arange(len(classes) * FOLDS * TRAIN_PER_FOLD).reshape(len(classes), FOLDS, TRAIN_PER_FOLD)
-    test_index = np.arange(train_index.size, train_index.size + len(classes) * TEST_PER_CLASS)
-    folds: Int64[np.ndarray, "folds m"] = train_index.transpose(1, 0, 2).reshape(FOLDS, -1)
+    for label, name in enumerate(PHOTOGRAPHS):
+        photograph = read_photograph(name)
+        train.append(cut(photograph, training_corners(photograph.shape[2], label), side=TILE))
+        test.append(cut(photograph, held_out_corners(photograph.shape[2]), side=TILE))
+    labels = [np.arange(len(PHOTOGRAPHS)).repeat(len(tiles[0])) for tiles in (train, test)]
+    train_index = np.arange(len(labels[0])).reshape(len(PHOTOGRAPHS), FOLDS, TRAIN_PER_FOLD)
+    test_index = np.arange(len(labels[0]), len(labels[0]) + len(labels[1]))
+    tiles = relight(np.concatenate([*train, *test]), gamma_spread=gamma_spread, gain_spread=gain_spread)
     Labeled(
-        images=np.concatenate([*train, *test]),
-        labels=np.concatenate([classes.repeat(FOLDS * TRAIN_PER_FOLD), classes.repeat(TEST_PER_CLASS)]),
-        train=folds,
+        images=tiles,
+        labels=np.concatenate(labels),
+        train=train_index.swapaxes(0, 1).reshape(FOLDS, -1),
         test=np.tile(test_index, (FOLDS, 1)),
         classes=tuple(PHOTOGRAPHS),
     ).save(folder)

@@ -31,7 +31,7 @@ FORMER_ROWS = (
     "is no encoder: a row is an encoder and a readout, and finetune.methods says which encoders are fine-tuned "
     "(random there is the supervised row, exemplar the former finetune)"
 )
-KINDS = {"int": "a whole number", "bool": "true or false"}
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 Number = Annotated[Float, Field(gt=0)]
@@ -56,7 +56,7 @@ def options_of(dataset: str) -> dict[str, str]:
     return {name: ast.unparse(kind) for name, kind in wanted.items() if kind and name != "random_seed"}
 
 
-def require_options(dataset: str, options: Mapping[str, int | bool]) -> None:
+def require_options(dataset: str, options: Mapping[str, int | float | bool]) -> None:
     """Raise ValueError unless the options are those that the dataset takes, each of its type."""
     expected, where = options_of(dataset), f"sources.{dataset}.options"
     for key in options:
@@ -65,7 +65,7 @@ def require_options(dataset: str, options: Mapping[str, int | bool]) -> None:
     for key, kind in expected.items():
         if key not in options:
             raise ValueError(f"{where}.{key} is missing; expected {', '.join(expected)}")
-        if type(options[key]).__name__ != kind:
+        if type(options[key]).__name__ not in ({"int", kind} if kind == "float" else {kind}):
             raise ValueError(f"{where}.{key} {options[key]!r}: expected {KINDS[kind]}")
 
 
@@ -124,7 +124,7 @@ class SourceSection(Section):
     url: str | None
     mirrors: list[str]
     md5: str | None
-    options: dict[str, StrictInt | StrictBool]
+    options: dict[str, StrictInt | StrictBool | Float]
 
     @field_serializer("url", "mirrors")
     def without_secrets(self, value: str | list[str] | None) -> str | list[str] | None:

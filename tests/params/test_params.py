@@ -247,9 +247,13 @@ def test_options_are_those_of_the_dataset(change: Change, change_of_options: dic
     folder = PUBLISHED["sources"]["folder"]
     options = {key: value for key, value in (folder["options"] | change_of_options).items() if value is not GONE}
     assert said in refusal(change("sources.folder", folder | {"options": options}))
-    assert "sources.photos.options.side is no known key; expected no options" in refusal(
+    assert "sources.photos.options.side is no known key; expected gamma_spread, gain_spread" in refusal(
         change("sources.photos.options", {"side": 96})
     )
+    for wrong in (True, "0.4"):
+        options = {"gamma_spread": 0, "gain_spread": wrong}
+        assert "sources.photos.options.gain_spread" in refusal(change("sources.photos.options", options))
+    assert load_params(change("sources.photos.options", {"gamma_spread": 0, "gain_spread": 0.4}))
 
 
 @pytest.mark.parametrize(
