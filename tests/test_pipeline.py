@@ -54,7 +54,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"transformation": {"angle_degrees": [20.0, -20.0]}}, "angle_degrees [20.0, -20.0]: is upside down"),
     ({"transformation": {"shift": [0.0, 0.1]}}, "shift"),
 ]
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+pytestmark = [
+    pytest.mark.timeout(900),  # twelve stages, of which each imports torch or mlflow
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning"),
+]
 
 
 def environment() -> dict[str, str]:
