@@ -46,7 +46,8 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
         architecture=architecture.parse(settings.model),
         surrogate=surrogate,
         mean=load_mean(inputs[0]),
-        settings=Settings(**settings.train.model_dump()),
+        settings=Settings(**settings.train.model_dump(exclude={"recipe"})),
+        recipe=settings.train.recipe,
         random_seed=settings.random_seed,
     )
     if team.rank > 0:

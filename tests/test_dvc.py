@@ -14,16 +14,16 @@ import pytest
 from imports import ROOT, closure, is_excused, strings, tree
 from ruamel.yaml import YAML
 
-from exemplar.params import schema
+from exemplar.params import names
 from exemplar.params.load import load_yaml
 
 PUBLISHED = load_yaml(ROOT / "params.yaml")
 STAGES: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 # Every name that can stand for a template in a path.
 CHOICES = {
-    "${unlabeled}": schema.names_in("datasets", having=r"^def write_unlabeled\("),
-    "${item.dataset}": schema.names_in("datasets", having=r"^def write_labeled\("),
-    "${item.method}": schema.names_in("methods", having=r"^def fit\("),
+    "${unlabeled}": names.names_in("datasets", having=r"^def write_unlabeled\("),
+    "${item.dataset}": names.names_in("datasets", having=r"^def write_labeled\("),
+    "${item.method}": names.names_in("methods", having=r"^def fit\("),
 }
 MODULE = re.compile(r"python -m (stages\.\w+)")
 TEMPLATE = re.compile(r"\$\{[^}]*\}")

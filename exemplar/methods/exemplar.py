@@ -1,17 +1,22 @@
 """Exemplar-CNN: learn to tell the surrogate classes apart, keep the encoder (Dosovitskiy et al., section 2)."""
 
 from exemplar.datasets.streams import torch_stream
-from exemplar.models.initial import draw_encoder, draw_head
 from exemplar.training import loop
-from exemplar.training.classifier import Classifier
+from exemplar.training.classifier import draw_classifier
 from exemplar.training.contract import Fitting, TrainInputs
+from exemplar.training.fast import draw_fast
+
+RECIPES = {"release": draw_classifier, "fast": draw_fast}  # `train.recipe` in params.yaml
 
 
 def fit(inputs: TrainInputs) -> Fitting:
     """Train on the surrogate set with a class for every seed."""
-    generator = torch_stream(inputs.random_seed, "weights")
-    encoder = draw_encoder(inputs.architecture, mean=inputs.mean, generator=generator)
-    model = Classifier(encoder, draw_head(encoder.width, len(inputs.surrogate.table), generator=generator))
+    model = RECIPES[inputs.recipe](
+        inputs.architecture,
+        len(inputs.surrogate.table),
+        mean=inputs.mean,
+        generator=torch_stream(inputs.random_seed, "weights"),
+    )
     epochs = loop.fit(
         model,
         inputs.surrogate,

@@ -66,6 +66,10 @@ class Encoder(nn.Module):
                 side, channels = 1, layer.units
         self.width = channels
 
+    def convolutions(self) -> list[nn.Conv2d]:
+        """Every layer as what it is: a convolution, also where it is fully connected on patches."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
+
     def centred(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """Images without the mean: per pixel for patches of its size, else its average over the pixels."""
         return images - (self.mean if images.shape[1:] == self.mean.shape else self.mean.mean((1, 2), keepdim=True))

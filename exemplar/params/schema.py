@@ -3,11 +3,7 @@
 A default in code would be a number that DVC cannot see. Unknown keys and missing keys both stop the run.
 """
 
-import ast
-import re
-from collections.abc import Mapping
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -24,49 +20,18 @@ from pydantic import (
 
 from exemplar.io.sources import shown
 from exemplar.models.architecture import parse
+from exemplar.params.names import METHOD, WEIGHTLESS, names_in, require_options
 from exemplar.surrogate.ranges import Float, NamedRanges, Positive, magnitudes, resolve
 
-METHOD, WEIGHTLESS = r"^def fit\(", r"\bPixels\b"
 FORMER_ROWS = (
     "is no encoder: a row is an encoder and a readout, and finetune.methods says which encoders are fine-tuned "
     "(random there is the supervised row, exemplar the former finetune)"
 )
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 Number = Annotated[Float, Field(gt=0)]
 Share = Annotated[Float, Field(ge=0, lt=1)]
 Scale = Annotated[Float, Field(gt=0, le=1)]
-
-
-PACKAGE = Path(__file__).parents[1]
-
-
-def names_in(package: str, *, having: str) -> list[str]:
-    """The names that a package offers: a dataset or a method is the name of a file that has a certain line."""
-    files = (PACKAGE / package).glob("*.py")
-    return sorted(file.stem for file in files if re.search(having, file.read_text(encoding="utf-8"), re.MULTILINE))
-
-
-def options_of(dataset: str) -> dict[str, str]:
-    """The options that a dataset takes, by their type: what its functions want by keyword but the random seed."""
-    tree = ast.parse((PACKAGE / "datasets" / f"{dataset}.py").read_text(encoding="utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("write_")]
-    wanted = {each.arg: each.annotation for function in functions for each in function.args.kwonlyargs}
-    return {name: ast.unparse(kind) for name, kind in wanted.items() if kind and name != "random_seed"}
-
-
-def require_options(dataset: str, options: Mapping[str, int | float | bool]) -> None:
-    """Raise ValueError unless the options are those that the dataset takes, each of its type."""
-    expected, where = options_of(dataset), f"sources.{dataset}.options"
-    for key in options:
-        if key not in expected:
-            raise ValueError(f"{where}.{key} is no known key; expected {', '.join(expected) or 'no options'}")
-    for key, kind in expected.items():
-        if key not in options:
-            raise ValueError(f"{where}.{key} is missing; expected {', '.join(expected)}")
-        if type(options[key]).__name__ not in ({"int", kind} if kind == "float" else {kind}):
-            raise ValueError(f"{where}.{key} {options[key]!r}: expected {KINDS[kind]}")
 
 
 def name_in(package: str, *, having: str) -> AfterValidator:
@@ -149,6 +114,17 @@ class TrainSection(Section):
     weight_decay: Annotated[Float, Field(ge=0)]
 
 
+class SurrogateTrainSection(TrainSection):
+    recipe: Literal["fast", "release"]
+
+    @model_validator(mode="after")
+    def batches_have_a_spread(self) -> "SurrogateTrainSection":
+        """Batch normalisation needs more than one sample."""
+        if self.recipe == "fast" and self.batch_size == 1:
+            raise ValueError("has batch_size 1, but the recipe fast normalises over a batch; expected 2 or more")
+        return self
+
+
 class FinetuneSection(TrainSection):
     methods: Annotated[list[Tunable], AfterValidator(different)]
     crops_per_image: Count
@@ -206,7 +182,7 @@ class Params(Section):
     seeds: SeedsSection
     surrogate: SurrogateSection
     transformation: Annotated[NamedRanges, BeforeValidator(resolve)]
-    train: TrainSection
+    train: SurrogateTrainSection
     finetune: FinetuneSection
     probe: dict[Dataset, ProbeSection]
     invariance: InvarianceSection

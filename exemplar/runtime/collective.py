@@ -6,6 +6,7 @@ A plain sum after the backward pass: no wrapper stands around the network, and o
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
@@ -30,14 +31,52 @@ def answered() -> Iterator[None]:
         raise PartnerLostError(str(error)) from None
 
 
-def rows(count: int, compute: Compute) -> tuple[slice, int]:
-    """Which rows of a batch of `count` this process computes, and how many of them count.
+@dataclass(frozen=True)
+class Share:
+    """The `rows` of a batch of `whole` that one of several processes computes; `counted` of them count.
 
     With fewer rows than processes some compute another one's row, which then counts for nothing.
     """
+
+    rows: slice
+    whole: int
+    counted: int
+    processes: int
+
+
+def share(count: int, compute: Compute) -> Share:
+    """The share of this process in a batch of `count`."""
     first, last = (count * (compute.rank + step) // compute.processes for step in (0, 1))
     start = min(first, count - 1)
-    return slice(start, max(last, start + 1)), last - first
+    return Share(slice(start, max(last, start + 1)), count, last - first, compute.processes)
+
+
+class Total(torch.autograd.Function):
+    """The sum over all processes, whose gradient is the sum of their gradients."""
+
+    @staticmethod
+    def forward(_: object, tensor: Tensor) -> Tensor:
+        """The sum of what every process has."""
+        return summed(tensor)
+
+    @staticmethod
+    def backward(_: object, gradient: Tensor) -> Tensor:
+        """Every process's loss rests on the tensor of each."""
+        return summed(gradient)
+
+
+def summed(tensor: Tensor) -> Tensor:
+    """A new tensor, the sum over all processes."""
+    copied = tensor.contiguous().clone()
+    with answered():
+        distributed.all_reduce(copied)
+    return copied
+
+
+def total(tensor: Tensor) -> Tensor:
+    """The sum over all processes, through which gradients flow back to each."""
+    found: Tensor = Total.apply(tensor)
+    return found
 
 
 def add_up(tensors: Iterable[Tensor], compute: Compute) -> None:

@@ -2,13 +2,17 @@
 
 from contextlib import AbstractContextManager
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 from torch.optim import SGD, Optimizer
 
+from exemplar.models.architecture import Architecture
 from exemplar.models.head import Head
+from exemplar.models.initial import draw_encoder, draw_head
 from exemplar.models.network import Encoder
+from exemplar.runtime.collective import Share
 from exemplar.training import schedule
 from exemplar.training.contract import Settings
 from exemplar.training.learner import Batch, Learner
@@ -28,9 +32,9 @@ class Classifier(Learner):
         loss = functional.cross_entropy(scores.float(), targets)
         return loss, (scores.argmax(1) == targets).sum()
 
-    def of_batch(self, rows: slice, whole: int) -> AbstractContextManager[None]:
+    def sharing(self, share: Share) -> AbstractContextManager[None]:
         """Dropout draws its mask for the whole batch."""
-        return self.head.dropout.of_batch(rows, whole)
+        return self.head.dropout.of_batch(share.rows, share.whole)
 
     def optimizer(self, settings: Settings) -> Optimizer:
         """SGD with momentum, and the release's multipliers (docs/method.md)."""
@@ -46,3 +50,11 @@ class Classifier(Learner):
     def finish(self) -> Encoder:
         """The encoder as it is."""
         return self.encoder
+
+
+def draw_classifier(
+    architecture: Architecture, classes: int, *, mean: Float[Tensor, "3 32 32"], generator: torch.Generator
+) -> Classifier:
+    """An untrained network, its weights drawn as in the release."""
+    encoder = draw_encoder(architecture, mean=mean, generator=generator)
+    return Classifier(encoder, draw_head(encoder.width, classes, generator=generator))

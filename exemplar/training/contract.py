@@ -36,6 +36,7 @@ class TrainInputs:
     surrogate: SurrogateSet
     mean: Float[Tensor, "3 32 32"]
     settings: Settings
+    recipe: str
     random_seed: int
     compute: Compute
     checkpoint: Path | None = None

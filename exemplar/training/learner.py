@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from exemplar.models.network import Encoder
+from exemplar.runtime.collective import Share
+from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.contract import Settings
 
 Batch = tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]
@@ -22,9 +24,12 @@ class Learner(nn.Module):
     def forward(self, batch: Batch) -> tuple[Float[Tensor, ""], Int64[Tensor, ""]]:
         """The mean loss of samples (0..1) with these targets, and how many of them were classified right."""
 
+    def begin(self, data: SurrogateSet) -> None:  # most have nothing to do
+        """Look at the data before the first step, where a recipe wants to."""
+
     @abstractmethod
-    def of_batch(self, rows: slice, whole: int) -> AbstractContextManager[None]:
-        """In the block, what comes in are these rows of a batch of `whole`, which several processes share."""
+    def sharing(self, share: Share) -> AbstractContextManager[None]:
+        """In the block, what comes in is this share of a batch."""
 
     @abstractmethod
     def optimizer(self, settings: Settings) -> Optimizer:

@@ -42,6 +42,7 @@ def fit(
     with enough_memory(f"{label}: the samples find no room on {compute.device}; set compute.device to 'cpu'"):
         data = data.to(compute.device)
     model.to(compute.device).to(memory_format=torch.channels_last).train()
+    model.begin(data)
     state, kept = TrainState(model, settings), Checkpoint(checkpoint) if checkpoint else None
     if kept:
         kept.load(state.load_state_dict)
@@ -109,11 +110,11 @@ def train_step(
     state: TrainState, data: SurrogateSet, indices: Int64[Tensor, " b"], *, compute: Compute
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """The release's step on a batch, of which this process computes its rows: the batch's loss and samples right."""
-    rows, counted = collective.rows(len(indices), compute)
-    samples, targets = data.render(indices[rows])
-    with compute.autocast(), state.model.of_batch(rows, len(indices)):
+    share = collective.share(len(indices), compute)
+    samples, targets = data.render(indices[share.rows])
+    with compute.autocast(), state.model.sharing(share):
         mean, correct = state.model((samples.contiguous(memory_format=torch.channels_last), targets))
-    loss, right = mean * (counted / len(indices)), correct.float() * bool(counted)
+    loss, right = mean * (share.counted / share.whole), correct.float() * bool(share.counted)
     state.optimizer.zero_grad()
     loss.backward()
     loss = loss.detach()

@@ -10,7 +10,7 @@ from exemplar import methods
 from exemplar.models.architecture import parse
 from exemplar.models.network import Encoder, Pixels
 from exemplar.models.saved import load_encoder, save_encoder
-from exemplar.params import schema
+from exemplar.params import names
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, measure_mean
 from exemplar.training.contract import Fitting, Settings, TrainInputs
@@ -29,6 +29,7 @@ def begin(name: str, data: SurrogateSet, compute: Compute, folder: Path, *, rand
             surrogate=data,
             mean=measure_mean(data, device=torch.device("cpu")),
             settings=SETTINGS,
+            recipe="fast",
             compute=compute,
             random_seed=random_seed,
             checkpoint=folder / "state.pt",
@@ -55,7 +56,7 @@ def described(encoder: Encoder | Pixels) -> torch.Tensor:
 def test_there_are_methods() -> None:
     """At least three; params.yaml may name each, and its file says in a sentence what it is."""
     assert {"exemplar", "pixels", "random"} <= set(NAMES)
-    assert schema.names_in("methods", having=schema.METHOD) == NAMES
+    assert names.names_in("methods", having=names.METHOD) == NAMES
     for name in NAMES:
         assert import_module(f"exemplar.methods.{name}").__doc__
 
@@ -76,7 +77,7 @@ def test_a_file_tells_whether_there_are_weights(
 ) -> None:
     """One that names `Pixels` has none, and `finetune.methods` may not name it."""
     encoder = fitted(name, surrogate_set, compute, tmp_path / "one")
-    weightless = schema.names_in("methods", having=schema.WEIGHTLESS)
+    weightless = names.names_in("methods", having=names.WEIGHTLESS)
     assert (name in weightless) == (not list(encoder.parameters()))
 
 

@@ -14,7 +14,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from exemplar.errors import UserError
-from exemplar.params import schema
+from exemplar.params import names
 from exemplar.params.load import load_params, load_yaml
 from exemplar.surrogate.ranges import PAPER, RELEASE, Ranges
 
@@ -62,8 +62,8 @@ def test_the_published_file_is_read_as_it_stands():
 
 def test_the_published_file_describes_every_dataset():
     """So that another one is named on the command line, and nothing has to be looked up."""
-    assert sorted(PUBLISHED["sources"]) == schema.names_in("datasets", having=r"^def write_(un)?labeled\(")
-    assert sorted(PUBLISHED["probe"]) == schema.names_in("datasets", having=r"^def write_labeled\(")
+    assert sorted(PUBLISHED["sources"]) == names.names_in("datasets", having=r"^def write_(un)?labeled\(")
+    assert sorted(PUBLISHED["probe"]) == names.names_in("datasets", having=r"^def write_labeled\(")
 
 
 def test_numbers_may_be_written_with_an_exponent(tmp_path: Path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from exemplar.runtime import processes
-from exemplar.runtime.collective import rows
+from exemplar.runtime.collective import share
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, measure_mean, save_mean
 
@@ -41,11 +41,11 @@ def test_every_row_of_a_batch_counts_once(count: int, processes: int) -> None:
     """In order, however many processes share it; each has at least one row to compute."""
     counted = []
     for rank in range(processes):
-        mine, some = rows(count, Compute(torch.device("cpu"), torch.float32, rank, processes))
-        numbers = list(range(count))[mine]
+        part = share(count, Compute(torch.device("cpu"), torch.float32, rank, processes))
+        numbers = list(range(count))[part.rows]
         assert numbers
-        assert some in (0, len(numbers))
-        counted += numbers if some else []
+        assert part.counted in (0, len(numbers))
+        counted += numbers if part.counted else []
     assert counted == list(range(count))
 
 

@@ -1,0 +1,37 @@
+"""What params.yaml can name: a dataset or a method is a file that has a certain line, read without running it."""
+
+import ast
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+METHOD, WEIGHTLESS = r"^def fit\(", r"\bPixels\b"
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+def names_in(package: str, *, having: str) -> list[str]:
+    """The names that a package offers: a dataset or a method is the name of a file that has a certain line."""
+    files = (PACKAGE / package).glob("*.py")
+    return sorted(file.stem for file in files if re.search(having, file.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def options_of(dataset: str) -> dict[str, str]:
+    """The options that a dataset takes, by their type: what its functions want by keyword but the random seed."""
+    tree = ast.parse((PACKAGE / "datasets" / f"{dataset}.py").read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("write_")]
+    wanted = {each.arg: each.annotation for function in functions for each in function.args.kwonlyargs}
+    return {name: ast.unparse(kind) for name, kind in wanted.items() if kind and name != "random_seed"}
+
+
+def require_options(dataset: str, options: Mapping[str, int | float | bool]) -> None:
+    """Raise ValueError unless the options are those that the dataset takes, each of its type."""
+    expected, where = options_of(dataset), f"sources.{dataset}.options"
+    for key in options:
+        if key not in expected:
+            raise ValueError(f"{where}.{key} is no known key; expected {', '.join(expected) or 'no options'}")
+    for key, kind in expected.items():
+        if key not in options:
+            raise ValueError(f"{where}.{key} is missing; expected {', '.join(expected)}")
+        if type(options[key]).__name__ not in ({"int", kind} if kind == "float" else {kind}):
+            raise ValueError(f"{where}.{key} {options[key]!r}: expected {KINDS[kind]}")

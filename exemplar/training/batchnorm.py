@@ -1,0 +1,61 @@
+"""Batch normalisation that is folded into the layer before it in the end (Ioffe and Szegedy, 2015).
+
+It has no gain: behind it comes a rectifier, which passes a positive factor on, and a layer or a head that can undo it.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from exemplar.runtime import collective
+from exemplar.runtime.collective import Share
+
+EPSILON, MOMENTUM = 1e-5, 0.01
+
+
+class BatchNorm(nn.Module):
+    """Maps with mean 0 and variance 1 in every channel of the whole batch, plus a bias if it is to be learnt.
+
+    Where a batch is shared, mean and variance are those of the whole. In evaluation, and for a batch of one sample,
+    they are the running ones, which move a hundredth of the way at every step of the training.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int, *, learns_bias: bool) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels), requires_grad=learns_bias)
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+        self.share: Share | None = None
+
+    def forward(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The normalised maps."""
+        whole = self.share.whole if self.share else len(maps)
+        learns = self.training and whole > 1
+        if learns and self.share and self.share.processes > 1:
+            return self.normalized_together(maps.float(), self.share)
+        gain = torch.ones_like(self.bias)
+        return functional.batch_norm(maps, self.mean, self.variance, gain, self.bias, learns, MOMENTUM, EPSILON)
+
+    def normalized_together(self, maps: Float[Tensor, "b c h w"], share: Share) -> Float[Tensor, "b c h w"]:
+        """The same from the rows of this process, and from what the others say of theirs."""
+        counts, values = float(share.counted > 0), share.whole * maps.shape[2] * maps.shape[3]
+        mean = collective.total(counts * maps.sum((0, 2, 3))) / values
+        centred = maps - mean[:, None, None]
+        variance = collective.total(counts * centred.square().sum((0, 2, 3))) / values
+        with torch.no_grad():
+            self.mean.lerp_(mean, MOMENTUM)
+            self.variance.lerp_(variance * (values / (values - 1)), MOMENTUM)  # unbiased, as PyTorch keeps it
+        return centred * (variance + EPSILON).rsqrt()[:, None, None] + self.bias[:, None, None]
+
+
+@torch.no_grad()
+def folded(
+    weights: Float[Tensor, "out ..."], norm: BatchNorm
+) -> tuple[Float[Tensor, "out ..."], Float[Tensor, " out"]]:
+    """Weights and biases of a convolution that does what one without biases and then `norm` do in evaluation."""
+    scale = (norm.variance + EPSILON).rsqrt()
+    return weights * scale[:, None, None, None], norm.bias - norm.mean * scale

@@ -1,0 +1,116 @@
+"""The recipe `fast`: what it folds, what it starts from, and that it goes on as if it had not been interrupted."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from small import SETTINGS, same_weights, timeless, training
+
+from exemplar.models.architecture import parse
+from exemplar.runtime.collective import Share
+from exemplar.runtime.device import Compute
+from exemplar.surrogate.sets import SurrogateSet, measure_mean
+from exemplar.training.fast import FastClassifier, draw_fast
+from exemplar.training.muon import Muon, orthogonalized
+
+
+def learner(data: SurrogateSet, *, random_seed: int = 0) -> FastClassifier:
+    """A small untrained network, the same for the same random seed."""
+    mean = measure_mean(data, device=torch.device("cpu"))
+    generator = torch.Generator().manual_seed(random_seed)
+    return draw_fast(parse("8c5-8c5-16f"), len(data.table), mean=mean, generator=generator)
+
+
+def test_it_learns(surrogate_set: SurrogateSet, compute: Compute) -> None:
+    """Three classes that their colour tells apart, within four epochs; the learning rate ends near 0."""
+    epochs = list(training(learner(surrogate_set), surrogate_set, compute))
+    assert epochs[-1].accuracy > 0.95
+    assert epochs[-1].loss < epochs[0].loss
+    assert epochs[-1].learning_rate < 0.2 * SETTINGS.learning_rate
+
+
+def test_the_finished_encoder_does_what_the_network_did(surrogate_set: SurrogateSet, compute: Compute) -> None:
+    """Batch normalisation is folded into plain convolutions: the same largest responses, no other layers."""
+    model = learner(surrogate_set)
+    for _ in training(model, surrogate_set, compute):
+        pass
+    samples, _ = surrogate_set.render(torch.arange(len(surrogate_set)))
+    model.eval()
+    encoder = model.finish().eval()
+    with torch.inference_mode():
+        _, largest = model.read(samples)
+        found = torch.cat(encoder.extract_features(samples, (1,)), 1)
+    assert encoder.model == "8c5-8c5-16f"
+    assert torch.allclose(found, largest, atol=1e-5)
+    assert len(list(encoder.parameters())) == 6
+
+
+def test_a_class_starts_from_one_of_its_samples(surrogate_set: SurrogateSet) -> None:
+    """Before the first step that sample is classified right, in both heads."""
+    model = learner(surrogate_set).train()
+    model.begin(surrogate_set)
+    samples, targets = surrogate_set.render(torch.arange(3) * surrogate_set.table.shape[1])
+    with torch.no_grad():
+        for head, features in zip(model.heads, model.read(samples), strict=True):
+            scores = head(features)
+            assert torch.equal(scores.argmax(1), targets)
+            assert scores.max().item() == pytest.approx(10, abs=1e-3)  # a cosine of 1 over the temperature
+
+
+def test_an_interrupted_training_goes_on_bit_for_bit(
+    surrogate_set: SurrogateSet, compute: Compute, tmp_path: Path
+) -> None:
+    """Weights, Muon's momenta and the running statistics are those of the training that was not interrupted."""
+    whole, halved, resumed = (learner(surrogate_set) for _ in range(3))
+    records = list(training(whole, surrogate_set, compute))
+    begun = training(halved, surrogate_set, compute, checkpoint=tmp_path / "state.pt")
+    next(begun), next(begun)
+    again = list(training(resumed, surrogate_set, compute, checkpoint=tmp_path / "state.pt"))
+    assert timeless(again) == timeless(records)
+    assert same_weights(whole, resumed)
+
+
+def test_a_batch_of_one_is_normalised_as_in_evaluation(surrogate_set: SurrogateSet) -> None:
+    """It has no spread over samples; a last batch may be so small."""
+    model = learner(surrogate_set).train()
+    samples, targets = surrogate_set.render(torch.tensor([0]))
+    with model.sharing(Share(slice(0, 1), 1, 1, 1)):
+        loss, _ = model((samples, targets))
+    assert loss.isfinite()
+    assert all(torch.equal(norm.mean, torch.zeros_like(norm.mean)) for norm in model.norms)
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 5, 5), (16, 8), (40, 8)])
+def test_a_step_of_muon_is_nearly_orthogonal(shape: tuple[int, ...]) -> None:
+    """All singular values lie around 1, which the authors' coefficients reach in five iterations."""
+    step = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalized(step).flatten(1))
+    assert values.min() > 0.5
+    assert values.max() < 1.3
+
+
+def test_filters_keep_their_length(surrogate_set: SurrogateSet) -> None:
+    """A step turns them: after it each layer is as long as the step allows, before the next as long as at the start."""
+    weights = torch.nn.Parameter(torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0)))
+    optimizer = Muon([{"params": [weights], "lr": 0.02, "orthogonal": True}], momentum=0.9)
+    length = float(weights.detach().norm())
+    for number in range(50):
+        weights.grad = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(number))
+        optimizer.step()
+        assert abs(float(weights.detach().norm()) - length) <= 0.021 * length
+
+
+def test_without_orthogonal_it_is_sgd_with_nesterovs_momentum() -> None:
+    """Step for step PyTorch's own, decay included."""
+    start = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    group = {"lr": 0.1, "weight_decay": 0.01, "momentum": 0.9}
+    optimizers = (
+        Muon([{"params": [ours], **group}], momentum=0.9),
+        torch.optim.SGD([{"params": [theirs], **group}], lr=0.1, nesterov=True, momentum=0.9),
+    )
+    for number in range(5):
+        ours.grad = theirs.grad = torch.randn(5, 4, generator=torch.Generator().manual_seed(number))
+        for optimizer in optimizers:
+            optimizer.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
