@@ -37,8 +37,6 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Number = Annotated[Float, Field(gt=0)]
 Share = Annotated[Float, Field(ge=0, lt=1)]
 Scale = Annotated[Float, Field(gt=0, le=1)]
-
-
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -135,6 +133,7 @@ class SourceSection(Section):
 class SeedsSection(Section):
     count: Count
     scales: Annotated[list[Scale], Field(min_length=1)]
+    most_overlap: Annotated[Float, Field(ge=0, le=1)] | None
 
 
 class SurrogateSection(Section):
