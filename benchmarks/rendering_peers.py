@@ -35,7 +35,7 @@ def kornia_samples(data: SurrogateSet, indices: Tensor) -> Float[Tensor, "b 3 32
     seed, row = indices // data.table.shape[1], indices % data.table.shape[1]
     rows = data.table[seed, row]
     numbers = rows[:, :, None, None].unbind(1)
-    images = data.windows.index_select(0, data.owner[seed]).float() / 255
+    images = data.windows.index_select(0, data.window_index[seed]).float() / 255
     matrices = kornia.geometry.transform.invert_affine_transform(pixel_matrices(data, indices))
     size = (PATCH_PIXELS, PATCH_PIXELS)
     patches = kornia.geometry.transform.warp_affine(images, matrices, size, padding_mode="reflection")
@@ -83,7 +83,7 @@ def single_samples(data: SurrogateSet, indices: Tensor) -> Float[Tensor, "b 3 32
     matrices, mixing = pixel_matrices(data, indices).numpy(), colour_matrices(data, rows).numpy()
     windows, mean = data.windows.numpy(), data.colour_mean.numpy()
     found = [
-        single_sample(windows[data.owner[number]], matrix, mix, mean, numbers)
+        single_sample(windows[data.window_index[number]], matrix, mix, mean, numbers)
         for number, matrix, mix, numbers in zip(seed, matrices, mixing, rows.numpy(), strict=True)
     ]
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)

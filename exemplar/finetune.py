@@ -165,8 +165,8 @@ def labeled_samples(
     basis, colour_mean = build.principal_components(windows)
     return SurrogateSet(
         windows=windows,
-        owner=torch.from_numpy(group) * len(images) + image,
-        target=torch.from_numpy(labels)[image],
+        window_index=torch.from_numpy(group) * len(images) + image,
+        label=torch.from_numpy(labels)[image],
         centre=centre,
         side=side,
         table=table,

@@ -17,9 +17,7 @@ def cut() -> None:
     unlabeled = Path("data/unlabeled")
     integrity.require_intact([unlabeled])
     images = load_images(unlabeled)
-    drawn = seeds.draw(
-        images, count=settings.seeds.count, scales=settings.seeds.scales, random_seed=settings.random_seed
-    )
+    drawn = seeds.draw(images, **settings.seeds.model_dump(), random_seed=settings.random_seed)
     with replacing(Path("data/seeds.npz")) as temporary:
         drawn.save(temporary)
 

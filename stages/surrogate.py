@@ -13,6 +13,7 @@ def surrogate() -> None:
     from exemplar.params.load import load_params
     from exemplar.runtime import device
     from exemplar.surrogate import build, sets
+    from exemplar.surrogate.collisions import collides
     from exemplar.surrogate.seeds import Seeds
 
     settings = load_params()
@@ -29,6 +30,7 @@ def surrogate() -> None:
     print(
         f"{len(built)} samples of {len(built.table)} classes; {mirrored:.1%} leave their image and are mirrored there"
     )
+    print(f"{collides(seeds, settings.transformation).mean():.1%} of the seeds are a legal sample of another class")
     mean = sets.measure_mean(built, device=device.choose(**settings.compute.model_dump()).device)
     with replacing(Path("data/surrogate")) as temporary:
         temporary.mkdir()

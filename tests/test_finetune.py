@@ -151,15 +151,15 @@ def test_squares_wider_than_32_pixels_are_smoothed_as_seeds_are(neutral: Ranges)
         images, np.array([0, 1, 2]), crops_per_image=6, scales=(1.0, 0.5), ranges=neutral, random_seed=0
     )
     assert sorted(drawn.side.unique().tolist()) == [32, 64]
-    assert drawn.target.tolist() == np.repeat([0, 1, 2], 6).tolist()
-    seeds = Seeds(image=drawn.target.numpy(), centre=drawn.centre.double().numpy(), side=drawn.side.double().numpy())
+    assert drawn.label.tolist() == np.repeat([0, 1, 2], 6).tolist()
+    seeds = Seeds(image=drawn.label.numpy(), centre=drawn.centre.double().numpy(), side=drawn.side.double().numpy())
     cut, _ = build.build(images, seeds, samples=1, ranges=neutral, random_seed=0)
     # But for their rims: a seed's window ends nearer to it than the image does, and is mirrored there.
     mine, theirs = (made.render(torch.arange(len(drawn)))[0][:, :, 2:-2, 2:-2] for made in (drawn, cut))
     torch.testing.assert_close(mine, theirs, atol=1.01 / 255, rtol=0)
     wide = drawn.side == 64
-    assert torch.equal(drawn.windows[drawn.owner[~wide]], torch.from_numpy(images)[drawn.target[~wide]])
-    assert drawn.windows[drawn.owner[wide]].double().std() < 0.8 * images.std()
+    assert torch.equal(drawn.windows[drawn.window_index[~wide]], torch.from_numpy(images)[drawn.label[~wide]])
+    assert drawn.windows[drawn.window_index[wide]].double().std() < 0.8 * images.std()
 
 
 def test_a_classifier_starts_from_the_encoder_and_the_mean_of_its_own_samples(encoder: Encoder) -> None:

@@ -100,6 +100,7 @@ class SourceSection(Section):
 class SeedsSection(Section):
     count: Count
     scales: Annotated[list[Scale], Field(min_length=1)]
+    most_overlap: Annotated[Float, Field(ge=0, le=1)] | None
 
 
 class SurrogateSection(Section):

@@ -43,13 +43,13 @@ def collect(*, surrogate: Path, encoders: Path, training: Path, methods: Sequenc
     found = SurrogateSet.load(surrogate)
     shown = torch.linspace(0, len(found.table) - 1, min(SEEDS_SHOWN, len(found.table))).long()
     classes = shown[:: max(1, len(shown) // CLASSES_SHOWN)][:CLASSES_SHOWN]
-    seeds = to_bytes(found.cut(shown, transformation.neutral_rows(len(shown))))
+    seeds = to_bytes(found.transform(shown, transformation.neutral_rows(len(shown))))
     folders = [training / name for name in sorted(methods)]
     loaded = {folder.name: load_encoder(encoders / f"{folder.name}.safetensors") for folder in folders}
     rows = []
     for seed in classes:
         table = torch.cat([transformation.neutral_rows(1), found.table[seed, :SAMPLES_SHOWN]])
-        rows.append(to_bytes(found.cut(seed.expand(len(table)), table)))
+        rows.append(to_bytes(found.transform(seed.expand(len(table)), table)))
     return Gallery(
         seeds=seeds,
         samples=np.stack(rows),

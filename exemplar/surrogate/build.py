@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from exemplar.datasets.base import PATCH_PIXELS
+from exemplar.datasets.base import PATCH_PIXELS, copy_images
+from exemplar.datasets.streams import torch_stream
 from exemplar.errors import UserError
 from exemplar.surrogate import transformation
+from exemplar.surrogate.kernels.smoothing import smooth
 from exemplar.surrogate.ranges import Ranges
-from exemplar.surrogate.seeds import Seeds, copied, smooth
+from exemplar.surrogate.seeds import Seeds
 from exemplar.surrogate.sets import SurrogateSet
 
 REDRAWS = 64
@@ -26,19 +28,25 @@ def build(
         raise UserError(
             f"a seed is cut from image {seeds.image.max()}, but there are {len(images)}; run the seeds stage again"
         )
-    cut, centre = cut_windows(images, seeds, reach=reach(ranges))
-    windows, classes = torch.from_numpy(cut), torch.arange(len(cut))
-    where = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(seeds.side).float()}
+    pixels, centre = cut_windows(images, seeds, reach=reach(ranges))
+    windows, classes = torch.from_numpy(pixels), torch.arange(len(pixels))
+    squares = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(seeds.side).float()}
     table, mirrored = draw_table(
-        **where,
+        **squares,
         size=(windows.shape[3], windows.shape[2]),
         samples=samples,
         ranges=ranges,
-        generator=torch.Generator().manual_seed(random_seed),
+        generator=torch_stream(random_seed, "transformation table"),
     )
     basis, colour_mean = principal_components(windows)
     return SurrogateSet(
-        windows=windows, owner=classes, target=classes, table=table, basis=basis, colour_mean=colour_mean, **where
+        windows=windows,
+        window_index=classes,
+        label=classes,
+        table=table,
+        basis=basis,
+        colour_mean=colour_mean,
+        **squares,
     ), mirrored
 
 
@@ -62,7 +70,7 @@ def cut_windows(
     corner = corner.clip(0, np.array(images.shape[:1:-1]) - (width, height))
     windows = np.empty((len(seeds.image), 3, height, width), np.uint8)
     for index, (image, (x, y), side) in enumerate(zip(seeds.image, corner, seeds.side, strict=True)):
-        picture = copied(images, slice(image, image + 1))[0].numpy()
+        picture = copy_images(images, slice(image, image + 1))[0]
         windows[index] = smooth_window(picture[:, y : y + height, x : x + width], side / PATCH_PIXELS)
     return windows, seeds.centre - corner
 
@@ -76,14 +84,17 @@ def smooth_window(window: UInt8[np.ndarray, "3 h w"], ratio: float) -> UInt8[np.
 
 
 def principal_components(windows: UInt8[Tensor, "m 3 h w"]) -> tuple[Float[Tensor, "3 3"], Float[Tensor, " 3"]]:
-    """Axes (columns, by growing variance) and mean of the colours of all pixels, in units of 0..1."""
+    """Axes (columns, by growing variance) and mean of the colours of all pixels, in units of 0..1.
+
+    The sign of an axis is free: `basis @ diag(factors) @ basis.T` does not change with it.
+    """
     total, product, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64), 0
     for chunk in torch.split(windows, 256):
         pixels = chunk.transpose(0, 1).flatten(1).double() / 255
         total, product, count = total + pixels.sum(1), product + pixels @ pixels.T, count + pixels.shape[1]
     mean = total / count
     axes = torch.linalg.eigh(product / count - mean[:, None] * mean).eigenvectors
-    return (axes * axes.sum(0).sign()).float(), mean.float()
+    return axes.float(), mean.float()
 
 
 def draw_table(
@@ -102,15 +113,15 @@ def draw_table(
     than its seed (CIFAR's): drawn again until they fit, its samples would all be zoomed in and hardly shifted.
     """
     count = len(side) * samples
-    owner = torch.arange(len(side)).repeat_interleave(samples)
+    seed_index = torch.arange(len(side)).repeat_interleave(samples)
     rows = transformation.draw_geometry(count, ranges, generator=generator)
 
     def leaving(some: Int64[Tensor, " m"]) -> Int64[Tensor, " l"]:
-        seed = owner[some]
+        seed = seed_index[some]
         return some[~transformation.inside(rows[some], centre=centre[seed], side=side[seed], size=size)]
 
     outside = leaving(torch.arange(count))
-    has_context = (CONTEXT * side <= min(size))[owner[outside]]
+    has_context = (CONTEXT * side <= min(size))[seed_index[outside]]
     again, mirrored = outside[has_context], outside[~has_context]
     for _ in range(REDRAWS):
         if len(again) == 0:

@@ -5,7 +5,6 @@ size of a patch. A seed at scale s is 32 / s pixels wide in its image.
 """
 
 import math
-import mmap
 import struct
 import zlib
 from collections.abc import Sequence
@@ -15,21 +14,18 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
-from torch.nn import functional
 
-from exemplar.datasets.base import PATCH_PIXELS
+from exemplar.datasets.base import PATCH_PIXELS, copy_images
+from exemplar.datasets.streams import torch_stream
 from exemplar.errors import UserError
 from exemplar.io.arrays import from_bytes
 from exemplar.runtime.progress import track
+from exemplar.surrogate.energy import STEP, centres, energy_maps, has_energy, overlaps
 
-STEP = 4
-HIGH_PASS_SIGMA = 2.0
-BORDER = 5
 CHUNK = 512
 NEIGHBOURHOOD = 2
-SMALLEST_ENERGY = 1e-9
 # what a zip that is broken anywhere raises
 UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, BadZipFile, struct.error, zlib.error)
 
@@ -64,48 +60,6 @@ class Seeds:
             ) from None
 
 
-def smooth(maps: Float[Tensor, "b 1 h w"], sigma: float) -> Float[Tensor, "b 1 h w"]:
-    """Gaussian low-pass; the map is mirrored at its border."""
-    for dimension in (2, 3):
-        radius = min(int(4 * sigma + 0.5), maps.shape[dimension] - 1)
-        offsets = torch.arange(-radius, radius + 1, dtype=maps.dtype)
-        weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-        kernel = (weights / weights.sum()).view([1, 1, -1, 1] if dimension == 2 else [1, 1, 1, -1])
-        pad = [0, 0, radius, radius] if dimension == 2 else [radius, radius, 0, 0]
-        maps = functional.conv2d(functional.pad(maps, pad, mode="reflect"), kernel)
-    return maps
-
-
-def energy_maps(images: UInt8[Tensor, "b 3 h w"], scale: float) -> Float[Tensor, "b g v"]:
-    """The energy around every 4th pixel of the images scaled by `scale`; 0 where a patch would leave the image.
-
-    An image whose scaled side is between 32 and 40 pixels has room for one patch only, in its middle.
-    """
-    height, width = (int(side * scale + 1e-6) for side in images.shape[-2:])
-    coarse = images[:, :, ::STEP, ::STEP].float() / 255
-    size = [-(-height // STEP), -(-width // STEP)]
-    grey = functional.interpolate(coarse, size, mode="bilinear", antialias=True).sum(1, keepdim=True)
-    energy = smooth((grey - smooth(grey, HIGH_PASS_SIGMA)) ** 2, min(2.0, size[0] / 4))[:, 0].clamp_min(0)
-    if min(size) <= 2 * BORDER:
-        return energy.mean((1, 2), keepdim=True)
-    inner = energy[:, BORDER:-BORDER, BORDER:-BORDER]
-    return functional.pad(inner, [BORDER] * 4)
-
-
-def centres(
-    cells: Int64[np.ndarray, "n 2"], shape: tuple[int, int], scale: float, size: tuple[int, int]
-) -> Float[np.ndarray, "n 2"]:
-    """The pixel positions (x, y) of map cells (row, column) in an image of `size` (height, width)."""
-    if shape == (1, 1):
-        return np.tile(np.array(size[::-1], np.float64) / 2, (len(cells), 1))
-    return (cells[:, ::-1] * STEP + 0.5) / scale
-
-
-def has_energy(energy: Float[Tensor, "b g v"]) -> Bool[Tensor, " b"]:
-    """Whether there is more in a map than what rounding leaves of a flat image."""
-    return energy.mean((1, 2)) > SMALLEST_ENERGY
-
-
 def draw_scales(maps: Sequence[Float[Tensor, "b _ _"]], *, generator: torch.Generator) -> Int64[Tensor, " b"]:
     """One map per image, each as likely as the others; the next that has energy stands in for one that has none."""
     drawn = torch.randint(len(maps), (len(maps[0]),), generator=generator)
@@ -131,30 +85,51 @@ def without_neighbourhood(energy: Float[Tensor, "b g v"], cells: Int64[Tensor, "
 
 
 def draw_from(
-    images: UInt8[Tensor, "b 3 h w"], *, rounds: int, scales: Sequence[float], generator: torch.Generator
+    images: UInt8[Tensor, "b 3 h w"],
+    *,
+    rounds: int,
+    scales: Sequence[float],
+    most_overlap: float | None,
+    generator: torch.Generator,
 ) -> Float[np.ndarray, "n 5"]:
-    """One seed per image and round while it has any, each at a scale of its own: rows (round, index, x, y, side)."""
+    """One seed per image and round while it has room, each at a scale of its own: rows (round, index, x, y, side).
+
+    No two seeds of an image have an intersection over union above `most_overlap`, whatever their scales; None: they
+    only keep 2 cells apart where their scale is the same.
+    """
     maps = [energy_maps(images, scale) for scale in scales]
-    rows = []
+    size, rows = (images.shape[2], images.shape[3]), []
     for turn in range(rounds):
         choice = draw_scales(maps, generator=generator)
         for number, (scale, energy) in enumerate(zip(scales, maps, strict=True)):
             wanted = torch.nonzero(choice == number)[:, 0]
             cells = draw_cells(energy[wanted], generator=generator)
-            found, cells = wanted[cells[:, 0] >= 0], cells[cells[:, 0] >= 0]
-            energy[found] = without_neighbourhood(energy[found], cells)
-            where = centres(
-                cells.numpy(), (energy.shape[1], energy.shape[2]), scale, (images.shape[2], images.shape[3])
-            )
-            turns, sides = np.full(len(found), turn), np.full(len(found), PATCH_PIXELS / scale)
-            rows.append(np.column_stack([turns, found.numpy(), where, sides]))
+            drawn, cells = wanted[cells[:, 0] >= 0], cells[cells[:, 0] >= 0]
+            energy[drawn] = without_neighbourhood(energy[drawn], cells)
+            shape = (energy.shape[1], energy.shape[2])
+            centre, side = centres(cells.numpy(), shape, scale, size), PATCH_PIXELS / scale
+            if most_overlap is not None:
+                for other, its_energy in zip(scales, maps, strict=True):
+                    overlap = overlaps(centre, side, shape=its_energy.shape[1:], scale=other, size=size)
+                    its_energy[drawn] = its_energy[drawn].masked_fill(torch.from_numpy(overlap > most_overlap), 0)
+            turns, sides = np.full(len(drawn), turn), np.full(len(drawn), side)
+            rows.append(np.column_stack([turns, drawn.numpy(), centre, sides]))
     table = np.concatenate(rows)
     # Back to the images' own order: sorted by scale, a set that is cut short would lack the last scales.
     return table[np.lexsort((table[:, 1], table[:, 0]))]
 
 
-def draw(images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[float], random_seed: int) -> Seeds:
-    """Cut `count` seeds out of `images`, as few per image as will do: one each where there are enough images.
+def draw(
+    images: UInt8[np.ndarray, "n 3 h w"],
+    *,
+    count: int,
+    scales: Sequence[float],
+    most_overlap: float | None,
+    random_seed: int,
+) -> Seeds:
+    """Draw `count` seeds out of `images`, as few per image as will do: one each where there are enough images.
+
+    Two seeds of an image have an intersection over union of `most_overlap` or less; None does not ask for that.
 
     Images are drawn by energy, so that flat ones come last, and read in chunks. Raises UserError when they cannot give
     that many seeds.
@@ -169,31 +144,29 @@ def draw(images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[f
     most = len(images) * sum(math.prod(math.ceil(side * scale / STEP) for side in images.shape[2:]) for scale in usable)
     if count > most:
         raise UserError(f"seeds.count is {count}, but these {len(images)} images have only {most} places; lower it")
-    generator = torch.Generator().manual_seed(random_seed)
+    generator = torch_stream(random_seed, "seeds")
     order = draw_order(images, scale=max(usable), generator=generator)
     rounds = -(-count // len(images))
     while True:
-        rows = draw_rounds(images, order, count=count, rounds=rounds, scales=usable, generator=generator)
+        rows = draw_rounds(
+            images,
+            order,
+            count=count,
+            rounds=rounds,
+            scales=usable,
+            most_overlap=most_overlap,
+            generator=generator,
+        )
         if len(rows) >= count:
             break
         if not (rows[:, 0] == rounds - 1).any():
             raise UserError(
-                f"seeds.count is {count}, but these {len(images)} images give only {len(rows)} seeds; lower it"
+                f"seeds.count is {count}, but these {len(images)} images give only {len(rows)} seeds"
+                + (f" at seeds.most_overlap {most_overlap}; lower count" if most_overlap is not None else "; lower it")
             )
         rounds += max(1, (count - len(rows)) // len(images))
     rows = rows[np.argsort(rows[:, 0], kind="stable")][:count]
     return Seeds(image=rows[:, 1].astype(np.int64), centre=rows[:, 2:4], side=rows[:, 4])
-
-
-def copied(images: UInt8[np.ndarray, "n 3 h w"], which: slice | Int64[np.ndarray, " b"]) -> UInt8[Tensor, "b 3 h w"]:
-    """Copy some images; of a mapped file, the pages that were read no longer count as memory of this process.
-
-    Without that STL-10's 100,000 images are 2.8 GB of it in the end (docs/log.md).
-    """
-    chunk = torch.from_numpy(np.array(images[which]))
-    if isinstance(images.base, mmap.mmap):
-        images.base.madvise(mmap.MADV_DONTNEED)
-    return chunk
 
 
 def draw_order(
@@ -202,7 +175,10 @@ def draw_order(
     """All images, each next one drawn with probability proportional to its mean energy; those without come last."""
     chunks = range(0, len(images), CHUNK)
     energy = torch.cat(
-        [energy_maps(copied(images, slice(start, start + CHUNK)), scale).mean((1, 2)) for start in chunks]
+        [
+            energy_maps(torch.from_numpy(copy_images(images, slice(start, start + CHUNK))), scale).mean((1, 2))
+            for start in chunks
+        ]
     )
     # Waiting times with these rates end in the order of such draws (Efraimidis and Spirakis, 2006).
     waiting = torch.empty_like(energy, dtype=torch.float64).exponential_(generator=generator) / energy.double()
@@ -216,6 +192,7 @@ def draw_rounds(
     count: int,
     rounds: int,
     scales: Sequence[float],
+    most_overlap: float | None,
     generator: torch.Generator,
 ) -> Float[np.ndarray, "m 5"]:
     """Visit the images in `order`, chunk by chunk, and stop early where one round is enough."""
@@ -223,7 +200,13 @@ def draw_rounds(
     with track(total=min(count, len(images) * rounds), unit="seeds", label="seeds") as progress:
         for start in range(0, len(order), CHUNK):
             chosen = order[start : start + CHUNK]
-            drawn = draw_from(copied(images, chosen), rounds=rounds, scales=scales, generator=generator)
+            drawn = draw_from(
+                torch.from_numpy(copy_images(images, chosen)),
+                rounds=rounds,
+                scales=scales,
+                most_overlap=most_overlap,
+                generator=generator,
+            )
             drawn[:, 1] = chosen[drawn[:, 1].astype(np.int64)]
             rows.append(drawn)
             progress.advance(len(drawn))

@@ -25,12 +25,13 @@ MEAN_BATCH = 256
 class SurrogateSet:
     """Windows, where the seeds lie in them, and the table of `samples` rows per seed.
 
-    `owner[k]` is the window of seed k and `target[k]` its class. Centres (x, y) and sides are in the window's pixels.
+    `window_index[k]` is the window of seed k and `label[k]` its class. Centres (x, y) and sides are in the
+    window's pixels.
     """
 
     windows: UInt8[Tensor, "m 3 h w"]
-    owner: Int64[Tensor, " n"]
-    target: Int64[Tensor, " n"]
+    window_index: Int64[Tensor, " n"]
+    label: Int64[Tensor, " n"]
     centre: Float[Tensor, "n 2"]
     side: Float[Tensor, " n"]
     table: Float[Tensor, "n k p"]
@@ -47,11 +48,11 @@ class SurrogateSet:
     def render(self, indices: Int64[Tensor, " b"]) -> tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]:
         """Samples (0..1) and their classes; index i is row i % K of seed i // K."""
         seed, row = indices // self.table.shape[1], indices % self.table.shape[1]
-        return self.cut(seed, self.table[seed, row]), self.target[seed]
+        return self.transform(seed, self.table[seed, row]), self.label[seed]
 
-    def cut(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
+    def transform(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
         """Samples (0..1) of seeds under rows of a table."""
-        images = self.windows.index_select(0, self.owner[seed])  # plain indexing took 25 times as long
+        images = self.windows.index_select(0, self.window_index[seed])  # plain indexing took 25 times as long
         return transformation.transform(
             images, rows, centre=self.centre[seed], side=self.side[seed], basis=self.basis, mean=self.colour_mean
         )
@@ -70,27 +71,27 @@ class SurrogateSet:
             return torch.from_numpy(load_array(folder / f"{name}.npy", kind=kind, shape=shape, remedy=remedy))
 
         table = read("table", np.float32, None, None, len(transformation.COLUMNS))
-        found = cls(
+        surrogate = cls(
             windows=read("windows", np.uint8, None, 3, None, None),
-            owner=read("owner", np.int64, len(table)),
-            target=read("target", np.int64, len(table)),
+            window_index=read("window_index", np.int64, len(table)),
+            label=read("label", np.int64, len(table)),
             centre=read("centre", np.float32, len(table), 2),
             side=read("side", np.float32, len(table)),
             table=table,
             basis=read("basis", np.float32, 3, 3),
             colour_mean=read("colour_mean", np.float32, 3),
         )
-        if reason := found.contradiction():
+        if reason := surrogate.contradiction():
             raise UserError(f"cannot use the surrogate set {folder} ({reason}); {remedy}")
-        return found
+        return surrogate
 
     def contradiction(self) -> str | None:
         """What cannot be: a seed in a window that is not there or beside its window, a class beyond their number."""
         size = self.centre.new_tensor([self.windows.shape[3], self.windows.shape[2]])
-        if self.owner.min() < 0 or self.owner.max() >= len(self.windows):
-            return f"owner.npy names windows up to {self.owner.max()}, and there are {len(self.windows)} windows"
-        if self.target.min() < 0 or self.target.max() >= len(self.table):
-            return f"target.npy holds up to {self.target.max()}, but there are {len(self.table)} seeds"
+        if self.window_index.min() < 0 or self.window_index.max() >= len(self.windows):
+            return f"window_index.npy names window {self.window_index.max()}, but there are {len(self.windows)} windows"
+        if self.label.min() < 0 or self.label.max() >= len(self.table):
+            return f"label.npy holds up to {self.label.max()}, but there are {len(self.table)} seeds"
         if (self.side <= 0).any() or (self.centre < 0).any() or (self.centre > size).any():
             return "centre.npy or side.npy names a square beside its window"
         return None

@@ -19,7 +19,7 @@ LABELED = [
 ]
 SURROGATE = [
     f"data/surrogate/{name}.npy"
-    for name in ("windows", "owner", "target", "centre", "side", "table", "basis", "colour_mean", "mean")
+    for name in ("windows", "window_index", "label", "centre", "side", "table", "basis", "colour_mean", "mean")
 ]
 ENCODERS = [f"data/encoders/{name}.safetensors" for name in ("exemplar", "pixels")]
 TRAINING = [f"results/training/{name}" for name in ("exemplar/curve.csv", "exemplar/run.json", "pixels/run.json")]

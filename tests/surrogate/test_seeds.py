@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from exemplar.datasets.base import copy_images
+from exemplar.datasets.streams import torch_stream
 from exemplar.errors import UserError
-from exemplar.surrogate import seeds, transformation
+from exemplar.surrogate import energy, seeds, transformation
 from exemplar.surrogate.seeds import Seeds, draw
 
 SCALES = [1.0, 0.8, 0.64, 0.512]
@@ -25,8 +27,15 @@ def flat(count: int, side: int = 96) -> np.ndarray:
     return np.broadcast_to(colours, (count, 3, side, side)).astype(np.uint8)
 
 
-def cut(images: np.ndarray, count: int, *, scales: list[float] = SCALES, random_seed: int = 0) -> Seeds:
-    return draw(images, count=count, scales=scales, random_seed=random_seed)
+def cut(
+    images: np.ndarray,
+    count: int,
+    *,
+    scales: list[float] = SCALES,
+    most_overlap: float | None = None,
+    random_seed: int = 0,
+) -> Seeds:
+    return draw(images, count=count, scales=scales, most_overlap=most_overlap, random_seed=random_seed)
 
 
 def assert_same(one: Seeds, other: Seeds) -> None:
@@ -128,7 +137,7 @@ def test_seeds_of_one_image_and_scale_keep_a_distance():
     """No seed is cut twice: the neighbourhood of each is closed to the next."""
     found = cut(noise(1, 160, 160), 30, scales=[1.0])
     apart = np.abs(found.centre[:, None] - found.centre[None]).max(2) + 1000 * np.eye(30)
-    assert apart.min() > seeds.NEIGHBOURHOOD * seeds.STEP
+    assert apart.min() > seeds.NEIGHBOURHOOD * energy.STEP
 
 
 @pytest.mark.parametrize("random_seed", range(12))
@@ -188,7 +197,7 @@ def test_images_with_much_structure_are_drawn_first() -> None:
     random = np.random.default_rng(0)
     images = random.integers(126, 130, (40, 3, 96, 96)).astype(np.uint8)
     images[::4] = random.integers(0, 256, (10, 3, 96, 96))
-    drawn = seeds.draw(images, count=10, scales=[1.0, 0.8], random_seed=0)
+    drawn = seeds.draw(images, count=10, scales=[1.0, 0.8], most_overlap=None, random_seed=0)
     assert sorted(drawn.image.tolist()) == list(range(0, 40, 4))
 
 
@@ -199,9 +208,9 @@ def test_images_in_a_mapped_file_are_not_held_in_memory(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", images)
     mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
     before = held_kilobytes()
-    assert int(seeds.copied(mapped, slice(0, 1000)).sum()) == int(images.sum())
+    assert int(copy_images(mapped, slice(0, 1000)).sum()) == int(images.sum())
     assert held_kilobytes() - before < 14_000
-    drawn, expected = (seeds.draw(each, count=30, scales=[1.0], random_seed=0) for each in (mapped[:99], images[:99]))
+    drawn, expected = (cut(each, 30, scales=[1.0]) for each in (mapped[:99], images[:99]))
     np.testing.assert_array_equal(drawn.centre, expected.centre)
 
 
@@ -209,3 +218,39 @@ def held_kilobytes() -> int:
     """The pages of files that this process holds."""
     (line,) = [line for line in STATUS.read_text().splitlines() if line.startswith("RssFile")]
     return int(line.split()[1])
+
+
+@pytest.mark.parametrize("most", [0.0, 0.1, 0.3, 0.6])
+def test_no_two_seeds_of_an_image_overlap_more_than_the_limit(most: float):
+    """Over all scales, counted pixel by pixel on a grid of half pixels."""
+    images = noise(2, 160, 160)
+    found = cut(images, 20 if most else 6, most_overlap=most)
+    grid = np.arange(0.25, 160, 0.5)
+    for image in range(2):
+        use = found.image == image
+        low, high = (found.centre[use] + sign * found.side[use, None] / 2 for sign in (-1, 1))
+        x, y = (((grid >= low[:, c, None]) & (grid < high[:, c, None])).astype(float) for c in (0, 1))
+        masks = (y[:, :, None] * x[:, None]).reshape(use.sum(), -1)
+        common = masks @ masks.T
+        union = masks.sum(1)[:, None] + masks.sum(1) - common
+        iou = common / union - np.eye(len(common))
+        assert iou.max() <= most + 0.03
+        assert most == 0 or iou.max() > most / 2, "the limit is used"
+
+
+def test_a_count_that_the_limit_leaves_no_room_for_is_refused():
+    """The line says how many there are at this limit."""
+    with pytest.raises(UserError, match=r"give only \d+ seeds at seeds.most_overlap 0.0; lower count$"):
+        cut(noise(3, 96, 96), 40, most_overlap=0.0)
+
+
+def test_an_overlap_of_1_forbids_nothing_and_none_is_the_same():
+    """Seeds are drawn as if there were no limit."""
+    assert_same(cut(noise(3), 40, most_overlap=1.0), cut(noise(3), 40))
+
+
+def test_random_seeds_draw_from_streams_of_their_own():
+    """The stream is named after what it draws, so no other draw of the run repeats it."""
+    images, stream = noise(30, 32, 32), torch_stream(4, "seeds")
+    order = seeds.draw_order(images, scale=1.0, generator=stream)
+    assert (cut(images, 5, scales=[1.0], random_seed=4).image == order[:5]).all()

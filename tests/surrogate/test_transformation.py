@@ -206,6 +206,17 @@ def test_hue_and_shift_do_not_touch_each_other():
     torch.testing.assert_close(recoloured, apply(row, things), atol=1e-5, rtol=0)
 
 
+def test_a_patch_without_two_levels_of_a_byte_is_not_stretched():
+    """What rounding leaves of a flat patch is no texture; a range of one level is stretched to black and white."""
+    patches = torch.full((2, 3, 32, 32), 0.5)
+    patches[0, :, 3, 3] += 1e-5
+    patches[1, :, 3, 3] += 1 / 255
+    stretched = transformation.colour.stretch(patches, torch.ones(2))
+    assert torch.equal(stretched[0], patches[0])
+    assert stretched[1].max() == pytest.approx(1, abs=1e-4)
+    assert stretched[1].min() == pytest.approx(0, abs=1e-4)
+
+
 def test_samples_are_colours():
     """Whatever the row, pixels are finite and between 0 and 1, also of flat, black and white images."""
     things = scene(200)

@@ -19,10 +19,15 @@ def scale_components(
 
 
 def stretch(patches: Float[Tensor, "b 3 h w"], amount: Float[Tensor, " b"]) -> Float[Tensor, "b 3 h w"]:
-    """Move each patch's own range, over all channels together, towards 0..1: not at all for 0, all the way for 1."""
+    """Move each patch's own range, over all channels together, towards 0..1: not at all for 0, all the way for 1.
+
+    A patch whose range is below one level of a byte stays as it is: it has nothing to stretch but rounding errors.
+    """
     flat = patches.flatten(1)
     low, high = flat.amin(1), flat.amax(1)  # aminmax with a dimension took 15 times as long as both
-    span = (high - low).clamp_min_(1e-6)
+    span = high - low
+    flat_patch = span < 1 / 255 - 1e-6  # one level may be a little less in float32
+    amount, span = amount.masked_fill(flat_patch, 0), span.masked_fill(flat_patch, 1)
     gain = 1 + amount * (1 / span - 1)
     offset = -amount * low / span
     return (patches * gain[:, None, None, None]).add_(offset[:, None, None, None])
