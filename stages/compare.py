@@ -16,27 +16,29 @@ def compare() -> None:
     settings = load_params()
     surrogate, encoders, training = Path("data/surrogate"), Path("data/encoders"), Path("results/training")
     rows = [("probe", name) for name in settings.methods] + [("finetune", name) for name in settings.finetune.methods]
-    evaluations = [Path(f"results/{row}/{one}-{name}.json") for one in settings.datasets for row, name in rows]
-    moved = [
-        Path(f"results/invariance/{one}-{name}.csv")
-        for one in settings.datasets
+    evaluations = [
+        Path(f"results/{kind}/{dataset}-{name}.json") for dataset in settings.datasets for kind, name in rows
+    ]
+    curves = [
+        Path(f"results/invariance/{dataset}-{name}.csv")
+        for dataset in settings.datasets
         for name in settings.invariance.methods
     ]
-    inputs = [surrogate, encoders, training, *evaluations, *moved]
+    inputs = [surrogate, encoders, training, *evaluations, *curves]
     integrity.require_intact(inputs)
-    records, invariance = [Evaluation.load(path) for path in evaluations], panels.load(moved)
+    records, invariance = [Evaluation.load(path) for path in evaluations], panels.load(curves)
     pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training, methods=settings.methods)
     rests_on = page.runs(records, pictures, invariance)
-    numbers, name = settings.model_dump(), f"{settings.model} on {', '.join(settings.datasets)}"
-    with runs.work("compare", name=name, settings=numbers, inputs=inputs) as (run, _):
+    all_settings, name = settings.model_dump(), f"{settings.model} on {', '.join(settings.datasets)}"
+    with runs.work("compare", name=name, settings=all_settings, inputs=inputs) as (run, _):
         page.save(
             Path("results"),
             records=records,
             pictures=pictures,
             invariance=invariance,
-            marks=paper.invariance(unlabeled=settings.unlabeled, ranges=numbers["transformation"]),
+            marks=paper.invariance(unlabeled=settings.unlabeled, ranges=all_settings["transformation"]),
             unlabeled=settings.unlabeled,
-            settings=numbers,
+            settings=all_settings,
             runs=rests_on,
             run_id=run.id,
         )

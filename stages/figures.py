@@ -1,4 +1,7 @@
-"""All experiments -> the paper's figures, ours beside its numbers; no stage of the pipeline, whose runs it reads."""
+"""All experiments -> the paper's figures, ours beside its numbers, and the spread over random seeds.
+
+No stage of the pipeline, whose experiments it reads.
+"""
 
 import subprocess
 import sys
@@ -15,7 +18,7 @@ SHOW = ("exp", "show", "--csv", "--all-commits", "--hide-workspace", "--hide-que
 FOLDER = Path("results/published")
 
 
-def invariance(dataset: str, revision: str) -> "pd.DataFrame":
+def load_invariance(dataset: str, revision: str) -> "pd.DataFrame":
     """What the stage of this name wrote in an experiment."""
     import pandas as pd
     from dvc import api
@@ -32,22 +35,22 @@ def invariance(dataset: str, revision: str) -> "pd.DataFrame":
 
 
 def draw() -> None:
-    """Draw the Figures 3 to 6 that `dvc exp show` has experiments for into results/published."""
+    """Draw Figures 3 to 6, and the table over random seeds, from what `dvc exp show` lists, into results/published."""
     from exemplar.errors import UserError
-    from exemplar.report import experiments, figure6, published
+    from exemplar.report import published, published_figures, random_seeds
 
     shown = subprocess.run([sys.executable, "-m", "dvc", *SHOW], capture_output=True, text=True, check=False)
     if shown.returncode:
         raise UserError(f"dvc exp show failed: {shown.stderr[-1000:]}")
-    found = experiments.read(shown.stdout)
+    experiments = published.load(shown.stdout)
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "experiments.csv").write_text(shown.stdout)
-    for name, figure in published.draw(found).items():
-        save(name, figure)
-    save("Figure 6", figure6.draw(found, invariance))
+    for name, figure in published_figures.draw(experiments, load_invariance).items():
+        save_figure(name, figure)
+    save_seeds(random_seeds.over_random_seeds(experiments))
 
 
-def save(name: str, figure: "Figure | None") -> None:
+def save_figure(name: str, figure: "Figure | None") -> None:
     """Write a figure and say where it is, or what makes the experiments that it lacks."""
     from exemplar.io.atomic import replacing
     from exemplar.report import figures
@@ -59,6 +62,20 @@ def save(name: str, figure: "Figure | None") -> None:
     with replacing(file) as temporary:
         temporary.write_bytes(figures.png(figure))
     print(f"{name}: {file}")
+
+
+def save_seeds(rows: "pd.DataFrame") -> None:
+    """Write and print mean and spread over random seeds, or say what makes the experiments that are lacking."""
+    from exemplar.report import random_seeds
+
+    if rows.empty:
+        print("random seeds: no table, no experiments that differ in random_seed alone; "
+              "dvc exp run --queue -S random_seed=0,1,2 and dvc queue start make them")  # fmt: skip
+        return
+    table = random_seeds.markdown_table(rows)
+    (FOLDER / "seeds.csv").write_text(rows.to_csv(index=False))
+    (FOLDER / "seeds.md").write_text(table)
+    print(f"random seeds: {FOLDER / 'seeds.md'}\n\n{table}", end="")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from dvc.cli.parser import get_main_parser
 from dvc.utils.cli_parse import to_path_overrides
 from dvc.utils.hydra import get_hydra_sweeps, to_hydra_overrides
 
 from exemplar.params import schema
+from exemplar.params.dotted import flatten
 from exemplar.params.load import load_yaml
-from exemplar.report import figure6, paper, studies
-from exemplar.report.experiments import Experiment, Point
+from exemplar.report import paper, published
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = load_yaml(ROOT / "params.yaml")
@@ -175,7 +176,7 @@ def test_what_follows_the_file_counts(runs: Runs, name: str):
 
 def test_the_tables_are_those_of_the_paper(asked: dict[str, list[Asked]]):
     """The paper has a number for each network, unlabeled set and dataset; and all of its networks are there."""
-    numbers = paper.numbers()
+    numbers = paper.load()
     for table in ("Table 1", "Table 3", "Table 4"):
         rows = numbers[(numbers["source"] == table) & (numbers["method"] == "exemplar")]
         rows = rows[rows["quantity"] == "accuracy"]
@@ -193,38 +194,37 @@ def test_few_samples_are_seen_as_often_as_many(asked: dict[str, list[Asked]]):
     assert seen == {24_000}
 
 
+def listed(asked: list[Asked]) -> pd.DataFrame:
+    """These experiments, as `make figures` reads them when they have a result."""
+    cells = [
+        {name: "" if value is None else value for name, value in flatten(each.numbers).items()}
+        | {
+            "Experiment": each.name,
+            "rev": each.name,
+            "Created": "",
+            "stl10.exemplar.accuracy": 0.6,
+            "stl10.exemplar.std": 0,
+        }
+        for each in asked
+    ]
+    return published.load(pd.DataFrame(cells).to_csv(index=False))
+
+
 def test_figure_5_removes_what_the_paper_removed(asked: dict[str, list[Asked]]):
     """Neutral ranges switch groups off; what is left is the same, and so is all else."""
-    rows = paper.numbers()
-    expected = list(rows[(rows["source"] == "Figure 5") & (rows["dataset"] == "stl10")]["condition"])
-    base, *others = [
-        Point(dict(flat(each.numbers)), accuracy=0.0, std=0.0, random=0.0, revisions=(), created="")
-        for each in asked["figure5"]
-    ]
-    assert studies.removed(base) == ()
-    assert [studies.condition(point) for point in others] == expected
-    assert all(studies.differs_by(studies.removed(point), point, base) for point in others)
+    rows = paper.load()
+    conditions = rows[(rows["source"] == "Figure 5") & (rows["dataset"] == "stl10")]["condition"]
+    points = published.ablations(listed(asked["figure5"]), dataset="stl10")
+    assert set(points.index) == {"", *conditions}
+    assert len(points) == len(asked["figure5"])
 
 
 def test_figure_6_has_the_nets_that_it_compares(asked: dict[str, list[Asked]]):
     """`make figures` knows each of the nine by the paper's words, the release's ranges under three names."""
-    made = [
-        Experiment(each.name, each.name, "", dict(flat(each.numbers)), {("stl10", "exemplar"): (0.6, 0.01)})
-        for each in asked["figure6"]
-    ]
-    found = figure6.nets(made, dataset="stl10")
-    assert {part: set(nets) for part, nets in found.items()} == {part: set(nets) for part, nets in figure6.NETS.items()}
-    used = [point.revisions for nets in found.values() for point in nets.values()]
-    assert set(used) == {(each.name,) for each in made}
+    found = published.invariances(listed(asked["figure6"]), dataset="stl10")
+    assert {kind: set(points.index) for kind, points in found.items()} == {
+        kind: set(nets) for kind, nets in published.NETS.items()
+    }
+    used = [names for points in found.values() for names in points["experiments"]]
+    assert set(used) == {(each.name,) for each in asked["figure6"]}
     assert used.count(("figure6-release",)) == 3
-
-
-def flat(section: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    """Every number under its dotted name, lists as tuples."""
-    found: list[tuple[str, Any]] = []
-    for key, value in section.items():
-        if isinstance(value, dict):
-            found += flat(value, f"{before}{key}.")
-        else:
-            found.append((f"{before}{key}", tuple(value) if isinstance(value, list) else value))
-    return found

@@ -1,6 +1,6 @@
 """Records of evaluations -> one table, in the forms that files, DVC and the README want."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ def table(records: Sequence[Evaluation], *, unlabeled: str) -> pd.DataFrame:
 
 def row(record: Evaluation, *, unlabeled: str) -> dict[str, Any]:
     """One row of the table."""
-    known = paper.reported(dataset=record.dataset, method=record.row, model=record.model, unlabeled=unlabeled)
+    reported = paper.reported(dataset=record.dataset, method=record.row, model=record.model, unlabeled=unlabeled)
     return {
         "dataset": record.dataset,
         "method": record.title,
@@ -37,31 +37,34 @@ def row(record: Evaluation, *, unlabeled: str) -> dict[str, Any]:
         "labels_for_choice": record.labels_for_choice,
         "C": float(np.median([settings.get("C", np.nan) for settings in record.chosen] or [np.nan])),
         "seconds": record.seconds,
-        "paper_accuracy": known.accuracy,
-        "paper_std": known.std,
-        "paper_source": known.source,
+        "paper_accuracy": reported.accuracy,
+        "paper_std": reported.std,
+        "paper_source": reported.source,
         "run_id": record.run_id,
     }
 
 
 def metrics(records: Sequence[Evaluation]) -> dict[str, dict[str, dict[str, float]]]:
-    """What DVC compares: {dataset: {method: {accuracy, std, knn_accuracy}}}, between 0 and 1, the last of SVMs only."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    """What DVC compares: {dataset: {row: {accuracy, std, knn_accuracy}}}, between 0 and 1, the last of SVMs only.
+
+    A row's key is `Evaluation.row`.
+    """
+    metrics_of: dict[str, dict[str, dict[str, float]]] = {}
     for record in records:
-        numbers = {"accuracy": float(np.mean(record.accuracy)), "std": float(np.std(record.accuracy))}
+        accuracies = {"accuracy": float(np.mean(record.accuracy)), "std": float(np.std(record.accuracy))}
         if record.knn_accuracy is not None:
-            numbers["knn_accuracy"] = float(np.mean(record.knn_accuracy))
-        found.setdefault(record.dataset, {})[record.row] = numbers
-    return found
+            accuracies["knn_accuracy"] = float(np.mean(record.knn_accuracy))
+        metrics_of.setdefault(record.dataset, {})[record.row] = accuracies
+    return metrics_of
 
 
 def flat_metrics(records: Sequence[Evaluation]) -> dict[str, float]:
-    """What MLflow compares: `<dataset>.<method>.accuracy`, `.accuracy_std` and `.knn_accuracy`, between 0 and 1."""
+    """What MLflow compares: `<dataset>.<row>.accuracy`, `.accuracy_std` and `.knn_accuracy`, between 0 and 1."""
     return {
-        f"{dataset}.{method}.{'accuracy_std' if name == 'std' else name}": value
+        f"{dataset}.{row}.{'accuracy_std' if name == 'std' else name}": value
         for dataset, rows in metrics(records).items()
-        for method, numbers in rows.items()
-        for name, value in numbers.items()
+        for row, accuracies in rows.items()
+        for name, value in accuracies.items()
     }
 
 
@@ -87,23 +90,31 @@ def gap(ours: float, theirs: float) -> str:
     return f"{abs(tenths) / 10:.1f} points {'above' if tenths > 0 else 'below'}" if tenths else "level with"
 
 
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown; names may hold the sign that divides cells."""
+    cells = [[str(cell).replace("|", "&#124;") for cell in row] for row in (head, ["---"] * len(head), *rows)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
 def markdown_table(rows: pd.DataFrame) -> str:
     """The table for the README, in percent."""
-    lines = [
-        "| dataset | method | model | accuracy (%) | k-NN (%) | the paper (%) | labeled images | folds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for one in rows.to_dict("records"):
-        known = percent(one["paper_accuracy"], one["paper_std"])
-        cells = (
-            one["dataset"],
-            one["method"],
-            one["model"],
-            percent(one["accuracy_mean"], one["accuracy_std"]),
-            percent(one["knn_accuracy_mean"], np.nan) or "–",
-            f"{known} ({one['paper_source']})" if known else "–",
-            one["training_samples"],
-            one["folds"],
-        )
-        lines.append(f"| {' | '.join(str(cell).replace('|', '&#124;') for cell in cells)} |")
-    return "\n".join(lines) + "\n"
+    head = (
+        "dataset, method, model, accuracy (%), k-NN (%), the paper (%), labels trained on, labels to choose by, folds"
+    )
+    return markdown(head.split(", "), (cells(row) for row in rows.to_dict("records")))
+
+
+def cells(row: Mapping[Hashable, Any]) -> Sequence[object]:
+    """One row of the table for the README."""
+    reported = percent(row["paper_accuracy"], row["paper_std"])
+    return (
+        row["dataset"],
+        row["method"],
+        row["model"],
+        percent(row["accuracy_mean"], row["accuracy_std"]),
+        percent(row["knn_accuracy_mean"], np.nan) or "–",
+        f"{reported} ({row['paper_source']})" if reported else "–",
+        row["training_samples"],
+        row["labels_for_choice"],
+        row["folds"],
+    )

@@ -80,7 +80,7 @@ def accuracy_bars(table: pd.DataFrame) -> Figure:
 
 
 def draw_bars(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw the rows of one dataset from top to bottom, their numbers in a column at the right."""
+    """Draw the rows of one dataset from top to bottom, their accuracies in a column at the right."""
     places = np.arange(len(rows))
     mean, std, paper = (100 * rows[column].to_numpy() for column in ("accuracy_mean", "accuracy_std", "paper_accuracy"))
     for readout, (label, colour) in READOUTS.items():

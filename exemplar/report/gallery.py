@@ -40,16 +40,16 @@ def to_bytes(patches: Float[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "n 3 h w"]:
 
 def collect(*, surrogate: Path, encoders: Path, training: Path, methods: Sequence[str]) -> Gallery:
     """Read what the stages wrote about these methods, and render what is shown."""
-    found = SurrogateSet.load(surrogate)
-    shown = torch.linspace(0, len(found.table) - 1, min(SEEDS_SHOWN, len(found.table))).long()
+    surrogate_set = SurrogateSet.load(surrogate)
+    shown = torch.linspace(0, len(surrogate_set.table) - 1, min(SEEDS_SHOWN, len(surrogate_set.table))).long()
     classes = shown[:: max(1, len(shown) // CLASSES_SHOWN)][:CLASSES_SHOWN]
-    seeds = to_bytes(found.transform(shown, transformation.neutral_rows(len(shown))))
+    seeds = to_bytes(surrogate_set.transform(shown, transformation.neutral_rows(len(shown))))
     folders = [training / name for name in sorted(methods)]
     loaded = {folder.name: load_encoder(encoders / f"{folder.name}.safetensors") for folder in folders}
     rows = []
     for seed in classes:
-        table = torch.cat([transformation.neutral_rows(1), found.table[seed, :SAMPLES_SHOWN]])
-        rows.append(to_bytes(found.transform(seed.expand(len(table)), table)))
+        table = torch.cat([transformation.neutral_rows(1), surrogate_set.table[seed, :SAMPLES_SHOWN]])
+        rows.append(to_bytes(surrogate_set.transform(seed.expand(len(table)), table)))
     return Gallery(
         seeds=seeds,
         samples=np.stack(rows),
@@ -60,13 +60,16 @@ def collect(*, surrogate: Path, encoders: Path, training: Path, methods: Sequenc
 
 
 def load_curve(path: Path) -> pd.DataFrame:
-    """Read the learning curve of a training: finite numbers, the epochs counted from 1."""
+    """Read the learning curve of a training: finite numbers, the epochs counted from 1.
+
+    Raises UserError for any other table.
+    """
     try:
         curve = pd.read_csv(path)
         if list(curve.columns) != CURVE:
             raise ValueError(f"its columns are {', '.join(map(str, curve.columns))}; expected {', '.join(CURVE)}")
-        numbers = curve.to_numpy(np.float64)
-        if not np.isfinite(numbers).all() or list(numbers[:, 0]) != list(range(1, len(numbers) + 1)):
+        values = curve.to_numpy(np.float64)
+        if not np.isfinite(values).all() or list(values[:, 0]) != list(range(1, len(values) + 1)):
             raise ValueError("its epochs are not 1, 2, ... with finite numbers")
     except (OSError, ValueError) as error:
         raise broken(path, error) from None

@@ -1,4 +1,4 @@
-"""Everything that a pipeline found, as one self-contained page."""
+"""All results of a pipeline, as one self-contained page."""
 
 import base64
 import json
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from exemplar.datasets.evaluation import Evaluation
 from exemplar.io.atomic import replacing
+from exemplar.params.dotted import flatten
 from exemplar.report import comparison, figures, panels, paper, sheets
 from exemplar.report.gallery import Gallery
 
@@ -58,7 +59,7 @@ def page(
         confusions=[(title(record), data_uri(confusion(record))) for record in records],
         competitors=paper.competitors(),
         unlabeled=unlabeled,
-        settings=list(flatten(settings)),
+        settings=list(flatten(settings).items()),
         runs=runs,
     )
 
@@ -79,15 +80,6 @@ def confusion(record: Evaluation) -> Figure:
     return figures.confusion_matrix(np.array(record.confusion), classes=record.classes, title=title(record))
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every setting under its dotted name."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def data_uri(figure: Figure) -> str:
     """A figure as the address of an image that the page carries inside."""
     return f"data:image/png;base64,{base64.b64encode(figures.png(figure)).decode()}"
@@ -97,8 +89,10 @@ def runs(records: Sequence[Evaluation], pictures: Gallery, invariance: pd.DataFr
     """The ids of the MLflow runs that the results rest on, by what was run."""
     trained = {f"train.{name}": run_id for name, run_id in pictures.runs.items()}
     evaluated = {f"{record.readout}.{record.dataset}.{record.method}": record.run_id for record in records}
-    moved = invariance.drop_duplicates("run_id").to_dict("records")
-    return trained | evaluated | {f"invariance.{row['dataset']}.{row['method']}": row["run_id"] for row in moved}
+    curves = invariance.drop_duplicates("run_id").to_dict("records")
+    return (
+        trained | evaluated | {f"invariance.{curve['dataset']}.{curve['method']}": curve["run_id"] for curve in curves}
+    )
 
 
 def save(

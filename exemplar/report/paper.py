@@ -38,8 +38,8 @@ MARK = ["dataset", "transformation", "magnitude", "percent", "low", "high"]
 NOT_REPORTED = Reported(accuracy=math.nan, std=math.nan, source="")
 
 
-def numbers() -> pd.DataFrame:
-    """Load every number of the paper."""
+def load() -> pd.DataFrame:
+    """Load every number of the paper, in percent, as the module says."""
     with files("exemplar.report").joinpath("paper.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file).fillna(dict.fromkeys(WORDS, ""))
 
@@ -50,7 +50,7 @@ def reported(*, dataset: str, method: str, model: str, unlabeled: str) -> Report
     The first table that has the row counts, and its best number where it has several. Untrained filters need no
     unlabeled set, so theirs is found beside any.
     """
-    table = numbers()
+    table = load()
     rows = table[
         (table["quantity"] == "accuracy")
         & (table["condition"] == "")
@@ -82,7 +82,7 @@ def invariance(*, unlabeled: str, ranges: Mapping[str, Any]) -> pd.DataFrame:
 
 def either_way(source: str) -> pd.DataFrame:
     """A part of Figure 6 along its `magnitude`; what holds in either direction is there twice."""
-    table = numbers()
+    table = load()
     rows = table[table["source"] == source].rename(columns={"x": "magnitude"})
     both = rows[rows["note"].str.contains("either direction|up to this change")]
     rows = pd.concat([rows, both.assign(magnitude=-both["magnitude"])])
@@ -91,7 +91,7 @@ def either_way(source: str) -> pd.DataFrame:
 
 def competitors() -> pd.DataFrame:
     """Table 1: a row per method, the paper's nets among them, a column per dataset, cells such as `67.1 ± 0.2`."""
-    table = numbers()
+    table = load()
     table = table[(table["source"] == "Table 1") & (table["quantity"] == "accuracy")]
     spread = ["" if math.isnan(std) else f" ± {std:g}" for std in table["std"]]
     printed = [f"{percent:.1f}" if percent == round(percent, 1) else f"{percent:g}" for percent in table["percent"]]

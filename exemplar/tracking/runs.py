@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 
 from exemplar.io import provenance
 from exemplar.io.unfinished import work_folder
+from exemplar.params.dotted import flatten
 from exemplar.runtime.signals import sigterm_raises
 from exemplar.tracking import outage, store
 from exemplar.tracking.outage import deliver, deliver_pending, one_line, perform, refused
@@ -33,14 +34,6 @@ Item = TypeVar("Item")
 def parts(items: list[Item], most: int) -> list[list[Item]]:
     """A list in pieces of at most `most`."""
     return [items[first : first + most] for first in range(0, len(items), most)]
-
-
-def flat(tree: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Nested parameters under dotted names: {"train": {"epochs": 3}} becomes {"train.epochs": "3"}."""
-    leaves: dict[str, str] = {}
-    for key, value in tree.items():
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": str(value)}
-    return leaves
 
 
 def sync() -> Iterator[str]:
@@ -95,7 +88,7 @@ class Run:
 
     def log_start(self, parameters: Mapping[str, object], *, patch: str) -> None:
         """What is known before the work: the parameters and how the tree differs from its commit."""
-        leaves = [(key, value[:PARAMETER_LENGTH]) for key, value in flat(parameters).items()]
+        leaves = [(key, str(value)[:PARAMETER_LENGTH]) for key, value in flatten(parameters).items()]
         for part in parts(leaves, PARAMETERS_A_REQUEST):
             self.send_or_spool("batch", params=part)
         if patch:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from exemplar.datasets.evaluation import Evaluation
-from exemplar.report.comparison import headline, markdown_table, metrics, percent, table
+from exemplar.report.comparison import flat_metrics, headline, markdown_table, metrics, percent, table
 
 RECORD = Evaluation(
     dataset="stl10",
@@ -87,11 +87,14 @@ def test_the_headline_compares_the_first_method_with_the_others() -> None:
     """Differences are in points, and only rows of the same dataset are compared."""
     others = [
         replace(RECORD, method="random", accuracy=[0.5]),
-        replace(RECORD, method="finetune", accuracy=[0.72]),
+        replace(RECORD, readout="finetune", accuracy=[0.72]),
         replace(RECORD, dataset="photos", accuracy=[0.1]),
     ]
     rows = table([RECORD, *others], unlabeled="stl10")
-    assert headline(rows) == "On stl10, exemplar reaches 70.0 %: 20.0 points above random, 2.0 points below finetune."
+    assert (
+        headline(rows)
+        == "On stl10, exemplar reaches 70.0 %: 20.0 points above random, 2.0 points below exemplar, fine-tuned."
+    )
     level = table([RECORD, replace(RECORD, method="random", accuracy=[0.70004])], unlabeled="stl10")
     assert headline(level) == "On stl10, exemplar reaches 70.0 %: level with random."
     assert headline(table([RECORD], unlabeled="stl10")) == "On stl10, exemplar reaches 70.0 %."
@@ -99,10 +102,31 @@ def test_the_headline_compares_the_first_method_with_the_others() -> None:
 
 def test_the_markdown_table_has_one_line_per_row() -> None:
     """Every line has the same number of cells, also when a folder's name holds the sign that divides them."""
-    lines = markdown_table(
+    head, rule, *lines = markdown_table(
         table([RECORD, replace(RECORD, dataset="a|b", method="pixels")], unlabeled="stl10")
     ).splitlines()
-    assert len(lines) == 4
-    assert {line.count("|") for line in lines} == {9}
-    assert "| 70.0 ± 8.2 | 70.0 | 67.1 ± 0.2 (Table 1) | 1000 | 3 |" in lines[2]
-    assert lines[3].startswith("| a&#124;b | pixels |")
+    assert head.startswith("| dataset | method | model | accuracy (%) | k-NN (%) | the paper (%) | labels trained on |")
+    assert {line.count("|") for line in (head, rule, *lines)} == {10}
+    assert "| 70.0 ± 8.2 | 70.0 | 67.1 ± 0.2 (Table 1) | 1000 |" in lines[0]
+    assert lines[0].endswith("| 3 |")
+    assert lines[1].startswith("| a&#124;b | pixels |")
+
+
+def test_rows_have_names_for_people_and_keys_for_programs() -> None:
+    """An encoder that is fine-tuned is a row of its own, and fine-tuned random filters are supervised training."""
+    records = [
+        replace(RECORD, method=method, readout=readout)
+        for method, readout in (("exemplar", "probe"), ("random", "finetune"), ("exemplar", "finetune"))
+    ]
+    assert table(records, unlabeled="stl10")["method"].tolist() == ["exemplar", "supervised", "exemplar, fine-tuned"]
+    assert list(metrics(records)["stl10"]) == ["exemplar", "supervised", "exemplar-finetuned"]
+    assert [name for name in flat_metrics(records) if "finetuned" in name and "knn" not in name] == [
+        "stl10.exemplar-finetuned.accuracy",
+        "stl10.exemplar-finetuned.accuracy_std",
+    ]
+
+
+def test_the_table_says_how_many_labels_chose_the_settings() -> None:
+    """Beside those that a fold is trained on."""
+    rows = table([replace(RECORD, labels_for_choice=4000)], unlabeled="stl10")
+    assert markdown_table(rows).endswith("| 1000 | 4000 | 3 |\n")

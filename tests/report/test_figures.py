@@ -31,7 +31,7 @@ RECORD = Evaluation(
     run_id="",
 )
 ROWS = comparison.table(
-    [RECORD, replace(RECORD, method="finetune", readout="finetune"), replace(RECORD, dataset="$a_b^{$")],
+    [RECORD, replace(RECORD, readout="finetune"), replace(RECORD, dataset="$a_b^{$")],
     unlabeled="stl10",
 )
 
@@ -69,7 +69,7 @@ def test_figures_leave_no_trace() -> None:
     before = dict(matplotlib.rcParams)
     figures.png(figures.learning_curves({"exemplar": curve(4)}))
     assert dict(matplotlib.rcParams) == before
-    code = "import sys, exemplar.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, exemplar.report.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

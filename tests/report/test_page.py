@@ -35,7 +35,7 @@ RECORD = Evaluation(
 RECORDS = [
     RECORD,
     replace(RECORD, method="pixels", model=""),
-    replace(RECORD, dataset=HOSTILE, method="finetune", readout="finetune", knn_accuracy=None, chosen=[]),
+    replace(RECORD, dataset=HOSTILE, readout="finetune", knn_accuracy=None, chosen=[]),
 ]
 CURVE = pd.DataFrame(
     {

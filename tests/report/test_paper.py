@@ -13,7 +13,7 @@ SMALL, MEDIUM, LARGE = "64c5-64c5-128f", "64c5-128c5-256c5-512f", "92c5-256c5-51
 
 def test_every_number_names_its_source() -> None:
     """Each says where it stands, in which version of the paper, and whether it was printed or read off a plot."""
-    numbers = paper.numbers()
+    numbers = paper.load()
     assert numbers[["source", "version", "reading", "dataset", "method", "quantity"]].notna().all(axis=None)
     assert set(numbers["reading"]) == {"verbatim", "digitised"}
     assert {source.split()[0] + source.split()[1] for source in numbers["source"]} == {
@@ -25,7 +25,7 @@ def test_every_number_names_its_source() -> None:
 
 def test_what_was_read_off_a_plot_is_bounded() -> None:
     """A digitised number lies between bounds; a printed one needs none."""
-    numbers = paper.numbers()
+    numbers = paper.load()
     digitised, verbatim = (numbers[numbers["reading"] == reading] for reading in ("digitised", "verbatim"))
     assert (digitised["low"] < digitised["high"]).all()
     points = digitised.dropna(subset="percent")
@@ -40,7 +40,7 @@ def test_what_was_read_off_a_plot_is_bounded() -> None:
 )
 def test_the_tables_are_whole(source: str, count: int) -> None:
     """Every printed or plotted cell has its row."""
-    assert (paper.numbers()["source"] == source).sum() == count
+    assert (paper.load()["source"] == source).sum() == count
 
 
 @pytest.mark.parametrize(
