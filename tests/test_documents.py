@@ -17,8 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LINK = re.compile(r"\[[^]]*\]\(([^)\s]+)\)")
 MENTIONED = re.compile(r"`((?:exemplar|stages|tests|benchmarks|runs|docs)/[\w/]+\.\w+)`")
 MOST_LINES = 150
-# The log may name what is gone; rows of faults.md still name tests by where they were.
-UNCHECKED = (Path("docs/log.md"), Path("docs/faults.md"))
+HISTORY = Path("docs/log.md")  # it may name what is gone
 
 
 def prose(page: Path) -> str:
@@ -47,7 +46,7 @@ def test_every_relative_link_leads_to_a_file_and_a_heading_that_are_there(page: 
         assert not anchor or anchor in anchors(file), f"{page}: {link}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in UNCHECKED], ids=str)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != HISTORY], ids=str)
 def test_every_file_that_a_page_names_is_there(page: Path):
     """A page that names a module is right about where it is."""
     gone = [file for file in MENTIONED.findall(prose(page)) if not (ROOT / file).exists()]
