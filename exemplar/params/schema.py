@@ -168,7 +168,7 @@ class InvarianceSection(Section):
 
 class ComputeSection(Section):
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16"]
 
 
 class Params(Section):

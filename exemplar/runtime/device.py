@@ -1,4 +1,4 @@
-"""Where the arithmetic happens: the device, and the precision that it gains from."""
+"""Where the arithmetic happens: the device, and the precision of its products."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ from exemplar.errors import UserError
 from exemplar.runtime import sharing
 
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16")
 # Numbers of <malloc.h>; glibc keeps no block above 32 MiB.
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3
 LARGEST_KEPT_BLOCK, MOST_KEPT_BYTES = 32 << 20, 1 << 30
@@ -24,7 +24,7 @@ LARGEST_KEPT_BLOCK, MOST_KEPT_BYTES = 32 << 20, 1 << 30
 class Compute:
     """A device and the precision of the products on it; weights and sums stay in float32.
 
-    Of the `processes` that share a training (exemplar/distributed.py) this is number `rank`, from 0.
+    Of the `processes` that share a training (exemplar/runtime/collective.py) this is number `rank`, from 0.
     """
 
     device: torch.device
@@ -49,16 +49,27 @@ def find(*, device: str, precision: str) -> Compute:
 
     Raises UserError for a device or a precision that is not there.
     """
+    if precision == "auto":
+        raise UserError(f"compute.precision 'auto' is no longer known; name one of {PRECISIONS} ({advice(device)})")
     if device not in DEVICES or precision not in PRECISIONS:
         raise UserError(
             f"compute: {device!r}, {precision!r} is unknown; expected one of {DEVICES} and one of {PRECISIONS}"
         )
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("compute.device is 'cuda', but PyTorch sees no CUDA device here; use 'auto' or 'cpu'")
-    chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-    if precision == "auto":
-        precision = "bfloat16" if has_bfloat16_units(chosen) else "float32"
-    return Compute(chosen, getattr(torch, precision))
+    return Compute(wanted(device), getattr(torch, precision))
+
+
+def wanted(device: str) -> torch.device:
+    """The device that the setting leads to; `auto` is CUDA where there is one."""
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def advice(device: str) -> str:
+    """What bfloat16 would bring on the device that the setting leads to; results differ between the precisions."""
+    if has_bfloat16_units(wanted(device)):
+        return "this machine has units for bfloat16, which train about twice as fast"
+    return "this machine gains nothing from bfloat16"
 
 
 def choose(*, device: str, precision: str) -> Compute:
@@ -66,11 +77,23 @@ def choose(*, device: str, precision: str) -> Compute:
     found = find(device=device, precision=precision)
     cap_threads()
     keep_freed_memory()
+    if found.precision is torch.bfloat16 and not has_bfloat16_units(found.device):
+        print(f"warning: compute.precision is 'bfloat16'; {advice(device)}", file=sys.stderr)
     if found.device.type == "cpu":
         return found
+    repeatable_on_cuda()
     chosen = torch.device("cuda", own_gpu(gpu_names(), local_rank=os.environ.get("LOCAL_RANK")))
     torch.cuda.set_device(chosen)
     return replace(found, device=chosen)
+
+
+def repeatable_on_cuda() -> None:
+    """Ask cuDNN for kernels that give the same bits in every run, and for float32 that is float32 (no TF32).
+
+    That a killed training ends bit-equal is tested on the CPU; none of this was ever run on a GPU.
+    """
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def gpu_names() -> list[str]:

@@ -5,35 +5,41 @@ arithmetic goes through the small store that PyTorch keeps for them.
 """
 
 import ctypes
+import json
+import logging
 import os
 import signal
-import subprocess
 import sys
-import time
+import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import torch
 from torch import distributed
-from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but its file does not list it
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, one_line
 from exemplar.runtime import sharing
 from exemplar.runtime.collective import PartnerLostError
 from exemplar.runtime.device import Compute, choose, gpu_names
-from exemplar.runtime.signals import sigterm_raises
+from exemplar.runtime.signals import ENDS, sigterm_raises
+
+if TYPE_CHECKING:
+    from torch.distributed.launcher.api import LaunchConfig
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
-SECONDS_FOR_AN_ANSWER = 600  # longer than the leader takes to write a checkpoint
-SECONDS_TO_END = 30  # for the leader to close its run, and then for all to answer SIGTERM
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_FOR_AN_ANSWER = 600  # longer than process 0 takes to write a checkpoint
+SECONDS_TO_END = 30  # that all have to answer SIGTERM, process 0 with the closing of its run in MLflow
 DAYS_FOR_THE_LEADER = 365  # it may wait for another training's end
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+LOST = "another process of this training was killed or does not answer; the same command goes on"
 
 
 class Team:
@@ -72,42 +78,50 @@ def joined() -> Iterator[Team]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Team(0, 1, None)
         return
-    end_with_parent()
+    end_with_launcher()
     store, rank, size = next(rendezvous("env://", timeout=timedelta(seconds=SECONDS_FOR_AN_ANSWER)))
     team = Team(rank, size, PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store))
     try:
         yield team
     except BaseException as error:
-        if team.is_first_to_tell():
+        if not isinstance(error, ENDS) and team.is_first_to_tell():
             print_error(error)
         sys.stderr.flush()
-        os._exit(1)  # a destructor of what waits for those who are gone may take minutes
+        os._exit(1)  # a destructor that waits for processes which are gone may take minutes
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
 def print_error(error: BaseException) -> None:
-    """One line for what a user or a lost process caused, a traceback for a mistake of ours."""
+    """One line for what a user or a lost process caused, a traceback for a mistake of ours; then leave an error file.
+
+    torchrun names the error file, and `start` looks whether there is one.
+    """
     if isinstance(error, PartnerLostError):
-        error = UserError("another process of this training was killed or does not answer; the same command goes on")
+        error = UserError(LOST)
     if isinstance(error, UserError):
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
     else:
         traceback.print_exception(error)
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        Path(path).write_text(json.dumps({"message": str(error)}), encoding="utf-8")
 
 
-def end_with_parent() -> None:
-    """A process that `launch` started does not outlive it, were it killed."""
-    if sys.platform == "linux" and os.environ.get("EXEMPLAR_PARENT"):
+def end_with_launcher() -> None:
+    """This process does not outlive the launcher that started it, however that ends.
+
+    torchrun ends its processes when it gets a signal that it can answer; SIGKILL would leave them running. Who is
+    too late here misses the launcher's store and ends too.
+    """
+    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(os.environ["EXEMPLAR_PARENT"]):
-            sys.exit(1)
 
 
 def spread(arguments: Sequence[str], *, device: str) -> bool:
     """Start this program once for every free GPU and wait for its end; False where there is one at most.
 
-    Who has started several already, or wants the CPU, is left alone. Ends this process when one of them fails.
+    Where `torchrun` has started several already, or the CPU is wanted, nothing is started. Ends this process, which
+    holds the GPUs' locks, when one of them fails.
     """
     if "RANK" in os.environ or device == "cpu" or torch.cuda.device_count() < 2:
         return False
@@ -115,49 +129,55 @@ def spread(arguments: Sequence[str], *, device: str) -> bool:
     taken = sharing.take(names, most=len(names), folder=sharing.lock_folder())
     if len(taken) < 2:
         return False
-    if status := launch(arguments, places=taken):
-        sys.exit(status)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(str(index) for index in range(len(names)))
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible.split(",")[index] for index in taken)
+    start(arguments, count=len(taken))
     return True
 
 
-def launch(arguments: Sequence[str], *, places: Sequence[int]) -> int:
-    """Run a Python program in one process per place (a GPU's index) as torchrun does; 0, or a failed one's status."""
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    with sigterm_raises():
-        started = [
-            subprocess.Popen([sys.executable, *arguments], env=environment(rank, place, len(places), store.port))
-            for rank, place in enumerate(places)
-        ]
+def start(arguments: Sequence[str], *, count: int) -> None:
+    """Run a Python program in `count` processes, by the machinery of `torchrun --standalone`, until all have ended.
+
+    Exits with status 1 when one of them fails; Ctrl-C and SIGTERM end all of them, and then rise here.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import elastic_launch
+
+    for name in ("torch.distributed.elastic", "torch.distributed.launcher"):  # the processes say what is to be said
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        logging.getLogger(name).propagate = False
+    interrupt = signal.getsignal(signal.SIGINT)
+    with tempfile.TemporaryDirectory(prefix="exemplar-") as logs, sigterm_raises():
         try:
-            while None in (statuses := [process.poll() for process in started]) and not any(statuses):
-                time.sleep(SECONDS_BETWEEN_LOOKS)
-            wait(started)
-        except KeyboardInterrupt:  # the terminal has told them too
-            wait(started)
-            raise
+            elastic_launch(launch_config(logs, count), sys.executable)(*arguments)
+        except ChildFailedError:
+            if not any(Path(logs).rglob("error.json")):  # SIGTERM met the others before they missed the killed one
+                print(f"error: {LOST}", file=sys.stderr)
+            sys.exit(1)
+        except SignalException as end:
+            if end.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            sys.exit(128 + end.sigval)
         finally:
-            stop(started)
-    return abs(next(filter(None, statuses), 0))
+            signal.signal(signal.SIGINT, interrupt)
 
 
-def environment(rank: int, place: int, size: int, port: int) -> dict[str, str]:
-    """What torchrun would set for this process."""
-    numbers = {"RANK": rank, "LOCAL_RANK": place, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
-    words = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True", "EXEMPLAR_PARENT": str(os.getpid())}
-    return {**os.environ, **{name: str(number) for name, number in numbers.items()}, **words}
+def launch_config(logs: str, count: int) -> "LaunchConfig":
+    """What `torchrun --standalone --nproc-per-node COUNT` sets, without restarts."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig
 
-
-def wait(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """Until all have ended, but not for ever."""
-    end = time.monotonic() + SECONDS_TO_END
-    while any(process.poll() is None for process in processes) and time.monotonic() < end:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-
-
-def stop(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
-    """End those that still run: politely first, as Ctrl-C or SIGTERM would."""
-    for signal_method in ("terminate", "kill"):
-        for process in processes:
-            if process.poll() is None:
-                getattr(process, signal_method)()
-        wait(processes)
+    return LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",  # looking a name up may take a minute
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(log_dir=logs),
+        signals_to_handle="SIGTERM,SIGINT",
+        shutdown_timeout=SECONDS_TO_END,
+    )

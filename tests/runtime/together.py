@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -36,19 +37,32 @@ def train(
 
 
 def curves(folder: Path, team: processes.Team) -> None:
-    """Whole trainings, one that is interrupted, and one that goes on from the checkpoint of a single process."""
+    """Whole trainings, one that is interrupted, and one that a single process begins and any number ends.
+
+    Every training has a folder of its own, because the checkpoint before the newest lies beside it.
+    """
     compute = team.choose(device="cpu", precision="float32")
-    found = {}
-    for batch_size in BATCHES:
-        found[f"{batch_size}"] = train(folder, compute, batch_size=batch_size, checkpoint=None)
-    for name in ("halved", "single"):
-        state = folder / f"{name}.pt" if compute.rank == 0 else None
-        if name == "halved":
-            train(folder, compute, batch_size=16, checkpoint=state, epochs=2)
-        found[name] = train(folder, compute, batch_size=16, checkpoint=state)
+    go_on = partial(train, folder, compute, batch_size=16)
+    losses = {f"{size}": train(folder, compute, batch_size=size, checkpoint=None) for size in BATCHES}
+    halved, handed = (path if compute.rank == 0 else None for path in checkpoints(folder, compute.processes))
+    go_on(checkpoint=halved, epochs=2)
+    losses["halved"] = go_on(checkpoint=halved)
+    if compute.processes == 1:
+        go_on(checkpoint=handed, epochs=2)
+        losses["handed"] = losses["16"]
+    else:
+        losses["handed"] = go_on(checkpoint=handed)
     if compute.rank == 0:
-        losses = {name: [[epoch.loss, epoch.accuracy] for epoch in epochs] for name, epochs in found.items()}
-        (folder / f"curves{compute.processes}.json").write_text(json.dumps(losses))
+        curves = {name: [[epoch.loss, epoch.accuracy] for epoch in epochs] for name, epochs in losses.items()}
+        (folder / f"curves{compute.processes}.json").write_text(json.dumps(curves))
+
+
+def checkpoints(folder: Path, count: int) -> tuple[Path, Path]:
+    """Of the training that `count` processes interrupt, and of the one that one process begins."""
+    paths = folder / f"halved{count}" / "state.pt", folder / "handed" / "state.pt"
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+    return paths
 
 
 def main(task: str, folder: Path) -> None:
