@@ -24,7 +24,7 @@ from pydantic import (
 
 from exemplar.io.sources import shown
 from exemplar.models.architecture import parse
-from exemplar.surrogate.ranges import Float, NamedRanges, Positive, magnitudes, resolve
+from exemplar.surrogate.ranges import Float, NamedRanges, Positive, Ranges, magnitudes, resolve
 
 METHOD, WEIGHTLESS = r"^def fit\(", r"\bPixels\b"
 FORMER_ROWS = (
@@ -149,10 +149,21 @@ class TrainSection(Section):
     weight_decay: Annotated[Float, Field(ge=0)]
 
 
-class FinetuneSection(TrainSection):
+class ChoiceSection(Section):
+    epochs: Count
+    learning_rate: Number
+    augmentation: Literal["none", "geometry", "geometry_and_colour"]
+
+
+class FinetuneSection(Section):
     methods: Annotated[list[Tunable], AfterValidator(different)]
     crops_per_image: Count
     scales: Annotated[list[Scale], Field(min_length=1)]
+    batch_size: Count
+    momentum: Share
+    weight_decay: Annotated[Float, Field(ge=0)]
+    augmentation: Ranges
+    choices: Annotated[list[ChoiceSection], Field(min_length=1)]
 
 
 class ProbeSection(Section):
