@@ -72,9 +72,10 @@ class Finetune:
     def of(cls, section: Mapping[str, Any], *, validation: str) -> "Finetune":
         """The readout that the section `finetune` of params.yaml describes."""
         own = {field.name: section[field.name] for field in fields(cls) if field.name in section}
-        choices = tuple(Choice(**choice) for choice in section["choices"])
-        augmentation = Ranges(**section["augmentation"])
-        return cls(**own | {"choices": choices, "augmentation": augmentation, "validation": validation})
+        own["scales"] = tuple(section["scales"])
+        own["choices"] = tuple(Choice(**choice) for choice in section["choices"])
+        own["augmentation"] = Ranges(**section["augmentation"])
+        return cls(**own, validation=validation)
 
     def settings(self, choice: Choice) -> Settings:
         """The settings of a training with one choice."""
