@@ -1,58 +1,93 @@
 """Encoder + labels -> classifier, trained on transformed patches of the labeled images and tested by its own softmax.
 
 From random filters it is the supervised baseline. The labeled images take the place of the seeds' windows: each gives
-squares at random places and scales, smoothed as seeds are where they are wider than 32 pixels; they get rows of the
-same transformation table, and classes are the labels.
+squares at random places and scales, smoothed as seeds are where they are wider than 32 pixels; classes are the labels.
+How long, how fast and with which augmentation is chosen inside the training data, as C is for the SVM.
 """
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int64, UInt8
-from torch import Tensor
-from torch.nn import functional
+from jaxtyping import Int64
 
-from exemplar.datasets.base import PATCH_PIXELS, Labeled
+from exemplar.datasets.base import Labeled
 from exemplar.datasets.evaluation import Measurement, measure_accuracy
+from exemplar.datasets.splits import Split, extra_labels, selection_splits
+from exemplar.datasets.streams import torch_seed, torch_stream
 from exemplar.errors import UserError
 from exemplar.io.atomic import remove
 from exemplar.io.unfinished import cached_result
-from exemplar.models.images import BATCH_PIXELS, resize
-from exemplar.models.initial import draw_head
 from exemplar.models.network import Encoder, Pixels
 from exemplar.runtime.device import Compute
-from exemplar.runtime.progress import track
-from exemplar.surrogate import build, sets
 from exemplar.surrogate.ranges import Ranges
-from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.classifier import Classifier
 from exemplar.training.contract import Epoch, Settings
+from exemplar.training.labeled import labeled_samples, limited, some_patches, start
 from exemplar.training.loop import fit
+from exemplar.training.sliding import classify
+from exemplar.training.watch import DivergedError
 
-LSUV_SAMPLES, SMALLEST_RMS = 256, 1e-6
+
+@dataclass(frozen=True)
+class Choice:
+    """What is chosen for a training: its length, its learning rate and which part of the augmentation it has."""
+
+    epochs: int
+    learning_rate: float
+    augmentation: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """Which images are trained on: those of a fold (from 0), or a part of them that validation leaves (from 1)."""
+
+    images: Int64[np.ndarray, " m"]
+    fold: int
+    part: int = 0
+
+    @property
+    def name(self) -> str:
+        """For people and for folders."""
+        return f"fold-{self.fold + 1}" + (f"-half-{self.part}" if self.part else "")
 
 
 @dataclass(frozen=True)
 class Finetune:
-    """Training on each fold's labeled images: how (`finetune` in params.yaml), and the transformations' ranges."""
+    """Training on each fold's labeled images (`finetune` in params.yaml); `validation` is the protocol's, as for C."""
 
     crops_per_image: int
     scales: tuple[float, ...]
-    schedule: Settings
-    ranges: Ranges
+    batch_size: int
+    momentum: float
+    weight_decay: float
+    augmentation: Ranges
+    choices: tuple[Choice, ...]
+    validation: str
 
     @classmethod
-    def of(cls, section: Mapping[str, Any], *, ranges: Ranges) -> "Finetune":
-        """The readout that the section `finetune` of params.yaml describes; `ranges` are those of `transformation`."""
-        own = {name: section[name] for name in ("crops_per_image", "scales")}
-        rest = {name: value for name, value in section.items() if name not in own}
-        return cls(**own, schedule=Settings(**rest, section="finetune"), ranges=ranges)
+    def of(cls, section: Mapping[str, Any], *, validation: str) -> "Finetune":
+        """The readout that the section `finetune` of params.yaml describes."""
+        own = {field.name: section[field.name] for field in fields(cls) if field.name in section}
+        own["scales"] = tuple(section["scales"])
+        own["choices"] = tuple(Choice(**choice) for choice in section["choices"])
+        own["augmentation"] = Ranges(**section["augmentation"])
+        return cls(**own, validation=validation)
+
+    def settings(self, choice: Choice) -> Settings:
+        """The settings of a training with one choice."""
+        return Settings(
+            epochs=choice.epochs,
+            batch_size=self.batch_size,
+            learning_rate=choice.learning_rate,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            section="finetune.choices",
+            new_samples=True,
+        )
 
     def measure(
         self,
@@ -63,173 +98,132 @@ class Finetune:
         compute: Compute,
         unfinished: Path | None = None,
     ) -> Measurement:
-        """Accuracy of the network trained on each fold's labeled images, and the learning curve of each fold.
+        """Accuracy of the network trained on each fold's labeled images, what was chosen, and the learning curves.
 
-        Finished folds and the checkpoint of the one at work are kept in the folder `unfinished`.
+        Scores of choices, finished folds and the checkpoint of the training at work are kept in the folder
+        `unfinished`.
         """
         if not isinstance(encoder, Encoder):
             raise UserError("raw pixels have no weights to fine-tune; expected an encoder with layers")
-        predictions, curves = [], []
-        for fold in range(len(labeled.test)):
-            # A folder of its own: whatever a checkpoint leaves beside itself belongs to this fold.
-            place = unfinished / f"fold-{fold + 1}" if unfinished else None
-            work = partial(self.measure_fold, encoder, labeled, fold, compute=compute, place=place)
-            curve, predicted = cached_result(
-                unfinished, f"fold-{fold + 1}", partial(work, random_seed=random_seed + fold)
-            )
-            curves.append(curve)
-            predictions.append(np.array(predicted))
-            if place:
-                remove(place)
-        return measure_accuracy(labeled, predictions, curves=curves)
+        work = Work(self, encoder, labeled, random_seed=random_seed, compute=compute, unfinished=unfinished)
+        folds = range(len(labeled.test))
+        numbers = (
+            [work.choose(fold) for fold in folds] if self.validation == "nested" else [work.choose(0)] * len(folds)
+        )
+        results = [work.measure_fold(fold, number) for fold, number in zip(folds, numbers, strict=True)]
+        return measure_accuracy(
+            labeled,
+            [predicted for _, predicted in results],
+            labels_for_choice=work.labels_for_choice(),
+            chosen=[asdict(self.choices[number]) for number in numbers],
+            curves=[curve for curve, _ in results],
+        )
 
-    def measure_fold(
+
+class Work:
+    """The trainings of one measurement: an encoder, a labeled set, and where unfinished work is kept."""
+
+    def __init__(
         self,
+        readout: Finetune,
         encoder: Encoder,
         labeled: Labeled,
-        fold: int,
         *,
         random_seed: int,
         compute: Compute,
-        place: Path | None = None,
-    ) -> tuple[list[dict[str, float]], Int64[np.ndarray, " t"]]:
+        unfinished: Path | None = None,
+    ) -> None:
+        self.readout, self.encoder, self.labeled = readout, encoder, labeled
+        self.random_seed, self.compute, self.unfinished = random_seed, compute, unfinished
+
+    def measure_fold(self, fold: int, number: int) -> tuple[list[dict[str, float]], Int64[np.ndarray, " t"]]:
         """The learning curve of one fold, and the classes that its test images were taken for."""
-        classifier, epochs = self.fit_fold(
-            encoder, labeled, fold, random_seed=random_seed, compute=compute, place=place
-        )
-        predicted = classify(classifier, labeled.images[labeled.test[fold]], scales=self.scales, compute=compute)
-        return [epoch.numbers() for epoch in epochs], predicted
+        work = partial(self.train_and_test, fold, number)
+        curve, predicted = cached_result(self.unfinished, f"fold-{fold + 1}", work)
+        if self.unfinished:
+            for folder in self.unfinished.glob(f"fold-{fold + 1}-*/"):
+                remove(folder)
+        return curve, np.array(predicted)
 
-    def fit_fold(
-        self,
-        encoder: Encoder,
-        labeled: Labeled,
-        fold: int,
-        *,
-        random_seed: int,
-        compute: Compute,
-        place: Path | None = None,
-    ) -> tuple[Classifier, list[Epoch]]:
-        """Train on one fold's labeled images, and return the classifier with its learning curve."""
-        train = labeled.train[fold]
+    def train_and_test(self, fold: int, number: int) -> tuple[list[dict[str, float]], Int64[np.ndarray, " t"]]:
+        """The learning curve of one fold, and the classes that its test images were taken for."""
+        classifier, epochs = self.fit(Training(self.labeled.train[fold], fold), number)
+        return [epoch.numbers() for epoch in epochs], self.classify(classifier, self.labeled.test[fold])
+
+    def choose(self, fold: int) -> int:
+        """The number of the choice with the best accuracy on the validation images; among equals the first."""
+        if len(self.readout.choices) == 1:
+            return 0
+        scores = [self.validate(training, images) for training, images in self.validations(fold)]
+        return int(np.mean(scores, 0).argmax())
+
+    def validations(self, fold: int) -> list[tuple[Training, Int64[np.ndarray, " v"]]]:
+        """The trainings that choices are compared on, each with its validation images.
+
+        On other folds' images it is the first fold's own training, which is then not done again.
+        """
+        if self.readout.validation == "other_folds":
+            return [(Training(train, fold), images) for train, images in self.splits(fold)]
+        return [
+            (Training(train, fold, part), images) for part, (train, images) in enumerate(self.splits(fold), start=1)
+        ]
+
+    def splits(self, fold: int) -> list[Split]:
+        """The splits of the protocol; of those by other folds the first, because each choice is a whole training."""
+        validation = self.readout.validation
+        splits = selection_splits(self.labeled, validation=validation, random_seed=self.random_seed, fold=fold)
+        return splits[:1] if validation == "other_folds" else splits
+
+    def labels_for_choice(self) -> int:
+        """The labeled images that choosing used beyond a fold's own, in the fold with the most."""
+        if len(self.readout.choices) == 1:
+            return 0
+        return max(extra_labels(train, self.splits(fold)) for fold, train in enumerate(self.labeled.train))
+
+    def validate(self, training: Training, images: Int64[np.ndarray, " v"]) -> list[float]:
+        """The accuracy on validation images after training with each choice."""
+        return [
+            cached_result(
+                self.unfinished, f"{training.name}-score-{number + 1}", partial(self.score, training, number, images)
+            )
+            for number in range(len(self.readout.choices))
+        ]
+
+    def score(self, training: Training, number: int, images: Int64[np.ndarray, " v"]) -> float:
+        """The accuracy on some images after training with one choice; 0 where that training diverges."""
+        try:
+            classifier, _ = self.fit(training, number)
+        except DivergedError:
+            return 0.0
+        return float((self.classify(classifier, images) == self.labeled.labels[images]).mean())
+
+    def classify(self, classifier: Classifier, images: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """The classes that a trained network gives to some images of the labeled set."""
+        return classify(classifier, self.labeled.images[images], scales=self.readout.scales, compute=self.compute)
+
+    def fit(self, training: Training, number: int) -> tuple[Classifier, list[Epoch]]:
+        """Train with one choice, and return the classifier with its learning curve."""
+        readout, choice, stream = self.readout, self.readout.choices[number], (training.fold, training.part)
         samples = labeled_samples(
-            labeled.images[train],
-            labeled.labels[train],
-            crops_per_image=self.crops_per_image,
-            scales=self.scales,
-            ranges=self.ranges,
-            random_seed=random_seed,
+            self.labeled.images[training.images],
+            self.labeled.labels[training.images],
+            crops_per_image=readout.crops_per_image,
+            epochs=choice.epochs,
+            scales=readout.scales,
+            ranges=limited(readout.augmentation, choice.augmentation),
+            generator=torch_stream(self.random_seed, "squares", *stream),
         )
-        mean = sets.measure_mean(samples, device=compute.device)
-        classifier = start(encoder, mean=mean, classes=len(labeled.classes), random_seed=random_seed)
-        lsuv_rescale(classifier.encoder, samples)
+        patches = some_patches(samples)
+        head = torch_stream(self.random_seed, "head on labels", *stream)
+        classifier = start(self.encoder, patches, classes=len(self.labeled.classes), generator=head)
+        work_folder = self.unfinished / f"{training.name}-choice-{number + 1}" if self.unfinished else None
         epochs = fit(
             classifier,
             samples,
-            self.schedule,
-            compute=compute,
-            random_seed=random_seed,
-            label=f"fold {fold + 1}",
-            checkpoint=place / "state.pt" if place else None,
+            readout.settings(choice),
+            compute=self.compute,
+            random_seed=torch_seed(self.random_seed, "training on labels", *stream),
+            label=f"{training.name} choice {number + 1}",
+            checkpoint=work_folder / "state.pt" if work_folder else None,
         )
         return classifier, list(epochs)
-
-
-def draw_squares(
-    count: int, *, image_size: tuple[int, int], scales: tuple[float, ...], generator: torch.Generator
-) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
-    """Centres (x, y) and sides of squares at random places of an image of (width, height), 32 / scale pixels wide."""
-    side = PATCH_PIXELS / torch.tensor(scales)[torch.randint(len(scales), (count,), generator=generator)]
-    side = side.clamp_max(min(image_size))
-    room = torch.tensor(image_size) - side[:, None]
-    return side[:, None] / 2 + room * torch.rand(count, 2, generator=generator), side
-
-
-def labeled_samples(
-    images: UInt8[np.ndarray, "m 3 h w"],
-    labels: Int64[np.ndarray, " m"],
-    *,
-    crops_per_image: int,
-    scales: tuple[float, ...],
-    ranges: Ranges,
-    random_seed: int,
-) -> SurrogateSet:
-    """A set whose classes are labels: `crops_per_image` transformed squares of every labeled image."""
-    generator = torch.Generator().manual_seed(random_seed)
-    image = torch.arange(len(images)).repeat_interleave(crops_per_image)
-    size = (images.shape[3], images.shape[2])
-    centre, side = draw_squares(len(image), image_size=size, scales=scales, generator=generator)
-    table, _ = build.draw_table(centre=centre, side=side, size=size, samples=1, ranges=ranges, generator=generator)
-    sides, group = np.unique(side.numpy(), return_inverse=True)
-    windows = torch.cat([smoothed(images, ratio=width / PATCH_PIXELS) for width in sides.tolist()])
-    basis, colour_mean = build.principal_components(windows)
-    return SurrogateSet(
-        windows=windows,
-        window_index=torch.from_numpy(group) * len(images) + image,
-        label=torch.from_numpy(labels)[image],
-        centre=centre,
-        side=side,
-        table=table,
-        basis=basis,
-        colour_mean=colour_mean,
-    )
-
-
-def smoothed(images: UInt8[np.ndarray, "m 3 h w"], *, ratio: float) -> UInt8[Tensor, "m 3 h w"]:
-    """The images without the detail that squares `ratio` times as wide as 32 pixels would alias."""
-    return torch.from_numpy(np.stack([build.smooth_window(image, ratio) for image in images]))
-
-
-def start(encoder: Encoder, *, mean: Float[Tensor, "3 32 32"], classes: int, random_seed: int) -> Classifier:
-    """A classifier that begins with a copy of the encoder, the mean of the new patches and an untrained head."""
-    copied = copy.deepcopy(encoder)
-    copied.mean.copy_(mean)
-    head = draw_head(copied.width, classes, generator=torch.Generator().manual_seed(random_seed))
-    return Classifier(copied, head)
-
-
-def lsuv_rescale(encoder: Encoder, samples: SurrogateSet) -> None:
-    """Scale each layer, in place, so that the mean square of its map over some samples is 1.
-
-    Rectifiers and pooling pass a positive factor on, so that every feature stays what it is but for its scale. The
-    release's small random weights would need more samples to grow than a few labeled images give (docs/log.md).
-    """
-    spread = torch.linspace(0, len(samples) - 1, LSUV_SAMPLES).long()
-    with torch.no_grad():
-        maps, before = encoder.feature_maps(samples.render(spread)[0]), 1.0
-        for layer, after in zip(encoder.layers, maps, strict=True):
-            factor = 1 / max(float(after.square().mean().sqrt()), SMALLEST_RMS)
-            weights, biases = layer.parameters()
-            weights.mul_(factor / before)
-            biases.mul_(factor)
-            before = factor
-
-
-def classify(
-    classifier: Classifier,
-    images: UInt8[np.ndarray, "n 3 h w"],
-    *,
-    scales: tuple[float, ...],
-    compute: Compute,
-) -> Int64[np.ndarray, " n"]:
-    """The class with the greatest softmax, averaged over all places of the sliding network and over the scales."""
-    classifier.eval()
-    sides = sorted({max(PATCH_PIXELS, round(images.shape[2] * scale)) for scale in scales})
-    batch = max(1, BATCH_PIXELS // sides[-1] ** 2)
-    predicted = []
-    with track(total=len(images), unit="images", label="test") as progress, torch.inference_mode():
-        for begin in range(0, len(images), batch):
-            chunk = torch.from_numpy(np.array(images[begin : begin + batch])).to(compute.device).float() / 255
-            votes = torch.stack([probabilities(classifier, resize(chunk, side), compute=compute) for side in sides])
-            predicted.append(votes.sum(0).argmax(1).cpu())
-            progress.advance(len(chunk))
-    return torch.cat(predicted).numpy()
-
-
-def probabilities(
-    classifier: Classifier, images: Float[Tensor, "b 3 h w"], *, compute: Compute
-) -> Float[Tensor, "b k"]:
-    """The softmax of each image, averaged over all places where the 32 x 32 network fits."""
-    with compute.autocast():
-        scores = classifier.head(classifier.encoder(images.contiguous(memory_format=torch.channels_last)))
-    return functional.softmax(scores.float(), 1).mean((2, 3))

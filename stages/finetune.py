@@ -25,14 +25,13 @@ def finetune(dataset: str, method: str) -> None:
     record_path, inputs = Path(f"results/finetune/{dataset}-{method}.json"), [encoder_path, labeled_folder]
     integrity.require_intact(inputs)
     encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
-    run_settings = settings.model_dump(include={"random_seed", "finetune", "transformation", "compute"})
-    run_settings |= {"model": encoder.model}
+    run_settings = settings.model_dump(include={"random_seed", "finetune", "compute"})
+    validation = settings.probe[dataset].validation
+    run_settings |= {"model": encoder.model, "validation": validation}
     name = f"{dataset} {method} {encoder.model}"
     with runs.work("finetune", dataset, method, name=name, settings=run_settings, inputs=inputs) as (run, unfinished):
         started = time.monotonic()
-        measured = Finetune.of(
-            settings.finetune.model_dump(exclude={"methods"}), ranges=settings.transformation
-        ).measure(
+        measured = Finetune.of(settings.finetune.model_dump(exclude={"methods"}), validation=validation).measure(
             encoder,
             labeled,
             random_seed=settings.random_seed,

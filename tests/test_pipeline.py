@@ -34,7 +34,15 @@ TOY: dict[str, Any] = {
     "seeds": {"count": 8},
     "surrogate": {"samples": 4},
     "train": {"epochs": 2, "batch_size": 16},
-    "finetune": {"methods": ["exemplar"], "epochs": 1, "crops_per_image": 1, "scales": [0.35]},
+    "finetune": {
+        "methods": ["exemplar"],
+        "crops_per_image": 1,
+        "scales": [0.35],
+        "choices": [
+            {"epochs": 1, "learning_rate": 0.005, "augmentation": "none"},
+            {"epochs": 2, "learning_rate": 0.005, "augmentation": "geometry_and_colour"},
+        ],
+    },
     "probe": {"photos": {"C_draws": 2, "side": 40}},
     "invariance": {"methods": ["exemplar"], "num_images": 8},
 }

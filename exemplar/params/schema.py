@@ -21,7 +21,7 @@ from pydantic import (
 from exemplar.io.sources import shown
 from exemplar.models.architecture import parse
 from exemplar.params.names import METHOD, WEIGHTLESS, names_in, require_options
-from exemplar.surrogate.ranges import Float, NamedRanges, Positive, magnitudes, resolve
+from exemplar.surrogate.ranges import Float, NamedRanges, Positive, Ranges, magnitudes, resolve
 
 FORMER_ROWS = (
     "is no encoder: a row is an encoder and a readout, and finetune.methods says which encoders are fine-tuned "
@@ -108,28 +108,36 @@ class SurrogateSection(Section):
 
 
 class TrainSection(Section):
+    recipe: Literal["fast", "release"]
     epochs: Count
     batch_size: Count
     learning_rate: Number
     momentum: Share
     weight_decay: Annotated[Float, Field(ge=0)]
 
-
-class SurrogateTrainSection(TrainSection):
-    recipe: Literal["fast", "release"]
-
     @model_validator(mode="after")
-    def batches_have_a_spread(self) -> "SurrogateTrainSection":
+    def batches_have_a_spread(self) -> "TrainSection":
         """Batch normalisation needs more than one sample."""
         if self.recipe == "fast" and self.batch_size == 1:
             raise ValueError("has batch_size 1, but the recipe fast normalises over a batch; expected 2 or more")
         return self
 
 
-class FinetuneSection(TrainSection):
+class ChoiceSection(Section):
+    epochs: Count
+    learning_rate: Number
+    augmentation: Literal["none", "geometry", "geometry_and_colour"]
+
+
+class FinetuneSection(Section):
     methods: Annotated[list[Tunable], AfterValidator(different)]
     crops_per_image: Count
     scales: Annotated[list[Scale], Field(min_length=1)]
+    batch_size: Count
+    momentum: Share
+    weight_decay: Annotated[Float, Field(ge=0)]
+    augmentation: Ranges
+    choices: Annotated[list[ChoiceSection], Field(min_length=1)]
 
 
 class ProbeSection(Section):
@@ -183,7 +191,7 @@ class Params(Section):
     seeds: SeedsSection
     surrogate: SurrogateSection
     transformation: Annotated[NamedRanges, BeforeValidator(resolve)]
-    train: SurrogateTrainSection
+    train: TrainSection
     finetune: FinetuneSection
     probe: dict[Dataset, ProbeSection]
     invariance: InvarianceSection

@@ -15,7 +15,10 @@ from exemplar.surrogate.sets import SurrogateSet
 
 @dataclass(frozen=True)
 class Settings:
-    """The numbers of a training; they come from this section of params.yaml."""
+    """The numbers of a training; they come from this section of params.yaml.
+
+    `new_samples` says whether every epoch sees the next share of the set and not all of it.
+    """
 
     epochs: int
     batch_size: int
@@ -23,6 +26,7 @@ class Settings:
     momentum: float
     weight_decay: float
     section: str = "train"
+    new_samples: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def fit(
     label: str,
     checkpoint: Path | None = None,
 ) -> Iterator[Epoch]:
-    """Train by SGD with momentum on every sample once an epoch, and yield a record after each.
+    """Train by SGD with momentum on every sample of an epoch once, and yield a record after each epoch.
 
     With a `checkpoint` that exists the training goes on where it was written, after the records of its epochs are
     yielded again, and ends with the same weights as without the interruption. All processes of a training call it, and
@@ -48,14 +48,16 @@ def fit(
         kept.load(state.load_state_dict)
     same_start(state, compute)
     yield from state.epochs
-    done = len(state.epochs) * len(data) + state.progress.steps * settings.batch_size
+    share = len(data) // settings.epochs if settings.new_samples else len(data)
+    done = len(state.epochs) * share + state.progress.steps * settings.batch_size
     if done and kept:
         say(f"{label}: goes on after {done} samples of an interrupted training")
-    with track(total=settings.epochs * len(data), unit="samples", label=label, done=done) as progress:
+    with track(total=settings.epochs * share, unit="samples", label=label, done=done) as progress:
         for epoch in range(len(state.epochs), settings.epochs):
             # A stream per epoch, for the order and dropout: a resumed training draws what the uninterrupted one drew.
             torch.manual_seed(torch_seed(random_seed, "training", epoch))
-            order = torch.randperm(len(data)).to(compute.device)
+            first = epoch * share if settings.new_samples else 0
+            order = (first + torch.randperm(share)).to(compute.device)
             with enough_memory(smaller_batches(settings.section, settings.batch_size)):
                 record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
             state.end_epoch(record)
@@ -74,7 +76,7 @@ def train_epoch(
     progress: Progress,
     checkpoint: Checkpoint | None,
 ) -> Epoch:
-    """Every sample once, in this order, with the learning rate of the moment.
+    """These samples once, in this order, with the learning rate of the moment.
 
     Nothing waits for the device but the numbers that are shown and checked now and then.
     """
@@ -99,10 +101,10 @@ def train_epoch(
     watch.check_network(state.model, signal=float(signal))
     return Epoch(
         epoch=epoch + 1,
-        loss=float(part.loss_sum) / len(data),
-        accuracy=float(part.right) / len(data),
+        loss=float(part.loss_sum) / len(order),
+        accuracy=float(part.right) / len(order),
         learning_rate=settings.learning_rate * state.factor,
-        samples_per_second=len(data) / part.seconds(),
+        samples_per_second=len(order) / part.seconds(),
     )
 
 

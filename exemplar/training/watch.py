@@ -21,6 +21,10 @@ def nonzero_gradients(encoder: Encoder) -> Int64[Tensor, ""]:
     return gradient.count_nonzero()
 
 
+class DivergedError(UserError):
+    """A training that learns nothing any more."""
+
+
 @dataclass(frozen=True)
 class DivergenceCheck:
     """Looks at one epoch of a training, whose learning rate is that of this section of params.yaml."""
@@ -30,20 +34,20 @@ class DivergenceCheck:
     learning_rate: float
     epoch: int
 
-    def stop(self, finding: str) -> UserError:
+    def stop(self, finding: str) -> DivergedError:
         """What is found, where, and what to do."""
-        return UserError(
+        return DivergedError(
             f"{self.label}: {finding} in epoch {self.epoch} with learning_rate {self.learning_rate}; "
             f"lower {self.section}.learning_rate in params.yaml"
         )
 
     def check_loss(self, loss: float) -> None:
-        """Raise UserError where the loss is no number; one that was none at any step makes the epoch's sum none."""
+        """Raise DivergedError where the loss is no number; one that was none at any step makes the epoch's sum none."""
         if not math.isfinite(loss):
             raise self.stop(f"the loss is {loss}")
 
     def check_network(self, method: nn.Module, *, signal: float) -> None:
-        """Raise UserError where a weight is no number, or no gradient reached the first layer in the whole epoch."""
+        """Raise DivergedError where a weight is no number, or no gradient reached the first layer all epoch."""
         for name, weights in method.named_parameters():
             if not bool(weights.isfinite().all()):
                 raise self.stop(f"a weight of {name} is not finite")

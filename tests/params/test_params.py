@@ -103,7 +103,7 @@ def test_an_unknown_key_is_refused_wherever_it_stands(change: Change, section: s
 
 
 COUNTS = ["seeds.count", "surrogate.samples", "train.epochs", "train.batch_size", "finetune.crops_per_image",
-          "finetune.epochs", "finetune.batch_size", "probe.photos.C_draws", "invariance.num_images"]  # fmt: skip
+          "finetune.batch_size", "probe.photos.C_draws", "invariance.num_images"]  # fmt: skip
 RANGES = [f"transformation.{key}" for key, value in asdict(RELEASE).items()
           if isinstance(value, tuple) and len(value) == 2]  # fmt: skip
 
@@ -120,7 +120,7 @@ def test_a_count_is_a_whole_number(change: Change, value: object):
     assert f"seeds.count {value!r}: " in refusal(change("seeds.count", value))
 
 
-@pytest.mark.parametrize("key", [*RANGES, "probe.photos.C_range"])
+@pytest.mark.parametrize("key", [*RANGES, "finetune.augmentation.value_power", "probe.photos.C_range"])
 def test_a_range_upside_down_is_refused_with_a_proposal(change: Change, key: str):
     """The bounds of [low, high] may not be exchanged."""
     said = f"{key} [0.9, 0.5]: is upside down; expected [low, high], so perhaps [0.5, 0.9]"
