@@ -178,7 +178,7 @@ def evaluate_transforms(
     right, moved = [], []
     neutral, device = transformation.neutral_rows(1)[0], readout.compute.device
     chunks = np.array_split(drawn, min(len(drawn), -(-len(drawn) * readout.side**2 // BATCH_PIXELS)))
-    with track(total=len(drawn) * len(rows), unit="images", label="invariance") as progress, torch.inference_mode():
+    with track(total=len(drawn) * len(rows), unit="images", label="invariance") as progress, features.exact_inference():
         for chunk in chunks:
             images = torch.from_numpy(np.array(labeled.images[chunk])).to(device).float() / 255
             labels = torch.from_numpy(labeled.labels[chunk]).to(device)

@@ -145,9 +145,8 @@ class Evaluation:
         if table.shape != (len(self.classes),) * 2 or table.min() < 0 or table.sum() == 0:
             return f"confusion is no table of counts for {len(self.classes)} classes"
         lists = [self.accuracy, self.class_accuracy, *([] if self.knn_accuracy is None else [self.knn_accuracy])]
-        if not all(0 <= share <= 1 for shares in lists for share in shares) or {*map(len, lists)} != {
-            len(self.accuracy) or 1
-        }:
+        as_many = len(self.accuracy) > 0 and len({len(shares) for shares in lists}) == 1
+        if not as_many or not all(0 <= share <= 1 for shares in lists for share in shares):
             return "accuracy, class_accuracy and knn_accuracy are not as many numbers between 0 and 1"
         if abs(np.mean(self.accuracy) - np.trace(table) / table.sum()) > ROUNDING:
             return f"accuracy is {np.mean(self.accuracy):.4f}, its confusion {np.trace(table) / table.sum():.4f}"

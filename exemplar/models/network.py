@@ -123,7 +123,7 @@ class Encoder(nn.Module):
 class Pixels(nn.Module):
     """The encoder that does nothing: its only features are the image itself."""
 
-    model, total_stride = "pixels", 1
+    model, total_stride = "pixels", 4  # that of a network without strides, which then sees the same crops
 
     def feature_maps(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
         """The image is its only map."""

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -69,6 +70,13 @@ def measure(
     return Features(values, tuple(slice(a, b) for a, b in pairwise(ends)))
 
 
+@contextmanager
+def exact_inference() -> Iterator[None]:
+    """No gradients, and convolutions in full float32 on a GPU too, where PyTorch would round their inputs to TF32."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
+
+
 def forward_features(
     encoder: Encoder | Pixels,
     images: UInt8[np.ndarray, "b 3 h w"],
@@ -78,7 +86,7 @@ def forward_features(
     device: torch.device,
 ) -> list[Float[Tensor, "b _"]]:
     """The blocks of a batch: one tensor per layer and grid of cells."""
-    with torch.inference_mode():
+    with exact_inference():
         chunk = torch.from_numpy(np.array(images)).to(device)
         resized = resize(chunk.float() / 255, side).contiguous(memory_format=torch.channels_last)
         return encoder.extract_features(resized, cells)
