@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from exemplar.errors import UserError
 from exemplar.io.sources import shown
 from exemplar.models.architecture import parse
 from exemplar.surrogate.ranges import Float, NamedRanges, Positive, magnitudes, resolve
@@ -230,3 +232,9 @@ class Params(Section):
         for name, source in self.sources.items():
             require_options(name, source.options)
         return self
+
+    def require_listed(self, name: str, *, key: str) -> None:
+        """Raise UserError for a dataset or method that the list at a dotted key lacks."""
+        listed = attrgetter(key)(self)
+        if name not in listed:
+            raise UserError(f"{name!r} is not in {key} of params.yaml; expected one of [{', '.join(listed)}]")
