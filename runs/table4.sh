@@ -19,7 +19,8 @@
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
-set -- -S unlabeled=stl10 -S 'datasets=[stl10,cifar10_400,cifar10,caltech101]' -S 'methods=[exemplar]' \
+set -- -S unlabeled=stl10 -S 'datasets=[stl10,cifar10_400,cifar10,caltech101]' \
+  -S 'methods=[exemplar]' -S 'finetune.methods=[]' -S 'invariance.methods=[exemplar]' \
   -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 -S train.weight_decay=0.004 "$@"
 small='-S seeds.count=8000 -S surrogate.samples=150 -S train.epochs=160'
 large='-S seeds.count=16000 -S surrogate.samples=100 -S train.epochs=125'

@@ -16,7 +16,9 @@ def compare() -> None:
     settings = load_params()
     surrogate, encoders, training = Path("data/surrogate"), Path("data/encoders"), Path("results/training")
     rows = [("probe", name) for name in settings.methods] + [("finetune", name) for name in settings.finetune.methods]
-    evaluations = [Path(f"results/{row}/{one}-{name}.json") for one in settings.datasets for row, name in rows]
+    evaluations = [
+        Path(f"results/evaluations/{row}/{one}-{name}.json") for one in settings.datasets for row, name in rows
+    ]
     moved = [
         Path(f"results/invariance/{one}-{name}.csv")
         for one in settings.datasets

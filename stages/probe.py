@@ -22,7 +22,7 @@ def probe(dataset: str, method: str) -> None:
     settings.require_listed(dataset, key="datasets")
     settings.require_listed(method, key="methods")
     encoder_path, labeled_folder = Path(f"data/encoders/{method}.safetensors"), Path(f"data/labeled/{dataset}")
-    record_path, inputs = Path(f"results/probe/{dataset}-{method}.json"), [encoder_path, labeled_folder]
+    record_path, inputs = Path(f"results/evaluations/probe/{dataset}-{method}.json"), [encoder_path, labeled_folder]
     integrity.require_intact(inputs)
     encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
     run_settings = settings.model_dump(include={"random_seed", "probe", "compute"}) | {"model": encoder.model}
