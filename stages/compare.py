@@ -17,7 +17,9 @@ def compare() -> None:
     surrogate, encoders, training = Path("data/surrogate"), Path("data/encoders"), Path("results/training")
     rows = [("probe", name) for name in settings.methods] + [("finetune", name) for name in settings.finetune.methods]
     evaluations = [
-        Path(f"results/{kind}/{dataset}-{name}.json") for dataset in settings.datasets for kind, name in rows
+        Path(f"results/evaluations/{kind}/{dataset}-{name}.json")
+        for dataset in settings.datasets
+        for kind, name in rows
     ]
     curves = [
         Path(f"results/invariance/{dataset}-{name}.csv")

@@ -14,15 +14,15 @@ def finetune(dataset: str, method: str) -> None:
     from exemplar.finetune import Finetune
     from exemplar.io import integrity
     from exemplar.models import saved
-    from exemplar.params.load import load_params, require_named
+    from exemplar.params.load import load_params
     from exemplar.runtime import device
     from exemplar.tracking import runs
 
     settings = load_params()
-    require_named(dataset, settings.datasets, key="datasets")
-    require_named(method, settings.finetune.methods, key="finetune.methods")
+    settings.require_listed(dataset, key="datasets")
+    settings.require_listed(method, key="finetune.methods")
     encoder_path, labeled_folder = Path(f"data/encoders/{method}.safetensors"), Path(f"data/labeled/{dataset}")
-    record_path, inputs = Path(f"results/finetune/{dataset}-{method}.json"), [encoder_path, labeled_folder]
+    record_path, inputs = Path(f"results/evaluations/finetune/{dataset}-{method}.json"), [encoder_path, labeled_folder]
     integrity.require_intact(inputs)
     encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
     run_settings = settings.model_dump(include={"random_seed", "finetune", "compute"})

@@ -11,14 +11,14 @@ def measure(dataset: str, method: str) -> None:
     from exemplar.datasets.base import Labeled
     from exemplar.io import integrity
     from exemplar.models import saved
-    from exemplar.params.load import load_params, require_named
+    from exemplar.params.load import load_params
     from exemplar.probe.protocol import Probe
     from exemplar.runtime import device
     from exemplar.tracking import runs
 
     settings = load_params()
-    require_named(dataset, settings.datasets, key="datasets")
-    require_named(method, settings.invariance.methods, key="invariance.methods")
+    settings.require_listed(dataset, key="datasets")
+    settings.require_listed(method, key="invariance.methods")
     encoder_path, labeled_folder = Path(f"data/encoders/{method}.safetensors"), Path(f"data/labeled/{dataset}")
     table_path, inputs = Path(f"results/invariance/{dataset}-{method}.csv"), [encoder_path, labeled_folder]
     integrity.require_intact(inputs)

@@ -13,16 +13,16 @@ def probe(dataset: str, method: str) -> None:
     from exemplar.datasets.evaluation import Evaluation
     from exemplar.io import integrity
     from exemplar.models import saved
-    from exemplar.params.load import load_params, require_named
+    from exemplar.params.load import load_params
     from exemplar.probe.protocol import Probe
     from exemplar.runtime import device
     from exemplar.tracking import runs
 
     settings = load_params()
-    require_named(dataset, settings.datasets, key="datasets")
-    require_named(method, settings.methods, key="methods")
+    settings.require_listed(dataset, key="datasets")
+    settings.require_listed(method, key="methods")
     encoder_path, labeled_folder = Path(f"data/encoders/{method}.safetensors"), Path(f"data/labeled/{dataset}")
-    record_path, inputs = Path(f"results/probe/{dataset}-{method}.json"), [encoder_path, labeled_folder]
+    record_path, inputs = Path(f"results/evaluations/probe/{dataset}-{method}.json"), [encoder_path, labeled_folder]
     integrity.require_intact(inputs)
     encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
     run_settings = settings.model_dump(include={"random_seed": True, "probe": True, "compute": {"device"}}) | {

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 def train(method: str) -> None:
     """Fit the encoder of METHOD, a file in exemplar/methods, and go on where a killed run stopped."""
-    from exemplar.params.load import load_params, require_named
+    from exemplar.params.load import load_params
     from exemplar.runtime import processes
 
     with processes.joined() as team:
         settings = load_params()
-        require_named(method, settings.methods, key="methods")
+        settings.require_listed(method, key="methods")
         if not processes.spread(["-m", "stages.train", method], device=settings.compute.device):
             fit(method, settings, team)
 

@@ -85,7 +85,7 @@ def test_params_and_what_it_reads_know_no_torch():
 
 def test_only_stages_name_the_paths_of_the_pipeline():
     """A function of the library is told where to read and write."""
-    place = re.compile(r"(data|results)(/(unlabeled|labeled|seeds|surrogate|encoders|probe|finetune|checked).*|/)?")
+    place = re.compile(r"(data|results)(/(unlabeled|labeled|seeds|surrogate|encoders|evaluations|checked).*|/)?")
     naming = {str(file) for file in MODULES for text in strings(file) if place.fullmatch(text)}
     assert {file for file in naming if not file.startswith("stages/")} == set()
     assert "stages/train.py" in naming

@@ -157,7 +157,7 @@ def test_every_experiment_has_a_name_of_its_own(asked: dict[str, list[Asked]]):
 
 def test_every_file_says_how_long_to_train(runs: Runs):
     """None relies on the numbers that params.yaml has for the minutes of `make repro`."""
-    said = ["model", "unlabeled", "datasets", "methods", "seeds.count", "surrogate.samples"]
+    said = ["model", "unlabeled", "datasets", "methods", "finetune.methods", "seeds.count", "surrogate.samples"]
     said += [f"train.{key}" for key in PUBLISHED["train"]]
     for name in COUNTS:
         for call in runs.record(name):

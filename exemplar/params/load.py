@@ -1,6 +1,5 @@
 """params.yaml -> Params, or one line that says what is wrong in it."""
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,3 @@ def load_yaml(path: Path = PARAMS) -> dict[Any, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}; expected a mapping of sections")
     return content
-
-
-def require_named(name: str, listed: Collection[str], *, key: str) -> None:
-    """Raise UserError for a name that the list at `key` of params.yaml lacks."""
-    if name not in listed:
-        raise UserError(f"{name!r} is not in {key} of params.yaml; expected one of [{', '.join(listed)}]")

@@ -4,6 +4,7 @@ A default in code would be a number that DVC cannot see. Unknown keys and missin
 """
 
 from difflib import get_close_matches
+from operator import attrgetter
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -18,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from exemplar.errors import UserError
 from exemplar.io.sources import shown
 from exemplar.models.architecture import parse
 from exemplar.params.names import METHOD, WEIGHTLESS, names_in, require_options
@@ -215,3 +217,9 @@ class Params(Section):
         for name, source in self.sources.items():
             require_options(name, source.options)
         return self
+
+    def require_listed(self, name: str, *, key: str) -> None:
+        """Raise UserError for a dataset or method that the list at a dotted key lacks."""
+        listed = attrgetter(key)(self)
+        if name not in listed:
+            raise UserError(f"{name!r} is not in {key} of params.yaml; expected one of [{', '.join(listed)}]")

@@ -32,7 +32,7 @@ OUTPUTS = (
     "data/encoders/pixels.safetensors",
     "results/training/exemplar",
     "results/training/pixels",
-    "results/probe/photos-exemplar.json",
+    "results/evaluations/probe/photos-exemplar.json",
     "results/invariance/photos-exemplar.csv",
 )
 
@@ -85,7 +85,7 @@ def write_results(folder: Path) -> None:
         classes=["red", "green", "blue"],
         confusion=[[12, 0, 0], [0, 12, 0], [9, 0, 3]],
         run_id="feed",
-    ).save(folder / "results/probe/photos-exemplar.json")
+    ).save(folder / "results/evaluations/probe/photos-exemplar.json")
     points = {"transformation": "angle_degrees", "magnitude": [0.0, 45.0], "accuracy": [0.75, 0.5]}
     table = pd.DataFrame(points | {"distance_layer_1": [0.0, 1.0], "distance_pooled": [0.0, 1.0]})
     file = folder / "results/invariance/photos-exemplar.csv"

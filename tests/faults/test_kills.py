@@ -150,8 +150,8 @@ def remove_outputs(toy: Toy, stage: str) -> None:
         "seeds": ["data/seeds.npz"],
         "surrogate": ["data/surrogate"],
         "train exemplar": ["data/encoders", "results/training"],
-        "probe photos exemplar": ["results/probe"],
-        "finetune photos exemplar": ["results/finetune"],
+        "probe photos exemplar": ["results/evaluations/probe"],
+        "finetune photos exemplar": ["results/evaluations/finetune"],
         "invariance photos exemplar": ["results/invariance"],
         "compare": [f"results/{name}" for name in ("comparison.csv", "metrics.json", "report.html", "figures")],
     }

@@ -108,12 +108,12 @@ FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     ),
     "a run id that is none": ("results/training/exemplar/run.json", lambda _: b'{"run_id": "../x"}', "compare"),
     "an evaluation with another accuracy": (
-        "results/probe/photos-exemplar.json",
+        "results/evaluations/probe/photos-exemplar.json",
         lambda content: content.replace(b"0.75", b"0.95"),
         "compare",
     ),
     "an evaluation without a key": (
-        "results/probe/photos-exemplar.json",
+        "results/evaluations/probe/photos-exemplar.json",
         lambda content: content.replace(b'"seconds": 1.5,', b""),
         "compare",
     ),
