@@ -166,7 +166,7 @@ def test_the_runs_are_those_of_every_stage_that_has_one() -> None:
     found = page.runs([RECORD], pictures, INVARIANCE[INVARIANCE["dataset"] == "photos"])
     assert found == {
         "train.exemplar": "feed",
-        "evaluate.photos.exemplar": "beef",
+        "probe.photos.exemplar": "beef",
         "invariance.photos.exemplar": "photos exemplar",
         "invariance.photos.random": "photos random",
     }
