@@ -206,7 +206,8 @@ class Params(Section):
             for name in listed:
                 if name not in self.methods:
                     raise ValueError(
-                        f"{where}.methods names {name}, but methods does not, which says what encoders are made"
+                        f"{where}.methods names {name}, whose encoder is not made; "
+                        "add it to methods, or take it out there"
                     )
         for name in self.datasets:
             if name not in self.probe:
@@ -222,4 +223,6 @@ class Params(Section):
         """Raise UserError for a dataset or method that the list at a dotted key lacks."""
         listed = attrgetter(key)(self)
         if name not in listed:
-            raise UserError(f"{name!r} is not in {key} of params.yaml; expected one of [{', '.join(listed)}]")
+            raise UserError(
+                f"{key} in params.yaml is [{', '.join(listed)}] and lacks {name!r}; add it, or take one that is there"
+            )

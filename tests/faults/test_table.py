@@ -25,7 +25,16 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "faults.md"
 PUBLISHED = load_yaml(ROOT / "params.yaml")
 EMBEDDED = PUBLISHED | {name: {"photos": PUBLISHED[name]["photos"]} for name in ("sources", "probe")}
+EMBEDDED["finetune"] = PUBLISHED["finetune"] | {"methods": ["exemplar"]}
 GONE = object()
+# A stage that is started by hand with a dataset and a method.
+NAMES: dict[str, list[str]] = {
+    "a method that no encoder is made of": ["train", "nosuch"],
+    "a method that is not probed": ["probe", "photos", "nosuch"],
+    "a dataset that is not probed": ["probe", "nosuch", "exemplar"],
+    "a method that is not fine-tuned": ["finetune", "photos", "pixels"],
+    "a method whose invariance is not measured": ["invariance", "photos", "pixels"],
+}
 Stage = Callable[[str], None]
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
 
@@ -47,8 +56,8 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "an unknown method": ("methods", ["exemplar", "jigsaw"]),
     "a row that is no encoder": ("methods", ["finetune"]),
     "raw pixels to fine-tune": ("finetune.methods", ["pixels"]),
-    "a fine-tuned encoder that is not made": ("finetune.methods", ["random", "exemplar"]),
-    "an invariance of an encoder that is not made": ("invariance.methods", ["pixels"]),
+    "a fine-tuned encoder that is not made": ("methods", ["random"]),
+    "an invariance of an encoder that is not made": ("methods", ["exemplar"]),
     "a method named twice": ("methods", ["random", "random"]),
     "one name where a list belongs": ("datasets", "photos"),
     "an empty list": ("methods", []),
@@ -252,6 +261,14 @@ def from_features(change: Callable[[np.ndarray], None]) -> None:
     require_sound(Features(values, (slice(0, 8),)))
 
 
+def from_names(stage: str, *names: str) -> None:
+    """Start a stage as the shell does."""
+    from importlib import import_module
+
+    module = import_module(f"stages.{stage}")
+    getattr(module, "measure" if stage == "invariance" else stage)(*names)
+
+
 FEATURES: dict[str, Callable[[np.ndarray], None]] = {
     "features that are not finite": lambda values: values.__setitem__((7, 3), np.nan),
     "features of a dead encoder": lambda values: values.fill(0.25),
@@ -262,6 +279,7 @@ TABLE: dict[str, str] = {
     **{name: f"an archive for `{dataset}`" for name, (dataset, _) in ARCHIVES.items()},
     **{name: f"`{', '.join(files)}`" for name, files in FOLDERS.items()},
     **{name: f"`url: {url}`" for name, (url, _) in SOURCES.items()},
+    **{name: f"`python -m stages.{' '.join(words)}`" for name, words in NAMES.items()},
     **dict.fromkeys(FEATURES, "what the probe gets from the encoder"),
 }
 
@@ -292,6 +310,8 @@ def provoke(name: str, run: Stage) -> None:
         from_folder(FOLDERS[name])
     elif name in SOURCES:
         from_source(*SOURCES[name])
+    elif name in NAMES:
+        from_names(*NAMES[name])
     else:
         from_features(FEATURES[name])
 
