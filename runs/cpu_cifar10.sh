@@ -10,5 +10,5 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 dvc exp run -n cpu-cifar10 -S model=64c5-64c5-128f -S unlabeled=cifar10 -S 'datasets=[cifar10_400]' \
   -S 'methods=[exemplar,random]' -S 'finetune.methods=[]' -S seeds.count=4000 -S surrogate.samples=50 \
-  -S train.epochs=25 -S train.batch_size=64 -S train.learning_rate=0.03 -S train.momentum=0.9 \
-  -S train.weight_decay=0.004 "$@"
+  -S train.recipe=release -S train.epochs=25 -S train.batch_size=64 -S train.learning_rate=0.03 \
+  -S train.momentum=0.9 -S train.weight_decay=0.004 "$@"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ OUTPUTS = (
     "results/training/exemplar",
     "results/training/pixels",
     "results/evaluations/probe/photos-exemplar.json",
+    "results/evaluations/probe/photos-pixels.json",
     "results/invariance/photos-exemplar.csv",
 )
 
@@ -70,7 +72,7 @@ def write_results(folder: Path) -> None:
     save_encoder(Pixels(), folder / "data/encoders/pixels.safetensors")
     save_record([Epoch(1, 2.0, 0.5, 0.1, 900.0)], folder / "results/training/exemplar", run_id="feed")
     save_record([], folder / "results/training/pixels", run_id="beef")
-    Evaluation(
+    record = Evaluation(
         dataset="photos",
         method="exemplar",
         model="4c5-4c5-8f",
@@ -85,7 +87,9 @@ def write_results(folder: Path) -> None:
         classes=["red", "green", "blue"],
         confusion=[[12, 0, 0], [0, 12, 0], [9, 0, 3]],
         run_id="feed",
-    ).save(folder / "results/evaluations/probe/photos-exemplar.json")
+    )
+    record.save(folder / "results/evaluations/probe/photos-exemplar.json")
+    replace(record, method="pixels", model="pixels").save(folder / "results/evaluations/probe/photos-pixels.json")
     points = {"transformation": "angle_degrees", "magnitude": [0.0, 45.0], "accuracy": [0.75, 0.5]}
     table = pd.DataFrame(points | {"distance_layer_1": [0.0, 1.0], "distance_pooled": [0.0, 1.0]})
     file = folder / "results/invariance/photos-exemplar.csv"
@@ -104,11 +108,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, labeled: "Labeled", surrogat
     YAML().dump({"schema": "2.0", "stages": {"all": {"cmd": "true", "outs": outs}}}, folder / "dvc.lock")
     yaml = YAML()
     settings = yaml.load(ROOT / "params.yaml")
-    settings["methods"], settings["finetune"]["methods"], settings["invariance"]["methods"] = (
-        ["exemplar"],
-        [],
-        ["exemplar"],
-    )
+    settings["methods"], settings["finetune"]["methods"] = ["exemplar", "pixels"], []
+    settings["invariance"]["methods"] = ["exemplar"]
     settings["sources"] = {"photos": settings["sources"]["photos"]}
     settings["probe"] = {"photos": settings["probe"]["photos"]}
     yaml.dump(settings, folder / "params.yaml")

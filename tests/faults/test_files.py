@@ -23,7 +23,8 @@ SURROGATE = [
 ]
 ENCODERS = [f"data/encoders/{name}.safetensors" for name in ("exemplar", "pixels")]
 TRAINING = [f"results/training/{name}" for name in ("exemplar/curve.csv", "exemplar/run.json", "pixels/run.json")]
-MEASURED = ["results/evaluations/probe/photos-exemplar.json", "results/invariance/photos-exemplar.csv"]
+MEASURED = [f"results/evaluations/probe/photos-{name}.json" for name in ("exemplar", "pixels")]
+MEASURED += ["results/invariance/photos-exemplar.csv"]
 READS = {
     "seeds": UNLABELED,
     "surrogate": [*UNLABELED, "data/seeds.npz"],

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 
 from exemplar.datasets import caltech101, cifar10, folder, stl10
 from exemplar.errors import UserError
@@ -23,6 +24,7 @@ from exemplar.models import architecture
 from exemplar.models.architecture import Conv, Full
 from exemplar.params import schema
 from exemplar.params.load import load_params, load_yaml
+from exemplar.params.mistakes import explain
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED: dict[str, Any] = load_yaml(ROOT / "params.yaml")
@@ -56,14 +58,14 @@ LAYERS = st.one_of(
 def test_any_text_is_an_architecture_or_one_line(text: str) -> None:
     """And what is one is written as it was read."""
     if ends_well(lambda: architecture.parse(text)):
-        assert architecture.extract_features(architecture.parse(text)) == text
+        assert architecture.to_string(architecture.parse(text)) == text
 
 
 @many
 @given(st.lists(LAYERS, max_size=8))
 def test_layers_in_any_order_are_read_back_or_refused(layers: list[Conv | Full]) -> None:
     """Convolutions first, fully connected ones last."""
-    found = ends_well(lambda: architecture.parse(architecture.extract_features(tuple(layers))))
+    found = ends_well(lambda: architecture.parse(architecture.to_string(tuple(layers))))
     kinds = [isinstance(layer, Full) for layer in layers]
     assert found == (len(set(kinds)) == 2 and kinds == sorted(kinds))
 
@@ -101,8 +103,8 @@ def test_any_value_anywhere_in_params_is_taken_or_told(place: tuple[str, ...], v
     def read() -> None:
         try:
             schema.Params.model_validate(content)
-        except schema.ValidationError as error:
-            raise UserError(schema.explain(error, schema.Params)) from None
+        except ValidationError as error:
+            raise UserError(explain(error, schema.Params)) from None
 
     ends_well(read)
 
