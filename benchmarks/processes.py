@@ -46,7 +46,7 @@ def together(model: str, steps: int, precision: str) -> Iterator[tuple[Loss, Los
     context, pipes = multiprocessing.get_context("spawn"), []
     for rank in range(PROCESSES):
         pipes.append((ours := context.Pipe())[0])
-        given = {**processes.environment(rank, rank, PROCESSES, store.port), "EXEMPLAR_THREADS": "1"}
+        given = {**environment(rank, store.port), "EXEMPLAR_THREADS": "1"}
         context.Process(target=work, args=(given, model, steps, precision, ours[1]), daemon=True).start()
     compute = device.find(device="cpu", precision=precision)
     data, method = training.data_of(steps), training.draw_method(model)
@@ -63,6 +63,13 @@ def together(model: str, steps: int, precision: str) -> Iterator[tuple[Loss, Los
         yield two, one
     for pipe in pipes:
         pipe.send(False)
+
+
+def environment(rank: int, port: int) -> dict[str, str]:
+    """What torchrun tells a process of one machine; the store is this process's."""
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "MASTER_PORT": port}
+    words = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    return {name: str(number) for name, number in numbers.items()} | words
 
 
 def work(given: dict[str, str], model: str, steps: int, precision: str, orders: Connection) -> None:
