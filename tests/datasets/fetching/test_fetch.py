@@ -351,7 +351,7 @@ def test_a_folder_that_cannot_be_written_is_told(host: Host, get: Callable[..., 
 
 FETCH = """
 import pathlib, sys
-from exemplar.fetch import fetch
+from exemplar.datasets.fetching.fetch import fetch
 fetch([sys.argv[1]], md5=sys.argv[2], folder=pathlib.Path(sys.argv[3]))
 """
 
