@@ -133,8 +133,8 @@ def solve(
     """Newton's method with a line search for all p problems side by side; each leaves when its duality gap is small.
 
     A problem that once needed a shorter step solves its systems closely from then on: nearly separable classes with a
-    large C would otherwise creep (C = 10,000 on 300 x 300 random numbers: 146 steps instead of 633). Problems that are
-    not solved after STEPS steps keep their last weights, the best that there are: no step raises an objective.
+    large C would otherwise creep (C = 10,000 on 300 x 300 random numbers: 146 steps instead of 633). A problem that is
+    not solved after STEPS steps keeps its last weights, its best: no step raises the objective.
     """
     solution, violations = start.clone(), 1 - signs * matmul_float64(start, samples)
     unsolved, residuals = torch.arange(len(start), device=start.device), torch.full_like(C, ROUGH)
@@ -147,9 +147,8 @@ def solve(
         above = ~(gap <= tolerance * objective).flatten()  # so that NaN is never taken for solved
         if not above.any():
             return solution
-        unsolved, weights, violation, sign, penalty, residual, gradient = (
-            each[above] for each in (unsolved, weights, violation, sign, penalty, residual, gradient)
-        )
+        still = (unsolved, weights, violation, sign, penalty, residual, gradient)
+        unsolved, weights, violation, sign, penalty, residual, gradient = (each[above] for each in still)
         direction = newton_direction(samples, spectrum, violation > 0, penalty, gradient, residual)
         change = -sign * matmul_float64(direction, samples)
         step = step_length(weights, direction, violation, change, penalty, slope=row_sum(gradient * direction))
