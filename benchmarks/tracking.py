@@ -44,7 +44,9 @@ def track(folder: str, epochs: int) -> float:
     encoder = training.draw_method(training.SMALL).encoder
     path, example = Path(folder) / "encoder.safetensors", torch.zeros(1, 3, 96, 96, dtype=torch.uint8).numpy()
     saved.save_encoder(encoder, path)
-    record = Epoch(epoch=1, loss=1.0, accuracy=0.5, learning_rate=0.01, samples_per_second=1000.0)
+    record = Epoch(
+        epoch=1, loss=1.0, accuracy=0.5, held_out_accuracy=0.4, learning_rate=0.01, samples_per_second=1000.0
+    )
     numbers = load_params().model_dump(include={"model", "random_seed", "train", "compute"})
     started = time.perf_counter()
     from exemplar.tracking import runs

@@ -11,9 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, UInt8
+from PIL import Image
 
 from exemplar.datasets.fetching.archives import members
+from exemplar.datasets.images import growing, stretched
 from exemplar.errors import UserError
+from exemplar.runtime.progress import track
 
 SIDE_PIXELS = 32
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -95,6 +98,26 @@ def read_batches(archive: Path | None) -> tuple[Batch, Batch, tuple[str, ...]]:
     train = [batches[name] for name in TRAIN_BATCHES]
     joined = Batch(np.concatenate([part.images for part in train]), np.concatenate([part.labels for part in train]))
     return joined, batches["test_batch"], classes
+
+
+def write_training_images(archive: Path | None, folder: Path, *, side_pixels: int) -> None:
+    """Write the training images into `folder`, enlarged to this side (bicubic), without their labels.
+
+    Raises UserError for a side below 32, which would lose what the images show.
+    """
+    if side_pixels < SIDE_PIXELS:
+        raise UserError(
+            f"unlabeled_side is {side_pixels}; expected {SIDE_PIXELS} pixels, as CIFAR's images have, or more"
+        )
+    train, _, _ = read_batches(archive)
+    with (
+        growing(folder / "images.npy", side_pixels=side_pixels) as images,
+        track(total=len(train.images), unit="images", label="unlabeled") as progress,
+    ):
+        for image in train.images:
+            picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+            images.append(stretched(picture, side_pixels=side_pixels)[None])
+            progress.advance(1)
 
 
 def unpickle(content: bytes, *, name: str) -> Content:

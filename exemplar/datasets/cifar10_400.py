@@ -9,21 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from exemplar.datasets.base import save_protocol
-from exemplar.datasets.batches import SIDE_PIXELS, read_batches
+from exemplar.datasets.batches import SIDE_PIXELS, read_batches, write_training_images
 from exemplar.datasets.images import growing
 from exemplar.datasets.splits import draw_orders, require_members, take
 
 FOLDS, TRAIN_PER_CLASS = 10, 400
 
 
-def write_unlabeled(archive: Path | None, folder: Path) -> None:
-    """Write the training images into `folder`, without their labels."""
-    train, _, _ = read_batches(archive)
-    with growing(folder / "images.npy", side_pixels=SIDE_PIXELS) as images:
-        images.append(train.images)
+def write_unlabeled(archive: Path | None, folder: Path, *, unlabeled_side: int) -> None:
+    """Write the training images into `folder`, without their labels, enlarged to `unlabeled_side` pixels."""
+    write_training_images(archive, folder, side_pixels=unlabeled_side)
 
 
-def write_labeled(archive: Path | None, folder: Path, *, random_seed: int) -> None:
+def write_labeled(archive: Path | None, folder: Path, *, random_seed: int, unlabeled_side: int) -> None:
     """Write all images and the 10 selections into `folder`."""
     train, test, classes = read_batches(archive)
     groups = [np.flatnonzero(train.labels == label) for label in range(len(classes))]

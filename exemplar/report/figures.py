@@ -116,9 +116,14 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
         marker = "o" if len(frame) <= EPOCHS_MARKED else ""
         for axes, column in ((loss, "loss"), (accuracy, "accuracy")):
             axes.plot(frame["epoch"], frame[column], marker + line, color=colour, markersize=4, linewidth=2)
+        accuracy.plot(frame["epoch"], frame["held_out_accuracy"], marker + ":", color=INK, markersize=3, linewidth=1.5)
         rate.plot(frame["epoch"], frame["learning_rate"], marker + line, color=colour, markersize=4, linewidth=2,
                   drawstyle="steps-mid", label=name)  # fmt: skip
-    for axes, title in ((loss, "loss"), (accuracy, "accuracy"), (rate, "learning rate")):
+    for axes, title in (
+        (loss, "loss"),
+        (accuracy, "accuracy; dotted: of samples never trained on"),
+        (rate, "learning rate"),
+    ):
         axes.set_title(title)
         axes.grid()
     rate.set_yscale("log")

@@ -18,7 +18,7 @@ from exemplar.models.saved import load_encoder
 from exemplar.surrogate import transformation
 from exemplar.surrogate.sets import SurrogateSet
 
-CURVE = ["epoch", "loss", "accuracy", "learning_rate", "samples_per_second"]
+CURVE = ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate", "samples_per_second"]
 SEEDS_SHOWN, CLASSES_SHOWN, SAMPLES_SHOWN = 144, 8, 11
 
 

@@ -17,6 +17,7 @@ from exemplar.surrogate.seeds import Seeds
 from exemplar.surrogate.sets import SurrogateSet
 
 REDRAWS = 64
+HELD_OUT = 1  # samples of each class that are never trained on
 CONTEXT = 1.25  # an image at least so many times wider than its seed has samples of its own to draw; docs/log.md
 
 
@@ -31,19 +32,18 @@ def build(
     pixels, centre = cut_windows(images, seeds, reach=reach(ranges))
     windows, classes = torch.from_numpy(pixels), torch.arange(len(pixels))
     squares = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(seeds.side).float()}
-    table, mirrored = draw_table(
-        **squares,
-        size=(windows.shape[3], windows.shape[2]),
-        samples=samples,
-        ranges=ranges,
-        generator=torch_stream(random_seed, "transformation table"),
-    )
+    size = (windows.shape[3], windows.shape[2])
+    stream = torch_stream(random_seed, "transformation table")
+    table, mirrored = draw_table(**squares, size=size, samples=samples, ranges=ranges, generator=stream)
+    stream = torch_stream(random_seed, "held-out samples")
+    held_out, _ = draw_table(**squares, size=size, samples=HELD_OUT, ranges=ranges, generator=stream)
     basis, colour_mean = principal_components(windows)
     return SurrogateSet(
         windows=windows,
         window_index=classes,
         label=classes,
         table=table,
+        held_out=held_out,
         basis=basis,
         colour_mean=colour_mean,
         **squares,

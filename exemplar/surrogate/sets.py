@@ -4,7 +4,7 @@ Nothing is rendered to disk. Each seed keeps a window of its image, wide enough 
 for, and batches are cut out of these windows on the device. Fine-tuning uses the same set with labels for classes.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ class SurrogateSet:
     """Windows, where the seeds lie in them, and the table of `samples` rows per seed.
 
     `window_index[k]` is the window of seed k and `label[k]` its class. Centres (x, y) and sides are in the
-    window's pixels.
+    window's pixels. The rows of `held_out` are samples that nobody trains on.
     """
 
     windows: UInt8[Tensor, "m 3 h w"]
@@ -35,6 +35,7 @@ class SurrogateSet:
     centre: Float[Tensor, "n 2"]
     side: Float[Tensor, " n"]
     table: Float[Tensor, "n k p"]
+    held_out: Float[Tensor, "n v p"]
     basis: Float[Tensor, "3 3"]
     colour_mean: Float[Tensor, " 3"]
 
@@ -44,6 +45,10 @@ class SurrogateSet:
     def to(self, device: torch.device) -> "SurrogateSet":
         """The same set on another device."""
         return SurrogateSet(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def unseen(self) -> "SurrogateSet":
+        """The set of the samples that are held out."""
+        return replace(self, table=self.held_out)
 
     def render(self, indices: Int64[Tensor, " b"]) -> tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]:
         """Samples (0..1) and their classes; index i is row i % K of seed i // K."""
@@ -78,6 +83,7 @@ class SurrogateSet:
             centre=read("centre", np.float32, len(table), 2),
             side=read("side", np.float32, len(table)),
             table=table,
+            held_out=read("held_out", np.float32, len(table), None, len(transformation.COLUMNS)),
             basis=read("basis", np.float32, 3, 3),
             colour_mean=read("colour_mean", np.float32, 3),
         )

@@ -48,17 +48,22 @@ class TrainInputs:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch measured: mean loss, share of samples classified right, and the rate of work."""
+    """What one epoch measured: mean loss, accuracies between 0 and 1, and the rate of work.
+
+    `accuracy` is that of the samples as they were trained on; `held_out_accuracy` that of samples which are never
+    trained on, after the epoch, where there are any.
+    """
 
     epoch: int
     loss: float
     accuracy: float
+    held_out_accuracy: float | None
     learning_rate: float
     samples_per_second: float
 
     def numbers(self) -> dict[str, float]:
-        """The record without its number, which is a step in a curve."""
-        return {name: value for name, value in asdict(self).items() if name != "epoch"}
+        """The record without its number, which is a step in a curve, and without what was not measured."""
+        return {name: value for name, value in asdict(self).items() if name != "epoch" and value is not None}
 
 
 @dataclass(frozen=True)

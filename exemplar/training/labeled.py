@@ -100,6 +100,7 @@ def labeled_samples(
         centre=centre,
         side=side,
         table=table,
+        held_out=table[:, :0],
         basis=basis,
         colour_mean=colour_mean,
     )

@@ -20,6 +20,7 @@ from exemplar.training.state import TrainState
 from exemplar.training.watch import DivergenceCheck, nonzero_gradients, smaller_batches
 
 STEPS_BETWEEN_NUMBERS = 20
+SAMPLES_AT_ONCE = 256
 
 
 def fit(
@@ -99,10 +100,12 @@ def train_epoch(
             checkpoint.save(state.state_dict())
     watch.check_loss(float(part.loss_sum))
     watch.check_network(state.model, signal=float(signal))
+    unseen = data.unseen()
     return Epoch(
         epoch=epoch + 1,
         loss=float(part.loss_sum) / len(order),
         accuracy=float(part.right) / len(order),
+        held_out_accuracy=measure_accuracy(state.model, unseen, compute) if len(unseen) else None,
         learning_rate=settings.learning_rate * state.factor,
         samples_per_second=len(order) / part.seconds(),
     )
@@ -133,3 +136,15 @@ def same_start(state: TrainState, compute: Compute) -> None:
         torch.save(state.state_dict(), content)
         given = collective.from_first(content.getvalue(), compute)
         state.load_state_dict(torch.load(BytesIO(given), map_location="cpu", weights_only=True))
+
+
+def measure_accuracy(model: Learner, data: SurrogateSet, compute: Compute) -> float:
+    """The share of samples, each once, that a network classifies right as it stands, between 0 and 1."""
+    right = torch.zeros((), device=compute.device)
+    model.eval()
+    with torch.inference_mode(), compute.autocast():
+        for indices in torch.split(torch.arange(len(data), device=compute.device), SAMPLES_AT_ONCE):
+            samples, targets = data.render(indices)
+            right += model((samples.contiguous(memory_format=torch.channels_last), targets))[1]
+    model.train()
+    return float(right) / len(data)

@@ -22,7 +22,7 @@ def test_one_fold_of_all_training_and_all_test_images(
 ) -> None:
     """Batches come in the order of their numbers; rows of 1024 red, green, blue values are images, row by row."""
     archive = pack("cifar-10-python.tar.gz", cifar(python=python, by_columns=by_columns))
-    cifar10.write_labeled(archive, out, random_seed=0)
+    cifar10.write_labeled(archive, out, random_seed=0, unlabeled_side=32)
     written = Labeled.load(out)
     assert np.array_equal(written.images, noise(120, 3072).reshape(-1, 3, 32, 32))
     assert written.labels.tolist() == [(number + place) % 10 for number in range(1, 7) for place in range(20)]
@@ -35,7 +35,7 @@ def test_unlabeled_images_are_the_training_images(
     pack: Pack, cifar: Files, noise: Callable[..., np.ndarray], out: Path
 ) -> None:
     """No test image is among what is trained on."""
-    cifar10.write_unlabeled(pack("c.tar.gz", cifar()), out)
+    cifar10.write_unlabeled(pack("c.tar.gz", cifar()), out, unlabeled_side=32)
     assert np.array_equal(load_images(out), noise(120, 3072)[:100].reshape(-1, 3, 32, 32))
 
 
@@ -63,7 +63,7 @@ def test_a_batch_that_does_not_match_is_told(
     """The line names the archive and the batch, and says what was expected."""
     changed = cifar() | {f"cifar-10-batches-py/{name}": pickle.dumps(content, protocol=2)}
     with pytest.raises(UserError, match=line) as caught:
-        cifar10.write_labeled(pack("c.tar.gz", changed), out, random_seed=0)
+        cifar10.write_labeled(pack("c.tar.gz", changed), out, random_seed=0, unlabeled_side=32)
     assert f"c.tar.gz: '{name}'" in str(caught.value)
 
 
@@ -72,4 +72,4 @@ def test_a_batch_that_is_not_there_is_told(pack: Pack, cifar: Files, out: Path) 
     for name in ("data_batch_5", "test_batch", "batches.meta"):
         fewer = {path: content for path, content in cifar().items() if not path.endswith(name)}
         with pytest.raises(UserError, match=f"lacks '{name}'"):
-            cifar10.write_unlabeled(pack("c.tar.gz", fewer), out)
+            cifar10.write_unlabeled(pack("c.tar.gz", fewer), out, unlabeled_side=32)

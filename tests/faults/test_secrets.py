@@ -117,7 +117,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         confusion=[[1, 0], [0, 1]],
         run_id=HOSTILE,
     )
-    curve = pd.DataFrame([[1, 2.0, 0.5, 0.1, 9.0]], columns=CURVE)
+    curve = pd.DataFrame([[1, 2.0, 0.5, 0.4, 0.1, 9.0]], columns=CURVE)
     point = {"transformation": "angle_degrees", "magnitude": 0.0, "accuracy": 1.0, "distance_pooled": 0.0}
     html = page.page(
         records=[record, replace(record, method="random")],
@@ -135,7 +135,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
     assert html.count("&lt;script&gt;") > 8
 
 
-CURVE = ["epoch", "loss", "accuracy", "learning_rate", "samples_per_second"]
+CURVE = ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate", "samples_per_second"]
 
 
 def test_the_ui_listens_on_loopback_only() -> None:

@@ -40,7 +40,13 @@ def curve(epochs: int) -> pd.DataFrame:
     """A learning curve with one drop of the learning rate."""
     epoch = np.arange(1, epochs + 1)
     return pd.DataFrame(
-        {"epoch": epoch, "loss": 1 / epoch, "accuracy": 1 - 1 / epoch, "learning_rate": np.where(epoch < 3, 0.1, 0.01)}
+        {
+            "epoch": epoch,
+            "loss": 1 / epoch,
+            "accuracy": 1 - 1 / epoch,
+            "held_out_accuracy": 0.5,
+            "learning_rate": np.where(epoch < 3, 0.1, 0.01),
+        }
     )
 
 
@@ -78,7 +84,7 @@ def test_curves_show_the_steps_of_the_learning_rate(epochs: int) -> None:
     """The learning rate is drawn as steps; a single epoch is still a visible dot."""
     figure = figures.learning_curves({"exemplar": curve(epochs), "random": curve(0)})
     loss, accuracy, rate = figure.axes
-    assert [len(axes.lines) for axes in (loss, accuracy, rate)] == [1, 1, 1]
+    assert [len(axes.lines) for axes in (loss, accuracy, rate)] == [1, 2, 1]
     assert rate.lines[0].get_drawstyle() == "steps-mid"
     assert (loss.lines[0].get_marker() == "o") == (epochs <= figures.EPOCHS_MARKED)
     assert len(figures.png(figure)) > 1000

@@ -42,6 +42,7 @@ CURVE = pd.DataFrame(
         "epoch": [1, 2],
         "loss": [2.0, 1.5],
         "accuracy": [0.1, 0.2],
+        "held_out_accuracy": [0.1, 0.15],
         "learning_rate": [0.1, 0.01],
         "samples_per_second": [50, 70],
     }

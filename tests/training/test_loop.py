@@ -180,12 +180,12 @@ def test_a_broken_checkpoint_says_what_to_do(data: SurrogateSet, compute: Comput
 
 def test_a_record_is_a_table_with_a_row_per_epoch_and_the_id_of_its_run(tmp_path: Path) -> None:
     """A method without epochs leaves the head of the table."""
-    epochs = [Epoch(number, 2.0 / number, 0.5, 0.1, 900.0) for number in (1, 2)]
+    epochs = [Epoch(number, 2.0 / number, 0.5, 0.4, 0.1, 900.0) for number in (1, 2)]
     for records in (epochs, []):
         save_record(records, tmp_path / "made", run_id="feed")
         with (tmp_path / "made" / "curve.csv").open(newline="") as file:
             head, *rows = csv.reader(file)
-        assert head == ["epoch", "loss", "accuracy", "learning_rate", "samples_per_second"]
-        expected = [["1", "2.0", "0.5", "0.1", "900.0"], ["2", "1.0", "0.5", "0.1", "900.0"]]
+        assert head == ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate", "samples_per_second"]
+        expected = [["1", "2.0", "0.5", "0.4", "0.1", "900.0"], ["2", "1.0", "0.5", "0.4", "0.1", "900.0"]]
         assert rows == expected[: len(records)]
         assert json.loads((tmp_path / "made" / "run.json").read_text()) == {"run_id": "feed"}
