@@ -76,17 +76,17 @@ def test_classes_that_differ_in_colour_are_learnt_and_the_encoder_is_left_alone(
     assert all(torch.equal(*pair) for pair in zip(before, weights(encoder), strict=True))
 
 
-@pytest.mark.parametrize(("validation", "labels"), [("other_folds", 12), ("nested", 0)])
+@pytest.mark.parametrize(("validation", "labels"), [("other_folds", 6), ("nested", 0)])
 def test_the_choice_that_validates_best_is_used_and_its_labels_are_counted(
     readout: Finetune, encoder: Encoder, labeled: Labeled, compute: Compute, validation: str, labels: int
 ) -> None:
-    """A training that hardly moves loses against one that learns, wherever it stands in the list."""
-    for choices in ((LAZY, GOOD), (GOOD, LAZY)):
-        measured = replace(readout, choices=choices, validation=validation).measure(
-            encoder, labeled, random_seed=0, compute=compute
-        )
-        assert list(measured.chosen) == [{"epochs": 16, "learning_rate": 0.01, "augmentation": "geometry"}] * 3
-        assert measured.labels_for_choice == labels
+    """A training that hardly moves loses against one that learns, although it stands first in the list."""
+    short = replace(labeled, train=labeled.train[:2], test=labeled.test[:2])
+    measured = replace(readout, choices=(LAZY, GOOD), validation=validation).measure(
+        encoder, short, random_seed=0, compute=compute
+    )
+    assert list(measured.chosen) == [{"epochs": 16, "learning_rate": 0.01, "augmentation": "geometry"}] * 2
+    assert measured.labels_for_choice == labels
 
 
 def test_a_choice_that_diverges_is_not_used(
@@ -94,7 +94,8 @@ def test_a_choice_that_diverges_is_not_used(
 ) -> None:
     """Alone it stops the run with a line; among others it only loses."""
     wild = Choice(1, 1e9, "none")
-    measured = replace(readout, choices=(wild, GOOD)).measure(encoder, labeled, random_seed=0, compute=compute)
+    tame = Choice(1, 0.01, "none")
+    measured = replace(readout, choices=(wild, tame)).measure(encoder, labeled, random_seed=0, compute=compute)
     assert measured.chosen[0]["learning_rate"] == 0.01
     with pytest.raises(UserError, match=r"lower finetune\.choices\.learning_rate"):
         replace(readout, choices=(wild,)).measure(encoder, labeled, random_seed=0, compute=compute)
@@ -166,11 +167,9 @@ def test_a_killed_measurement_goes_on_where_it_was(
     with pytest.raises(KeyboardInterrupt):
         quick.measure(encoder, labeled, random_seed=0, compute=compute, unfinished=tmp_path)
     measured = quick.measure(encoder, labeled, random_seed=0, compute=compute, unfinished=tmp_path)
-    scores = ["fold-1-score-1.json", "fold-1-score-2.json"]
+    scores, winner = ["fold-1-score-1.json", "fold-1-score-2.json"], Choice(**expected.chosen[0])
     assert answered[2] == ["fold-1-choice-1", "fold-1-choice-2", *scores]
-    assert (
-        answered[3] == answered[4] == ["fold-1-score-1.json", "fold-1-score-2.json", "fold-1.json", "fold-2-choice-2"]
-    )
+    assert answered[3] == answered[4] == [*scores, "fold-1.json", f"fold-2-choice-{quick.choices.index(winner) + 1}"]
     assert len(answered) == 6
     assert measured.accuracy == expected.accuracy
     assert losses(measured) == losses(expected)
