@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from benchmarks import material
+from benchmarks import material, measure
 from benchmarks.measure import LackingError, Rows, Works, check_same, rates
 from exemplar.models import initial
 from exemplar.models.architecture import parse
@@ -24,7 +24,7 @@ MODELS = {"64c5-64c5-128f": 512, "64c5-128c5-256c5-512f": 128}
 
 def works(*, quick: bool, repeats: int) -> Works:
     """Two rows for a network."""
-    compute = device.choose(device="cpu", precision="auto")
+    compute = device.choose(device="cpu", precision=measure.precision())
     for against in (against_forward, against_lightly):
         for model, count in MODELS.items():
             encoder = initial.draw_encoder(

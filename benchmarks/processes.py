@@ -8,9 +8,9 @@ from functools import partial
 from multiprocessing.connection import Connection
 
 import torch
-from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, but its file does not list it
+from torch.distributed.elastic.utils.distributed import get_free_port
 
-from benchmarks import training
+from benchmarks import measure, training
 from benchmarks.measure import LackingError, Rows, Works, check_same, rates, threads
 from exemplar.runtime import device, processes
 
@@ -33,7 +33,7 @@ def against_one(model: str, steps: int, few: int, *, repeats: int) -> Rows:
     with together(model, few, "float32") as (two, one):
         losses = [(two(), one()) for _ in range(EPOCHS)]
     check_same("losses", all(abs(ours - other) < LARGEST_DIFFERENCE for ours, other in losses))
-    with together(model, steps, "auto") as (two, one):
+    with together(model, steps, measure.precision()) as (two, one):
         amount = (steps * training.BATCH,) * 2
         name = f"training {model}, two processes against one on two cores"
         yield rates(name, two, one, amount=amount, unit="images/s", target=TARGET, repeats=repeats)
@@ -42,11 +42,11 @@ def against_one(model: str, steps: int, few: int, *, repeats: int) -> Rows:
 @contextmanager
 def together(model: str, steps: int, precision: str) -> Iterator[tuple[Loss, Loss]]:
     """Two functions that train an epoch further and return its loss: with two processes, and with this one."""
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {"WORLD_SIZE": f"{PROCESSES}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{get_free_port()}"}  # type: ignore[no-untyped-call]
     context, pipes = multiprocessing.get_context("spawn"), []
     for rank in range(PROCESSES):
         pipes.append((ours := context.Pipe())[0])
-        given = {**environment(rank, store.port), "EXEMPLAR_THREADS": "1"}
+        given = {**shared, "RANK": f"{rank}", "EXEMPLAR_THREADS": "1"}
         context.Process(target=work, args=(given, model, steps, precision, ours[1]), daemon=True).start()
     compute = device.find(device="cpu", precision=precision)
     data, method = training.data_of(steps), training.draw_method(model)
@@ -63,13 +63,6 @@ def together(model: str, steps: int, precision: str) -> Iterator[tuple[Loss, Los
         yield two, one
     for pipe in pipes:
         pipe.send(False)
-
-
-def environment(rank: int, port: int) -> dict[str, str]:
-    """What torchrun tells a process of one machine; the store is this process's."""
-    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "MASTER_PORT": port}
-    words = {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    return {name: str(number) for name, number in numbers.items()} | words
 
 
 def work(given: dict[str, str], model: str, steps: int, precision: str, orders: Connection) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks import material
+from benchmarks import material, measure
 from benchmarks.measure import Rows, Works, check_same, limit, rates, threads
 from benchmarks.rendering_peers import kornia_samples, single_samples
 from exemplar.models import initial
@@ -74,7 +74,7 @@ def against_single_images(data: SurrogateSet, *, images: int, repeats: int) -> R
 
 def share(data: SurrogateSet, *, steps: int, repeats: int) -> Rows:
     """Both parts of training steps, timed where they happen."""
-    compute, generator = device.choose(device="cpu", precision="auto"), torch.Generator().manual_seed(0)
+    compute, generator = device.choose(device="cpu", precision=measure.precision()), torch.Generator().manual_seed(0)
     encoder = initial.draw_encoder(parse(MODEL), mean=torch.full((3, 32, 32), 0.5), generator=generator)
     head = initial.draw_head(encoder.width, len(data.table), generator=generator)
     method = Classifier(encoder, head).to(memory_format=torch.channels_last).train()

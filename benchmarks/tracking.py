@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import training
+from benchmarks import measure, training
 from benchmarks.measure import Rows, Works, in_process, limit
 from exemplar.models import saved
 from exemplar.params.load import load_params
@@ -24,7 +24,7 @@ def works(*, quick: bool, repeats: int) -> Works:
 def share(*, quick: bool, repeats: int) -> Rows:
     """All that MLflow does in a fresh process, over that and the time of the samples at the measured rate."""
     settings = load_params()
-    compute = device.choose(device="cpu", precision="auto")
+    compute = device.choose(device="cpu", precision=measure.precision())
     data, method = training.data_of(2 if quick else 40), training.draw_method(settings.model)
     training.train(method, data, compute)
     shares = []

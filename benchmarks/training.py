@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks import material
+from benchmarks import material, measure
 from benchmarks.measure import LackingError, Rows, Works, check_same, rates
 from exemplar.models import initial
 from exemplar.models.architecture import parse
@@ -34,7 +34,7 @@ Batches = Sequence[tuple[Tensor, Tensor]]
 
 def works(*, quick: bool, repeats: int) -> Works:
     """A row for each network, and two for the precision."""
-    compute = device.choose(device="cpu", precision="auto")
+    compute = device.choose(device="cpu", precision=measure.precision())
     for model, (full, few, target) in MODELS.items():
         yield partial(against_bare, model, few if quick else full, compute, target=target, repeats=repeats)
     yield partial(against_float32, 2 if quick else 40, compute, repeats=repeats)

@@ -43,8 +43,9 @@ def versions() -> Iterator[Finding]:
 def machine() -> Iterator[Finding]:
     """The device that `compute` in params.yaml leads to, and the room on the disk."""
     try:
-        compute = device.find(**load_params().compute.model_dump())
-        yield Finding(f"params.yaml is sound; {device.summary(compute)}")
+        settings = load_params().compute
+        summary = device.summary(device.find(**settings.model_dump()))
+        yield Finding(f"params.yaml is sound; {summary}; {device.advice(settings.device)}")
     except UserError as error:
         yield Finding(f"params.yaml ({error})", "correct it; every stage stops before it begins")
     free = shutil.disk_usage(provenance.user_repository()).free / GIGABYTE

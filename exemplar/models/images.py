@@ -8,9 +8,9 @@ BATCH_PIXELS = 8 * 96 * 96  # on the CPU the widest maps then stay below the blo
 CUDA_FACTOR = 256  # a GPU's memory is not given back to the system, and small batches leave most of it idle
 
 
-def images_at_once(side: int, device: torch.device) -> int:
-    """How many images of `side` pixels a network takes at once there; at least 1. Never run on CUDA."""
-    return max(1, BATCH_PIXELS * (CUDA_FACTOR if device.type == "cuda" else 1) // side**2)
+def images_at_once(pixels: int, device: torch.device) -> int:
+    """How many images of so many pixels a network takes at once on this device; at least 1. Never run on CUDA."""
+    return max(1, BATCH_PIXELS * (CUDA_FACTOR if device.type == "cuda" else 1) // pixels)
 
 
 def resize(images: Float[Tensor, "b 3 h w"], side: int) -> Float[Tensor, "b 3 s s"]:

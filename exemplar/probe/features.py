@@ -16,7 +16,7 @@ from torch import Tensor
 
 from exemplar.errors import UserError
 from exemplar.io.integrity import require_space
-from exemplar.models.images import BATCH_PIXELS, resize
+from exemplar.models.images import images_at_once, resize
 from exemplar.models.network import Encoder, Pixels
 from exemplar.runtime.device import Compute
 from exemplar.runtime.progress import track
@@ -60,7 +60,7 @@ def measure(
     encoder.to(compute.device).eval()
     forward = partial(forward_features, encoder, side=side, cells=cells, device=compute.device)
     ends = np.cumsum([0, *(block.shape[1] for block in forward(images[:1]))]).tolist()
-    shape, batch = (len(images), ends[-1]), max(1, BATCH_PIXELS // side**2)
+    shape, batch = (len(images), ends[-1]), images_at_once(side**2, compute.device)
     if unfinished is None or FLOAT_BYTES * math.prod(shape) <= LARGEST_IN_MEMORY:
         values = np.empty(shape, np.float32)
         for start, rows in iter_feature_batches(forward, images, batch=batch):
@@ -142,7 +142,7 @@ def extract_features(
 ) -> Float[np.ndarray, "n d"]:
     """Pooled features of images of any size as they are, on the CPU, unscaled: what the logged model answers."""
     encoder.eval()
-    batch = max(1, BATCH_PIXELS // (images.shape[2] * images.shape[3]))
+    batch = images_at_once(images.shape[2] * images.shape[3], torch.device("cpu"))
     with torch.inference_mode():
         chunks = torch.split(torch.from_numpy(np.array(images)), batch)
         rows = [torch.cat(encoder.extract_features(chunk.float() / 255, cells), 1) for chunk in chunks]

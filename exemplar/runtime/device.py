@@ -78,7 +78,7 @@ def choose(*, device: str, precision: str) -> Compute:
     cap_threads()
     keep_freed_memory()
     if found.precision is torch.bfloat16 and not has_bfloat16_units(found.device):
-        print(f"warning: compute.precision is 'bfloat16'; {advice(device)}", file=sys.stderr)
+        print("warning: compute.precision is 'bfloat16'; this machine gains nothing from it", file=sys.stderr)
     if found.device.type == "cpu":
         return found
     repeatable_on_cuda()

@@ -108,7 +108,7 @@ def print_error(error: BaseException) -> None:
 
 
 def end_with_launcher() -> None:
-    """End together with the launcher that started this process, however that ends.
+    """End this process with the launcher that started it, however that ends.
 
     torchrun ends its processes when it gets a signal that it can answer; SIGKILL would leave them running. Who is
     too late here misses the launcher's store and ends too.

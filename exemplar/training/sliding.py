@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from exemplar.datasets.base import PATCH_PIXELS
-from exemplar.models.images import BATCH_PIXELS, resize
+from exemplar.models.images import images_at_once, resize
 from exemplar.runtime.device import Compute
 from exemplar.runtime.progress import track
 from exemplar.training.classifier import Classifier
@@ -23,7 +23,7 @@ def classify(
     """The class with the greatest softmax, averaged over all places of the sliding network and over the scales."""
     classifier.eval()
     sides = sorted({max(PATCH_PIXELS, round(images.shape[2] * scale)) for scale in scales})
-    batch = max(1, BATCH_PIXELS // sides[-1] ** 2)
+    batch = images_at_once(sides[-1] ** 2, compute.device)
     predicted = []
     with track(total=len(images), unit="images", label="test") as progress, torch.inference_mode():
         for begin in range(0, len(images), batch):

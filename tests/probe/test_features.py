@@ -61,7 +61,7 @@ def test_the_size_of_a_batch_does_not_matter(
 ) -> None:
     """One image at a time, three at a time with a rest, all at once."""
     for number in (1, 3, 7):
-        monkeypatch.setattr(features, "BATCH_PIXELS", number * 48**2)
+        monkeypatch.setattr("exemplar.models.images.BATCH_PIXELS", number * 48**2)
         found = features.measure(encoder, IMAGES, side=48, cells=(2,), compute=compute)
         alone = features.measure(encoder, IMAGES[4:5], side=48, cells=(2,), compute=compute)
         np.testing.assert_allclose(found.values[4], alone.values[0], rtol=1e-5)
@@ -99,7 +99,7 @@ def test_large_features_are_mapped_from_a_file_and_survive_a_kill(
 ) -> None:
     """The batches that were written are not made again, also where the last one was cut short; the end is the same."""
     monkeypatch.setattr(features, "LARGEST_IN_MEMORY", 0)
-    monkeypatch.setattr(features, "BATCH_PIXELS", 2 * 48**2)
+    monkeypatch.setattr("exemplar.models.images.BATCH_PIXELS", 2 * 48**2)
     expected = features.measure(Pixels(), IMAGES, side=48, cells=(1,), compute=compute)
     with pytest.raises(KeyboardInterrupt):
         features.measure(Dying(3), IMAGES, side=48, cells=(1,), compute=compute, unfinished=tmp_path)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from exemplar.errors import UserError
-from exemplar.runtime.device import choose
+from exemplar.runtime.device import choose, has_bfloat16_units
 
 HAS_CUDA = torch.cuda.is_available()
 
@@ -32,10 +32,12 @@ def test_auto_takes_cuda_where_there_is_one():
 def test_a_device_that_is_not_there_is_a_users_mistake():
     """The line names the setting and what would work."""
     with pytest.raises(UserError, match=r"^compute.device is 'cuda', but PyTorch sees no CUDA .* use 'auto' or 'cpu'$"):
-        choose(device="cuda", precision="auto")
+        choose(device="cuda", precision="float32")
 
 
-@pytest.mark.parametrize(("device", "precision"), [("tpu", "auto"), ("cuda:1", "auto"), ("cpu", "float16"), ("", "")])
+@pytest.mark.parametrize(
+    ("device", "precision"), [("tpu", "float32"), ("cuda:1", "float32"), ("cpu", "float16"), ("", "")]
+)
 def test_an_unknown_setting_is_quoted(device: str, precision: str):
     """Devices and precisions are few, and the line lists them."""
     with pytest.raises(UserError, match=f"^compute: '{device}', '{precision}' is unknown; expected one of"):
@@ -53,9 +55,17 @@ def test_products_run_in_the_precision_and_weights_stay_in_float32(precision: st
     assert layer.weight.dtype is torch.float32
 
 
-def test_auto_is_one_of_the_precisions():
-    """Which one is the machine's to say."""
-    assert choose(device="cpu", precision="auto").precision in (torch.float32, torch.bfloat16)
+def test_a_precision_is_named():
+    """The machine does not choose it, because results differ; the line says whether bfloat16 gains here."""
+    with pytest.raises(UserError, match=r"^compute.precision 'auto' .* name one of .* \(this machine .*bfloat16"):
+        choose(device="cpu", precision="auto")
+
+
+@pytest.mark.skipif(has_bfloat16_units(torch.device("cpu")), reason="this machine has what the test wants to miss")
+def test_bfloat16_without_units_for_it_is_warned_of(capsys: pytest.CaptureFixture[str]):
+    """In one line; the results are those that were asked for."""
+    assert choose(device="cpu", precision="bfloat16").precision is torch.bfloat16
+    assert capsys.readouterr().err == "warning: compute.precision is 'bfloat16'; this machine gains nothing from it\n"
 
 
 def test_queue_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch):

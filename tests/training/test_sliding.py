@@ -29,6 +29,6 @@ def test_an_answer_is_averaged_over_places_and_scales(compute: Compute, monkeypa
             votes += torch.stack(places).mean(0)
     expected = votes.argmax(1).tolist()
     for at_once in (3, 20):
-        monkeypatch.setattr(sliding, "BATCH_PIXELS", at_once * 40**2)
+        monkeypatch.setattr("exemplar.models.images.BATCH_PIXELS", at_once * 40**2)
         assert sliding.classify(classifier, images, scales=(0.8, 1.0), compute=compute).tolist() == expected
     assert len(set(expected)) > 1

@@ -1,0 +1,55 @@
+"""Arrays in memory lie where PyTorch's own tensors lie."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from exemplar.io.arrays import ALIGNMENT_BYTES, aligned_empty, load_array
+from exemplar.surrogate.sets import SurrogateSet
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (3, 3), (5, 7, 15), (1000, 33)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_loaded_numbers_begin_at_a_multiple_of_64_bytes(tmp_path: Path, shape: tuple[int, ...], order: str) -> None:
+    """Whatever else is in memory, so that a product rounds the same in every run; the numbers are those of the file."""
+    path, numbers = tmp_path / "numbers.npy", np.random.default_rng(0).random(shape, np.float32)
+    np.save(path, np.asarray(numbers, order=order))
+    others = []
+    for size in range(1, 400, 37):
+        others.append(np.empty(size, np.uint8))
+        loaded = load_array(path, kind=np.float32, shape=(None,) * len(shape), remedy="")
+        others.append(loaded)
+        assert loaded.ctypes.data % ALIGNMENT_BYTES == 0
+        assert loaded.flags.c_contiguous
+        assert np.array_equal(loaded, numbers)
+
+
+def test_pytorch_aligns_its_own_memory_so() -> None:
+    """Also what it reads from a checkpoint, so that nothing in a training lies by chance."""
+    assert all(torch.empty(size).data_ptr() % ALIGNMENT_BYTES == 0 for size in range(1, 200, 7))
+    assert aligned_empty((2, 3), np.float32).shape == (2, 3)
+
+
+def misplaced(numbers: torch.Tensor, bytes_off: int) -> torch.Tensor:
+    """A copy whose memory begins so many bytes behind a multiple of 64."""
+    offset = bytes_off // numbers.element_size()
+    memory = torch.empty(numbers.numel() + offset, dtype=numbers.dtype)
+    copy = memory[offset:].view(numbers.shape)
+    return copy.copy_(numbers)
+
+
+@pytest.mark.parametrize("bytes_off", [4, 12, 36, 60])
+def test_samples_do_not_depend_on_where_the_basis_lay(
+    surrogate_set: SurrogateSet, tmp_path: Path, bytes_off: int
+) -> None:
+    """A set whose colour basis and mean are misaligned has, once saved and loaded, the same samples to the bit."""
+    from dataclasses import replace
+
+    basis, mean = (misplaced(part, bytes_off) for part in (surrogate_set.basis, surrogate_set.colour_mean))
+    replace(surrogate_set, basis=basis, colour_mean=mean).save(tmp_path)
+    loaded = SurrogateSet.load(tmp_path)
+    assert loaded.basis.data_ptr() % ALIGNMENT_BYTES == loaded.colour_mean.data_ptr() % ALIGNMENT_BYTES == 0
+    indices = torch.arange(len(surrogate_set))
+    assert torch.equal(loaded.render(indices)[0], surrogate_set.render(indices)[0])
