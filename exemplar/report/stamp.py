@@ -5,6 +5,7 @@ The page names dates, runs and seconds, so it is no output of DVC, which neither
 """
 
 import hashlib
+import sys
 from pathlib import Path
 
 
@@ -20,3 +21,7 @@ def is_current(results: Path = Path("results")) -> bool:
     """Whether report.html was written for the comparison that lies beside it."""
     page = results / "report.html"
     return page.exists() and f'content="{stamp_of(results)}"' in page.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":  # `make repro` asks
+    sys.exit(not is_current())
