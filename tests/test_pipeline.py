@@ -122,16 +122,15 @@ class Copy:
 
         return MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
 
+    def outputs(self) -> dict[str, str]:
+        """The md5 of every output, as DVC wrote it down."""
+        stages = YAML(typ="safe").load(self.folder / "dvc.lock")["stages"].values()
+        return {out["path"]: out["md5"] for stage in stages for out in stage["outs"]}
+
     def results(self) -> dict[str, bytes]:
         """Every file of the results with its content."""
         files = (path for path in (self.folder / "results").rglob("*") if path.is_file())
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in files}
-
-
-def toy_outputs(copy: Copy) -> dict[str, str]:
-    """The md5 of every output, as DVC wrote it down."""
-    stages = YAML(typ="safe").load(copy.folder / "dvc.lock")["stages"].values()
-    return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", ())}
 
 
 def merge(content: dict[str, Any], changes: dict[str, Any]) -> None:
@@ -177,12 +176,25 @@ def test_the_results_have_a_row_per_method(made: Copy) -> None:
     page = (made.folder / "results" / "report.html").read_text()
     assert table["method"].tolist() == TITLES
     assert table["accuracy_mean"].between(0.05, 1).all()
-    assert (table["folds"] == 5).all()
+    assert (table["folds"] == 3).all()
     assert {name: row["accuracy"] for name, row in metrics["photos"].items()} == pytest.approx(
         dict(zip(ROWS, table["accuracy_mean"], strict=True))
     )
     assert all(title in page for title in TITLES)
     assert (made.folder / "results" / "figures" / "overview.png").stat().st_size > 10_000
+
+
+def test_outputs_are_functions_of_their_inputs(made: Copy, tmp_path: Path) -> None:
+    """A repository in another folder has, later, the same md5 of every output, and a page that is its own."""
+    other = Copy(tmp_path / "another user's repository")
+    done = other.repro()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert other.outputs() == made.outputs()
+    assert not [name for name in made.outputs() if "report" in name or "mlflow" in name]
+    current = (sys.executable, "-m", "exemplar.report.stamp")
+    assert other.call(*current).returncode == 0
+    other.change({"train": {"epochs": 1}})
+    assert other.call(*current).returncode == 1, "the page shows other settings than params.yaml"
 
 
 def test_every_training_row_and_comparison_has_its_run(made: Copy) -> None:
@@ -322,7 +334,7 @@ def test_a_mistake_in_the_parameters_is_one_line(copy: Copy, changes: dict[str, 
     ("changes", "expected"),
     [
         ({"datasets": ["fotos"]}, "'fotos': is unknown"),
-        ({"seeds": {"scales": [0.1]}}, "seeds.scales [0.1] make images of 96 x 96 smaller than seeds"),
+        ({"seeds": {"scales": [0.1]}}, "seeds.scales [0.1] make images of 288 x 288 smaller than seeds"),
     ],
     ids=str,
 )
@@ -363,7 +375,7 @@ def test_another_dataset_is_measured_without_another_training(copy: Copy, pictur
     table = pd.read_csv(copy.folder / "results" / "comparison.csv")
     rows = [(dataset, title) for dataset in ("photos", "folder") for title in TITLES]
     assert list(zip(table["dataset"], table["method"], strict=True)) == rows
-    assert table["folds"].tolist() == [5, 5, 5, 2, 2, 2]
+    assert table["folds"].tolist() == [3, 3, 3, 2, 2, 2]
     metrics = json.loads((copy.folder / "results" / "metrics.json").read_text())
     assert {name: list(numbers) for name, numbers in metrics.items()} == {"photos": ROWS, "folder": ROWS}
     page = (copy.folder / "results" / "report.html").read_text()

@@ -29,7 +29,7 @@ def collected(surrogate_set: SurrogateSet, tmp_path: Path) -> gallery.Gallery:
     save_curve([Epoch(1, 2.0, 0.5, 0.4, 0.1, 900.0)], tmp_path / "training" / "exemplar")
     save_curve([], tmp_path / "training" / "pixels")
     surrogate, encoders, training = (tmp_path / name for name in ("surrogate", "encoders", "training"))
-    return gallery.collect(surrogate=surrogate, encoders=encoders, training=training)
+    return gallery.collect(surrogate=surrogate, encoders=encoders, training=training, methods=["exemplar", "pixels"])
 
 
 def test_seeds_are_shown_as_they_lie_in_their_images(collected: gallery.Gallery, surrogate_set: SurrogateSet) -> None:
@@ -61,6 +61,6 @@ def test_a_large_set_is_shown_in_part(surrogate_set: SurrogateSet, tmp_path: Pat
     windows, basis, colour_mean = surrogate_set.windows, surrogate_set.basis, surrogate_set.colour_mean
     SurrogateSet(windows=windows, basis=basis, colour_mean=colour_mean, **parts).save(tmp_path)
     (tmp_path / "training").mkdir()
-    found = gallery.collect(surrogate=tmp_path, encoders=tmp_path, training=tmp_path / "training")
+    found = gallery.collect(surrogate=tmp_path, encoders=tmp_path, training=tmp_path / "training", methods=[])
     assert found.seeds.shape == (144, 3, 32, 32)
     assert found.samples.shape[:2] == (8, 12)
