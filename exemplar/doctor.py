@@ -70,7 +70,7 @@ def outputs(root: Path) -> Iterator[Finding]:
             )
         elif not Path(place).exists():
             yield Finding(f"{place} is not in the folder but in the cache", f"dvc checkout {place}")
-        elif integrity.recorded(Path(place)) != md5:
+        elif integrity.dvc_md5(Path(place)) != md5:
             yield Finding(f"{place} is not what dvc.lock says", f"dvc checkout --force {place}")
         else:
             yield Finding(f"{place} is whole, in the cache and in the folder")

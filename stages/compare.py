@@ -11,26 +11,29 @@ def compare() -> None:
     from exemplar.io import integrity
     from exemplar.params.load import load_params
     from exemplar.report import comparison, gallery, page, panels, paper
-    from exemplar.tracking import runs
+    from exemplar.tracking import runs, sidecars
 
     settings = load_params()
     surrogate, encoders, training = Path("data/surrogate"), Path("data/encoders"), Path("results/training")
     rows = [("probe", name) for name in settings.methods] + [("finetune", name) for name in settings.finetune.methods]
-    evaluations = [
-        Path(f"results/evaluations/{kind}/{dataset}-{name}.json")
+    encoder_paths = {("train", name): encoders / f"{name}.safetensors" for name in settings.methods}
+    evaluations = {
+        (kind, dataset, name): Path(f"results/evaluations/{kind}/{dataset}-{name}.json")
         for dataset in settings.datasets
         for kind, name in rows
-    ]
-    curves = [
-        Path(f"results/invariance/{dataset}-{name}.csv")
+    }
+    curves = {
+        ("invariance", dataset, name): Path(f"results/invariance/{dataset}-{name}.csv")
         for dataset in settings.datasets
         for name in settings.invariance.methods
-    ]
-    inputs = [surrogate, encoders, training, *evaluations, *curves]
+    }
+    results = encoder_paths | evaluations | curves
+    inputs = [surrogate, *results.values(), *(training / name for name in settings.methods)]
     integrity.require_intact(inputs)
-    records, invariance = [Evaluation.load(path) for path in evaluations], panels.load(curves)
+    records = [Evaluation.load(path) for path in evaluations.values()]
+    invariance = panels.load(list(curves.values()))
     pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training, methods=settings.methods)
-    rests_on = page.runs(records, pictures, invariance)
+    made = sidecars.collect(results)
     all_settings, name = settings.model_dump(), f"{settings.model} on {', '.join(settings.datasets)}"
     with runs.work("compare", name=name, settings=all_settings, inputs=inputs) as (run, _):
         page.save(
@@ -41,11 +44,10 @@ def compare() -> None:
             marks=paper.invariance(unlabeled=settings.unlabeled, ranges=all_settings["transformation"]),
             unlabeled=settings.unlabeled,
             settings=all_settings,
-            runs=rests_on,
-            run_id=run.id,
+            made=made,
         )
         run.log_metrics(comparison.flat_metrics(records))
-        run.log_tags(rests_on)
+        run.log_tags({name: sidecar.run_id for name, sidecar in made.items() if sidecar})
         for file in ("report.html", "comparison.csv", "figures"):
             run.log_file(Path("results") / file)
 

@@ -37,7 +37,7 @@ def download(part: Part, dataset: str) -> None:
     else:
         with replacing(Path("data/labeled") / dataset) as folder:
             folder.mkdir()
-            module.write_labeled(archive, folder, random_seed=settings.random_seed, **source.options)
+            module.write_labeled(archive, folder, **source.options)
 
 
 if __name__ == "__main__":

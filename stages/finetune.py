@@ -7,8 +7,6 @@ from stages import cli
 
 def finetune(dataset: str, method: str) -> None:
     """Train the encoder of METHOD on the labels of DATASET; from random filters that is supervised training."""
-    import time
-
     from exemplar.datasets.base import Labeled
     from exemplar.datasets.evaluation import Evaluation
     from exemplar.finetune import Finetune
@@ -29,8 +27,9 @@ def finetune(dataset: str, method: str) -> None:
     validation = settings.probe[dataset].validation
     run_settings |= {"model": encoder.model, "validation": validation}
     name = f"{dataset} {method} {encoder.model}"
-    with runs.work("finetune", dataset, method, name=name, settings=run_settings, inputs=inputs) as (run, unfinished):
-        started = time.monotonic()
+    with runs.work(
+        "finetune", dataset, method, name=name, settings=run_settings, inputs=inputs, result=record_path
+    ) as (run, unfinished):
         measured = Finetune.of(settings.finetune.model_dump(exclude={"methods"}), validation=validation).measure(
             encoder,
             labeled,
@@ -45,8 +44,6 @@ def finetune(dataset: str, method: str) -> None:
             readout="finetune",
             model=encoder.model,
             classes=labeled.classes,
-            seconds=time.monotonic() - started,
-            run_id=run.id,
         )
         record.save(record_path)
         run.log_tags({"dataset": dataset, "method": method, "readout": "finetune"})

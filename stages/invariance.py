@@ -28,7 +28,9 @@ def measure(dataset: str, method: str) -> None:
     )
     run_settings |= {"model": encoder.model}
     name = f"{dataset} {method} {encoder.model}"
-    with runs.work("invariance", dataset, method, name=name, settings=run_settings, inputs=inputs) as (run, _):
+    with runs.work(
+        "invariance", dataset, method, name=name, settings=run_settings, inputs=inputs, result=table_path
+    ) as (run, _):
         table = invariance.measure(
             encoder,
             labeled,
@@ -38,7 +40,7 @@ def measure(dataset: str, method: str) -> None:
             random_seed=settings.random_seed,
             compute=device.choose(device=settings.compute.device, precision="float32"),
         )
-        invariance.save(table.assign(dataset=dataset, method=method, run_id=run.id), table_path)
+        invariance.save(table.assign(dataset=dataset, method=method), table_path)
         run.log_tags({"dataset": dataset, "method": method})
         for step, metrics in invariance.steps(table):
             run.log_metrics(metrics, step=step)

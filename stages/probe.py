@@ -7,8 +7,6 @@ from stages import cli
 
 def probe(dataset: str, method: str) -> None:
     """Measure the frozen encoder of METHOD on DATASET."""
-    import time
-
     from exemplar.datasets.base import Labeled
     from exemplar.datasets.evaluation import Evaluation
     from exemplar.io import integrity
@@ -29,8 +27,10 @@ def probe(dataset: str, method: str) -> None:
         "model": encoder.model
     }
     name = f"{dataset} {method} {encoder.model}"
-    with runs.work("probe", dataset, method, name=name, settings=run_settings, inputs=inputs) as (run, unfinished):
-        started = time.monotonic()
+    with runs.work("probe", dataset, method, name=name, settings=run_settings, inputs=inputs, result=record_path) as (
+        run,
+        unfinished,
+    ):
         measured = Probe(**settings.probe[dataset].model_dump()).measure(
             encoder,
             labeled,
@@ -45,8 +45,6 @@ def probe(dataset: str, method: str) -> None:
             readout="probe",
             model=encoder.model,
             classes=labeled.classes,
-            seconds=time.monotonic() - started,
-            run_id=run.id,
         )
         record.save(record_path)
         run.log_tags({"dataset": dataset, "method": method, "readout": "probe"})

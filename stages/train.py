@@ -28,6 +28,7 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     from functools import partial
     from importlib import import_module
     from io import StringIO
+    from statistics import median
 
     from exemplar.io import integrity
     from exemplar.models import architecture, saved
@@ -35,7 +36,7 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     from exemplar.surrogate.sets import SurrogateSet, load_mean
     from exemplar.tracking import runs
     from exemplar.training.contract import Settings, TrainInputs
-    from exemplar.training.record import save_record
+    from exemplar.training.record import save_curve
 
     inputs = [Path("data/surrogate")]
     integrity.require_intact(inputs)
@@ -58,7 +59,10 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     encoder_path, folder = Path(f"data/encoders/{method}.safetensors"), Path(f"results/training/{method}")
     run_settings = settings.model_dump(include={"model", "random_seed", "train", "compute"})
     name = f"{method} {settings.model}"
-    with runs.work("train", method, name=name, settings=run_settings, inputs=inputs) as (run, unfinished):
+    with runs.work("train", method, name=name, settings=run_settings, inputs=inputs, result=encoder_path) as (
+        run,
+        unfinished,
+    ):
         compute = team.choose(**settings.compute.model_dump())
         run.log_tags({"method": method, "device": device.summary(compute)})
         fitting = fit_method(train_inputs(compute=compute, checkpoint=unfinished / "state.pt"))
@@ -67,8 +71,9 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
             run.log_metrics(epoch.numbers(), step=epoch.epoch)
             curve.append(epoch)
         saved.save_encoder(fitting.finish(), encoder_path)
-        save_record(curve, folder, run_id=run.id)
+        save_curve(curve, folder)
         if curve:  # filters that were drawn and raw pixels are no news
+            run.samples_per_second = median(epoch.samples_per_second for epoch in curve)
             run.log_encoder(encoder_path, example=surrogate.windows[:1].numpy())
             run.log_file(folder / "curve.csv")
             run.log_file(unfinished / "state.pt", folder="checkpoints")

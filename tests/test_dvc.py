@@ -188,7 +188,10 @@ def test_the_numbers_that_a_stage_reads_are_its_params(name: str):
     """Every section of params.yaml that the program touches is listed for a stage that runs it."""
     file = script(STAGES[name])
     attributes = [node for node in ast.walk(tree(file)) if isinstance(node, ast.Attribute)]
+    # A stage that is started by hand asks `datasets` and `methods` whether its arguments are listed; no result follows.
     touched = {node.attr for node in attributes if ast.unparse(node.value) == "settings"} & set(PUBLISHED)
+    if script(STAGES[name]).stem != "compare":
+        touched -= {"datasets", "methods"}
     listed = [key for stage in STAGES.values() if script(stage) == file for key in stage["params"]]
     # `params.yaml:` alone is all of it
     known = {key.split(".")[0] for key in listed if isinstance(key, str)}

@@ -43,7 +43,14 @@ def test_a_moved_repository_is_set_up_anew_once(repository: Path) -> None:
     said = make(moved, "repro")
     assert "called: python -m venv --clear .venv" in said
     assert said.index("called: python -m pip install") < said.index("called: dvc repro")
-    assert "called: python" not in make(moved, "repro")
+    assert "venv" not in make(moved, "repro")
+
+
+def test_a_page_of_other_results_is_written_anew(repository: Path) -> None:
+    """DVC restores a comparison from its cache, but not the page; where the page is current nothing more runs."""
+    assert make(repository, "repro").count("called: dvc") == 1
+    (repository / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    assert "called: dvc repro --force --single-item compare" in make(repository, "repro")
 
 
 def test_files_that_a_kill_emptied_do_not_keep_dvc_from_starting(repository: Path) -> None:

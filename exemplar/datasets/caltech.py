@@ -44,7 +44,7 @@ def write_images(
     return list(paths)
 
 
-def save_splits(folder: Path, paths: list[PurePosixPath], *, test_per_class: int | None, random_seed: int) -> None:
+def save_splits(folder: Path, paths: list[PurePosixPath], *, test_per_class: int | None) -> None:
     """Draw 10 splits with 30 training images a class, and at most `test_per_class` of the others for testing.
 
     The draws go by the names of the pictures, so that an archive packed in another order gives the same splits.
@@ -53,7 +53,7 @@ def save_splits(folder: Path, paths: list[PurePosixPath], *, test_per_class: int
     order = sorted(range(len(paths)), key=paths.__getitem__)
     groups = [np.array([place for place in order if paths[place].parts[0] == name], np.int64) for name in names]
     require_members(groups, names, least=TRAIN_PER_CLASS + 1)
-    orders = draw_orders(groups, folds=FOLDS, random_seed=random_seed)
+    orders = draw_orders(groups, folds=FOLDS)
     last = None if test_per_class is None else TRAIN_PER_CLASS + test_per_class
     save_protocol(
         folder,

@@ -16,10 +16,10 @@ def write_unlabeled(archive: Path | None, folder: Path) -> None:
     write_images(archive, folder)
 
 
-def write_labeled(archive: Path | None, folder: Path, *, random_seed: int) -> None:
-    """Write the pictures and 10 splits drawn from `random_seed` into `folder`."""
+def write_labeled(archive: Path | None, folder: Path) -> None:
+    """Write the pictures and 10 random splits into `folder`."""
     paths = write_images(archive, folder)
-    caltech.save_splits(folder, paths, test_per_class=TEST_PER_CLASS, random_seed=random_seed)
+    caltech.save_splits(folder, paths, test_per_class=TEST_PER_CLASS)
 
 
 def write_images(archive: Path | None, folder: Path) -> list[PurePosixPath]:

@@ -16,9 +16,9 @@ def write_unlabeled(archive: Path | None, folder: Path) -> None:
     write_images(archive, folder)
 
 
-def write_labeled(archive: Path | None, folder: Path, *, random_seed: int) -> None:
-    """Write the pictures and 10 splits drawn from `random_seed` into `folder`."""
-    caltech.save_splits(folder, write_images(archive, folder), test_per_class=None, random_seed=random_seed)
+def write_labeled(archive: Path | None, folder: Path) -> None:
+    """Write the pictures and 10 random splits into `folder`."""
+    caltech.save_splits(folder, write_images(archive, folder), test_per_class=None)
 
 
 def write_images(archive: Path | None, folder: Path) -> list[PurePosixPath]:

@@ -17,8 +17,8 @@ def write_unlabeled(archive: Path | None, folder: Path, *, unlabeled_side: int) 
     write_training_images(archive, folder, side_pixels=unlabeled_side)
 
 
-def write_labeled(archive: Path | None, folder: Path, *, random_seed: int, unlabeled_side: int) -> None:
-    """Write training and test images and their one fold into `folder`; `random_seed` has nothing to decide."""
+def write_labeled(archive: Path | None, folder: Path, *, unlabeled_side: int) -> None:
+    """Write training and test images and their one fold into `folder`."""
     train, test, classes = read_batches(archive)
     with growing(folder / "images.npy", side_pixels=SIDE_PIXELS) as images:
         images.append(train.images)

@@ -1,7 +1,7 @@
 """CIFAR-10 with few labels (the paper's "CIFAR-10(400)").
 
 Protocol (the paper, section 4): 10 random selections of 400 training images a class, all of the test images. Ours are
-drawn from `random_seed`; those in the authors' release may not be passed on.
+drawn by `splits.py`; those in the authors' release may not be passed on.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ def write_unlabeled(archive: Path | None, folder: Path, *, unlabeled_side: int) 
     write_training_images(archive, folder, side_pixels=unlabeled_side)
 
 
-def write_labeled(archive: Path | None, folder: Path, *, random_seed: int, unlabeled_side: int) -> None:
+def write_labeled(archive: Path | None, folder: Path, *, unlabeled_side: int) -> None:
     """Write all images and the 10 selections into `folder`."""
     train, test, classes = read_batches(archive)
     groups = [np.flatnonzero(train.labels == label) for label in range(len(classes))]
@@ -32,7 +32,7 @@ def write_labeled(archive: Path | None, folder: Path, *, random_seed: int, unlab
     save_protocol(
         folder,
         labels=np.concatenate([train.labels, test.labels]),
-        train=take(draw_orders(groups, folds=FOLDS, random_seed=random_seed), 0, TRAIN_PER_CLASS),
+        train=take(draw_orders(groups, folds=FOLDS), 0, TRAIN_PER_CLASS),
         test=np.tile(np.arange(len(train.labels), images.count), (FOLDS, 1)),
         classes=classes,
     )

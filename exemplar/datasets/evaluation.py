@@ -73,10 +73,8 @@ class Evaluation:
     training_samples: int
     labels_for_choice: int
     chosen: list[dict[str, Any]]
-    seconds: float
     classes: list[str]
     confusion: list[list[int]]
-    run_id: str
 
     @classmethod
     def of(
@@ -88,8 +86,6 @@ class Evaluation:
         readout: str,
         model: str,
         classes: Sequence[str],
-        seconds: float,
-        run_id: str,
     ) -> "Evaluation":
         """The record of a measurement."""
         return cls(
@@ -103,10 +99,8 @@ class Evaluation:
             training_samples=measured.training_samples,
             labels_for_choice=measured.labels_for_choice,
             chosen=[dict(each) for each in measured.chosen],
-            seconds=seconds,
             classes=list(classes),
             confusion=measured.confusion.tolist(),
-            run_id=run_id,
         )
 
     @property
@@ -150,9 +144,8 @@ class Evaluation:
             return "accuracy, class_accuracy and knn_accuracy are not as many numbers between 0 and 1"
         if abs(np.mean(self.accuracy) - np.trace(table) / table.sum()) > ROUNDING:
             return f"accuracy is {np.mean(self.accuracy):.4f}, its confusion {np.trace(table) / table.sum():.4f}"
-        counts = (self.seconds, self.labels_for_choice)
-        if not all(0 <= number < np.inf for number in counts) or self.training_samples < 1:
-            return "seconds, training_samples or labels_for_choice is negative or not finite"
+        if self.labels_for_choice < 0 or self.training_samples < 1:
+            return "training_samples or labels_for_choice is negative"
         return None
 
 

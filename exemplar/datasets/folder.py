@@ -36,7 +36,6 @@ def write_labeled(
     archive: Path | None,
     folder: Path,
     *,
-    random_seed: int,
     side: int,
     train_per_class: int,
     folds: int,
@@ -58,7 +57,7 @@ def write_labeled(
     groups = by_class(paths, classes)
     # again: broken pictures may have been skipped
     require_members(groups, classes, least=train_per_class + 1, remedy=FEWER)
-    orders = draw_orders(groups, folds=folds, random_seed=random_seed)
+    orders = draw_orders(groups, folds=folds)
     train, test = take(orders, 0, train_per_class), take(orders, train_per_class)
     labels = np.empty(len(paths), np.int64)
     for label, group in enumerate(groups):

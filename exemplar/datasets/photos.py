@@ -131,13 +131,8 @@ def write_unlabeled(archive: Path | None, folder: Path, *, gamma_spread: float, 
     np.save(folder / "images.npy", np.concatenate(images))
 
 
-def write_labeled(
-    archive: Path | None, folder: Path, *, random_seed: int, gamma_spread: float, gain_spread: float
-) -> None:
-    """Write three folds of 6 training tiles a class and 32 test tiles a class, each in a light of its own.
-
-    Tiles and lights are the same whatever the `random_seed` of the run is, as STL-10's folds are.
-    """
+def write_labeled(archive: Path | None, folder: Path, *, gamma_spread: float, gain_spread: float) -> None:
+    """Write three folds of 6 training tiles a class and 32 test tiles a class, each in a light of its own."""
     require_spreads(gamma_spread=gamma_spread, gain_spread=gain_spread)
     train, test = [], []
     for label, name in enumerate(PHOTOGRAPHS):

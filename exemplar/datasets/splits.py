@@ -9,15 +9,15 @@ from exemplar.datasets.base import Labeled
 from exemplar.datasets.streams import numpy_stream
 from exemplar.errors import UserError
 
+# The splits belong to a protocol, as STL-10's folds do: other random seeds train anew on the same images.
+PROTOCOL_SEED = 20140627
 Split = tuple[Int64[np.ndarray, " _"], Int64[np.ndarray, " _"]]
 
 
-def draw_orders(
-    groups: Sequence[Int64[np.ndarray, " _"]], *, folds: int, random_seed: int
-) -> list[list[Int64[np.ndarray, " _"]]]:
-    """For each fold, the members of every group (the indices of a class) in a random order."""
-    generator = np.random.default_rng(random_seed)
-    return [[generator.permutation(group) for group in groups] for _ in range(folds)]
+def draw_orders(groups: Sequence[Int64[np.ndarray, " _"]], *, folds: int) -> list[list[Int64[np.ndarray, " _"]]]:
+    """For each fold, the members of every group (the indices of a class) in a random order, the same in every run."""
+    generators = [numpy_stream(PROTOCOL_SEED, "splits", fold) for fold in range(folds)]
+    return [[generator.permutation(group) for group in groups] for generator in generators]
 
 
 def take(

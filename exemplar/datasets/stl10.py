@@ -34,8 +34,8 @@ def write_unlabeled(archive: Path | None, folder: Path) -> None:
         raise UserError(f"{archive} lacks 'unlabeled_X.bin'; expected STL-10's binary archive")
 
 
-def write_labeled(archive: Path | None, folder: Path, *, random_seed: int) -> None:
-    """Write training and test images and the predefined folds into `folder`; `random_seed` has nothing to decide."""
+def write_labeled(archive: Path | None, folder: Path) -> None:
+    """Write training and test images and the predefined folds into `folder`."""
     spans: dict[str, range] = {}
     small: dict[str, bytes] = {}
     with growing(folder / "images.npy", side_pixels=SIDE_PIXELS) as images:

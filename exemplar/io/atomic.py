@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-FULL_BYTES = 1 << 16  # a disk that has no more free is full
+FULL_BYTES = 1 << 16  # with less than this free, a disk counts as full
 
 
 def remove(path: Path) -> None:
@@ -26,9 +26,9 @@ def flush_to_disk(path: Path) -> None:
 
 
 def is_full(path: Path, error: Exception) -> bool:
-    """Whether it was for want of room that something could not be written: some libraries do not say so themselves.
+    """Whether an error that does not say so itself comes from a full disk.
 
-    NumPy's error on a full disk has no number, and those of PyTorch and safetensors are not even of the system's kind.
+    NumPy's OSError on a full disk has no errno, and PyTorch and safetensors raise errors of other kinds.
     """
     if isinstance(error, OSError) and error.errno is not None:
         return False
@@ -40,6 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` and rename it over `path` once the block has succeeded.
 
     The block writes a file or makes a folder there. When it fails, what it wrote is removed and `path` stays as it was.
+    Raises OSError with ENOSPC where the disk is full, whatever the library that wrote raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -1,7 +1,7 @@
-"""Whether what a stage reads is what DVC recorded when it was made: one changed byte anywhere is told.
+"""Whether the inputs of a stage are still what DVC recorded when they were made, byte by byte.
 
-A changed byte inside an array gives another valid array, which only a digest tells. DVC compares digests before it
-runs a stage, but it believes sizes and times; a disk that forgets a bit changes neither.
+An array with a changed byte is a valid array, so only a digest shows the change. DVC compares digests before it runs
+a stage, but hashes a file again only when its size or time has changed; a failing disk changes neither.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ MOST_BYTES = 256 << 20  # of one output, 0.4 s; `make doctor` compares larger on
 def require_intact(paths: Iterable[Path]) -> None:
     """Raise UserError for an output among `paths`, in or above them, that is not what dvc.lock says.
 
-    Only DVC keeps its lock file and the folder in step, so that a stage that was started by hand compares nothing.
+    A stage that was started by hand compares nothing, because dvc.lock may then describe other files.
     """
-    read = [Path(os.path.relpath(path)) for path in paths]
-    for place, md5 in provenance.outputs().items() if provenance.is_run_by_dvc() else ():
-        made = Path(place)
-        concerned = any(made.is_relative_to(path) or path.is_relative_to(made) for path in read)
-        if concerned and made.exists() and size(made) <= MOST_BYTES and (found := recorded(made)) != md5:
+    inputs = [Path(os.path.relpath(path)) for path in paths]
+    for name, recorded in provenance.outputs().items() if provenance.is_run_by_dvc() else ():
+        output = Path(name)
+        is_input = any(output.is_relative_to(path) or path.is_relative_to(output) for path in inputs)
+        if is_input and output.exists() and size(output) <= MOST_BYTES and (md5 := dvc_md5(output)) != recorded:
             raise UserError(
-                f"{place} has changed since DVC recorded it (its md5 is {found}, dvc.lock says {md5}); "
-                f"remove {place} and run dvc repro again, and see what make doctor says of the disk"
+                f"{name} has changed since DVC recorded it (its md5 is {md5}, dvc.lock says {recorded}); "
+                f"remove {name} and run dvc repro again, and see what make doctor says of the disk"
             )
 
 
@@ -44,13 +44,13 @@ def size(path: Path) -> int:
     return sum(file.stat().st_size for file in files(path))
 
 
-def recorded(path: Path) -> str:
-    """What DVC writes down for a file, its md5, or for a folder, that of the list of its files, and `.dir`."""
+def dvc_md5(path: Path) -> str:
+    """The md5 that DVC records: of a file its own, of a folder that of the list of its files, with `.dir`."""
     if path.is_file():
         return digest(path)
-    listed = [{"md5": digest(file), "relpath": file.relative_to(path).as_posix()} for file in files(path)]
-    listed.sort(key=lambda entry: entry["relpath"])
-    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+    entries = [{"md5": digest(file), "relpath": file.relative_to(path).as_posix()} for file in files(path)]
+    entries.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def require_space(folder: Path, *, needed_bytes: int) -> None:

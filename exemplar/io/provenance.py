@@ -1,4 +1,4 @@
-"""Where a run comes from: its commit, what differs from it, its DVC experiment, and the md5 of what it reads."""
+"""Where a run comes from: its commit, how the tree differs from it, its DVC experiment, and the md5 of its inputs."""
 
 import hashlib
 import os
@@ -15,8 +15,8 @@ from exemplar.errors import UserError, without_secrets
 LARGEST_FILE_TO_HASH = 64 << 20
 LARGEST_PATCH = 1_000_000
 LONGEST_LIST = 5_000
-# A queued experiment is a commit plus parameters, and DVC rewrites its lock file after every stage. What these two
-# say stands in the run itself, as parameters and md5 tags, so they do not make a tree dirty.
+# Every experiment changes these two. The run itself holds their content, as parameters and md5 tags, so a tree in which
+# nothing else differs counts as clean.
 RECORDED_ELSEWHERE = {"params.yaml", "dvc.lock"}
 
 
@@ -30,11 +30,11 @@ def is_run_by_dvc() -> bool:
     return bool(os.environ.get("DVC_STAGE"))
 
 
-def git(*arguments: str, index: Path | None = None, given: bytes = b"") -> bytes:
-    """What git says about the working directory; nothing where there is no git, no repository or no commit."""
+def git(*arguments: str, index: Path | None = None, stdin: bytes = b"") -> bytes:
+    """The output of a git command; empty where git fails or is missing, or where there is no repository or commit."""
     environment = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
     try:
-        return subprocess.run(["git", *arguments], input=given, env=environment, capture_output=True, check=True).stdout
+        return subprocess.run(["git", *arguments], input=stdin, env=environment, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return b""
 
@@ -50,31 +50,30 @@ class Changes:
 def changes() -> Changes:
     """Compare every file's content with the commit; the patch has at most a million bytes and no secret of a URL.
 
-    Git alone believes sizes and times: in the clone of a queued experiment it took 8 of 9 changed params.yaml for
-    unchanged. A copy of its index without times makes it look.
+    Git reads a file again only when its size or time has changed: in the clone of a queued experiment it took 8 of 9
+    changed params.yaml for unchanged. With a copy of its index that has no times it reads every file.
     """
     with TemporaryDirectory() as folder:
         index = Path(folder, "index")
-        git("update-index", "-z", "--index-info", index=index, given=git("ls-files", "-s", "-z", "--full-name", ":/"))
+        git("update-index", "-z", "--index-info", index=index, stdin=git("ls-files", "-s", "-z", "--full-name", ":/"))
         names = git("diff", "HEAD", "--name-only", "--relative", "-z", index=index)
         patch = git("diff", "HEAD", "--relative", "--no-ext-diff", "--no-color", index=index)
     names += git("ls-files", "--others", "--exclude-standard", "-z")
     if len(patch) > LARGEST_PATCH:
         patch = patch[:LARGEST_PATCH] + b"\n[cut: the difference is longer]\n"
-    text = without_secrets(patch.decode(errors="replace"))
-    listed = sorted(filter(None, names.decode(errors="replace").split("\0")))
-    return Changes(tuple(listed), text)
+    changed = sorted(filter(None, names.decode(errors="replace").split("\0")))
+    return Changes(tuple(changed), without_secrets(patch.decode(errors="replace")))
 
 
 def outputs() -> dict[str, str]:
-    """The md5 of every output in dvc.lock, by path; DVC ends those of folders with `.dir`."""
+    """The md5 of every output in dvc.lock, by path (a folder's ends in `.dir`). Raises UserError for a broken file."""
     lock = Path("dvc.lock")
     return outputs_in(lock.read_bytes()) if lock.exists() else {}
 
 
 @lru_cache(maxsize=1)  # a run asks twice, and to read a thousand lines takes 70 ms
 def outputs_in(lock: bytes) -> dict[str, str]:
-    """The md5 of every output that the text of a lock file names, by path."""
+    """The md5 of every output in the text of a lock file, by path. Raises UserError where it is broken."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -82,25 +81,26 @@ def outputs_in(lock: bytes) -> dict[str, str]:
         stages = YAML(typ="safe").load(lock)["stages"].values()
         return {str(out["path"]): str(out["md5"]) for stage in stages for out in stage.get("outs", ()) if "md5" in out}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError) as error:
-        said = " ".join(str(error).split())
-        raise UserError(f"dvc.lock is broken ({said}); remove it, and dvc repro makes it anew") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"dvc.lock is broken ({reason}); remove it, and dvc repro makes it anew") from None
 
 
-def origin(path: Path, places: Iterable[str]) -> str | None:
-    """The one of `places` that is `path` or a folder above it."""
-    return next((step.as_posix() for step in (path, *path.parents) if step.as_posix() in places), None)
+def output_of(path: Path, outputs: Iterable[str]) -> str | None:
+    """The one of `outputs` that is `path` or a folder above it, if any."""
+    return next((each.as_posix() for each in (path, *path.parents) if each.as_posix() in outputs), None)
 
 
 def tree_tags(changes: Changes) -> dict[str, str]:
-    """The commit, the names of all files that differ from it, and whether they are more than is recorded elsewhere.
+    """The commit, the names of all files that differ from it, and whether the tree is dirty.
 
-    New files count, unless git ignores them; outputs that git tracks do not, because DVC rewrites those as well.
+    It is dirty where files differ that the run does not hold itself; new files count unless git ignores them, and
+    outputs that git tracks do not count, because DVC rewrites them.
     """
     commit = git("rev-parse", "HEAD").decode().strip()
     if not commit:
         return {}
-    made = outputs()
-    dirty = any(name not in RECORDED_ELSEWHERE and not origin(Path(name), made) for name in changes.names)
+    recorded = outputs()
+    dirty = any(name not in RECORDED_ELSEWHERE and not output_of(Path(name), recorded) for name in changes.names)
     tags = {"mlflow.source.git.commit": commit, "git.dirty": str(dirty).lower()}
     return tags | ({"git.changed": ", ".join(changes.names)[:LONGEST_LIST]} if changes.names else {})
 
@@ -112,17 +112,17 @@ def experiment_tags() -> dict[str, str]:
 
 
 def input_tags(paths: Iterable[Path]) -> dict[str, str]:
-    """`md5.<path>` of what the run reads.
+    """`md5.<path>` of the inputs of a run.
 
-    Gigabytes are not hashed again: DVC has just checked what it runs a stage on, so its lock file says it. Outside of
-    DVC the lock file may speak of other bytes; then only files up to 64 MiB get a tag.
+    Under DVC they come from dvc.lock, because DVC has just compared them. Outside of DVC the lock file may describe
+    other files; then files up to 64 MiB are hashed, and larger ones and folders get no tag.
     """
-    made = outputs() if is_run_by_dvc() else {}
+    recorded = outputs() if is_run_by_dvc() else {}
     tags = {}
     for path in paths:
         relative = Path(os.path.relpath(path))
-        if place := origin(relative, made):
-            tags[tag_name(f"md5.{place}")] = made[place]
+        if output := output_of(relative, recorded):
+            tags[tag_name(f"md5.{output}")] = recorded[output]
         elif path.is_file() and path.stat().st_size <= LARGEST_FILE_TO_HASH:
             md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False)
             tags[tag_name(f"md5.{relative.as_posix()}")] = md5.hexdigest()

@@ -1,4 +1,4 @@
-"""Where a file may come from, and whether it is the one that was meant."""
+"""Sources of files, URLs or paths, and the digest that identifies a file or a tree."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ def local_path(source: str) -> Path | None:
 
 
 def shown(source: str) -> str:
-    """The source without what a message must not tell: a user's name, a password, a query."""
+    """The source as messages show it: without user name, password and query."""
     scheme, separator, rest = source.partition("://")
     return source if not separator else f"{scheme}://{re.split('[?#]', rest.rpartition('@')[2])[0]}"
 
@@ -40,7 +40,7 @@ def digest(path: Path) -> str:
 def visible_files(folder: Path) -> list[PurePath]:
     """The files in a tree, relative to it and in the order of their names.
 
-    Hidden ones, which systems strew about, are left out, and links to folders are not followed.
+    Hidden files are left out, and links to folders are not followed.
     """
     names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return sorted(name for name in names if not any(part.startswith(".") for part in name.parts))

@@ -23,13 +23,13 @@ DONE, DAY_SECONDS = "done", 86_400.0
 
 
 def stage_code(stage: str, *of: str) -> list[Path]:
-    """The files of code that dvc.yaml lists for a stage, `of` the values of its matrix: what decides its numbers."""
+    """The code that decides a stage's result: the files that dvc.yaml lists, `of` the values of the stage's matrix."""
     from ruamel.yaml import YAML
 
-    described = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"][stage]
-    chosen = {f"${{item.{name}}}": value for name, value in zip(described.get("matrix", {}), of, strict=True)}
+    description = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"][stage]
+    chosen = {f"${{item.{name}}}": value for name, value in zip(description.get("matrix", {}), of, strict=True)}
     files = list[Path]()
-    for listed in described["deps"]:
+    for listed in description["deps"]:
         for template, value in chosen.items():
             listed = listed.replace(template, value)
         path = ROOT / listed
@@ -43,7 +43,7 @@ def key(stage: str, *of: str, settings: Mapping[str, object], inputs: list[Path]
     """The digest of settings, inputs and code: whatever changes the result starts from the beginning."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     tags = provenance.input_tags(inputs)
-    # Outside of DVC nobody vouches for a folder, so its files are read.
+    # Outside of DVC a folder has no tag, so its files are hashed here.
     untagged = [path for path in inputs if path.is_dir() and f"md5.{path.as_posix()}" not in tags]
     tags |= {path.as_posix(): sources.digest(path) for path in untagged}
     digest.update(json.dumps(tags, sort_keys=True).encode())
@@ -56,9 +56,9 @@ def key(stage: str, *of: str, settings: Mapping[str, object], inputs: list[Path]
 def work_folder(stage: str, *of: str, settings: Mapping[str, object], inputs: list[Path]) -> Iterator[Path]:
     """A folder of the stage's own in the user's repository, also in a queued run.
 
-    When the block succeeds under DVC, the folder is kept until DVC has noted what the stage made: killed before that,
-    DVC removes the results and runs the stage again, which then is at its end at once and in the same MLflow run. Two
-    processes that would make the same thing wait for each other.
+    When the block succeeds under DVC, the folder is kept until DVC has written dvc.lock. Killed before that, DVC
+    removes the results and runs the stage again, which then ends at once and in the same MLflow run. Of two processes
+    with the same work, one waits for the other.
     """
     name = "-".join((stage, *of))
     folder = (
@@ -77,9 +77,9 @@ def work_folder(stage: str, *of: str, settings: Mapping[str, object], inputs: li
 
 
 def forget_noted(folder: Path) -> None:
-    """Remove what stages that were done have left: DVC has noted one when dvc.lock is younger than its end.
+    """Remove the folders of stages that dvc.lock already holds: it was written after they ended.
 
-    What was done in the clone of a queued run, which is gone, stays for a day: it may not have been noted there.
+    The clone of a queued run is removed when the run ends; the folders of its stages are kept for a day.
     """
     for done in folder.glob(f"*/{DONE}"):
         lock, ended = Path(done.read_text(encoding="utf-8")) / "dvc.lock", done.stat().st_mtime

@@ -17,7 +17,7 @@ PARAMS = Path("params.yaml")
 def load_params(path: Path = PARAMS) -> Params:
     """Read and check everything in params.yaml.
 
-    Raises UserError with the first thing that is wrong: where it stands, its value, what was expected.
+    Raises UserError with the first mistake: its key, its value, what was expected.
     """
     content = load_yaml(path)
     try:
@@ -29,7 +29,7 @@ def load_params(path: Path = PARAMS) -> Params:
 
 
 def load_yaml(path: Path = PARAMS) -> dict[Any, Any]:
-    """The mapping in a YAML 1.2 file, where 1e-4 is a number."""
+    """The mapping in a YAML 1.2 file, where 1e-4 is a number. Raises UserError where the file is no such mapping."""
     try:
         content = YAML(typ="safe").load(path)
     except OSError as error:

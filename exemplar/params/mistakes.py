@@ -1,4 +1,4 @@
-"""What is wrong in params.yaml, in the words that its user has: the key, its value, what was expected."""
+"""The first mistake in params.yaml as one line: the key, its value, what was expected."""
 
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -9,7 +9,7 @@ LONGEST_VALUE = 200
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 OWN_PARTS = ("int", "bool", "[key]")
 LENGTHS = {"pca_log2_spread": 3}
-# pydantic's kinds of findings, in the words that a user of params.yaml has
+# pydantic's kinds of errors, and what its users are told was expected
 EXPECTATIONS = {
     "greater_than_equal": "a number of at least {ge}",
     "greater_than": "a number above {gt}",
@@ -51,13 +51,13 @@ def explain(error: ValidationError, kind: type) -> str:
 
 
 def named(place: Place) -> str:
-    """`datasets[0]`, `train.epochs`: a place in params.yaml, without what pydantic adds for its own use."""
+    """A key of params.yaml, such as `datasets[0]` or `train.epochs`, without the parts that pydantic adds."""
     parts = [f"[{part}]" if isinstance(part, int) else str(part) for part in place if part not in OWN_PARTS]
     return ".".join(parts).replace(".[", "[")
 
 
 def shortened(value: object) -> str:
-    """A value as it is quoted: of bounded length, on one line."""
+    """A value as messages quote it: on one line of bounded length."""
     try:
         text = repr(value)
     except ValueError:  # Python writes no number of more than 4,300 digits
@@ -66,7 +66,7 @@ def shortened(value: object) -> str:
 
 
 def advice(place: Place, findings: list[Any], kind: type) -> str:
-    """The key that was perhaps meant, out of those that are missing there; else all that there are."""
+    """The missing key that resembles an unknown one; where none does, all keys of the section."""
     above, last = place[:-1], str(place[-1])
     missing = [str(one["loc"][-1]) for one in findings if one["type"] == "missing" and one["loc"][:-1] == above]
     known = missing or keys(kind, above)
@@ -83,8 +83,8 @@ def keys(kind: Any, above: Place) -> list[str]:  # noqa: ANN401  # models, datac
 
 
 def expectation(finding: dict[str, Any]) -> str:
-    """What was expected, in words of our own, or in those of our own checks."""
-    if said := EXPECTATIONS.get(finding["type"]):
-        return f"expected {said.format(**finding.get('ctx', {}))}"
+    """What was expected: from the table above, or as our own check says it."""
+    if expected := EXPECTATIONS.get(finding["type"]):
+        return f"expected {expected.format(**finding.get('ctx', {}))}"
     text: str = finding["msg"].removeprefix("Value error, ")
     return text[:1].lower() + text[1:]

@@ -17,11 +17,11 @@ def names_in(package: str, *, having: str) -> list[str]:
 
 
 def options_of(dataset: str) -> dict[str, str]:
-    """The options that a dataset takes, by their type: what its functions want by keyword but the random seed."""
+    """The options that a dataset takes, by their type: the keywords of its functions."""
     tree = ast.parse((PACKAGE / "datasets" / f"{dataset}.py").read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("write_")]
     wanted = {each.arg: each.annotation for function in functions for each in function.args.kwonlyargs}
-    return {name: ast.unparse(kind) for name, kind in wanted.items() if kind and name != "random_seed"}
+    return {name: ast.unparse(kind) for name, kind in wanted.items() if kind}
 
 
 def require_options(dataset: str, options: Mapping[str, int | float | bool]) -> None:

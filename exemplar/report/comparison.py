@@ -36,11 +36,9 @@ def row(record: Evaluation, *, unlabeled: str) -> dict[str, Any]:
         "training_samples": record.training_samples,
         "labels_for_choice": record.labels_for_choice,
         "C": float(np.median([settings.get("C", np.nan) for settings in record.chosen] or [np.nan])),
-        "seconds": record.seconds,
         "paper_accuracy": reported.accuracy,
         "paper_std": reported.std,
         "paper_source": reported.source,
-        "run_id": record.run_id,
     }
 
 

@@ -1,7 +1,5 @@
 """What the pipeline made, to look at: seeds, their samples, first-layer filters and learning curves."""
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from exemplar.models.saved import load_encoder
 from exemplar.surrogate import transformation
 from exemplar.surrogate.sets import SurrogateSet
 
-CURVE = ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate", "samples_per_second"]
+CURVE = ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate"]
 SEEDS_SHOWN, CLASSES_SHOWN, SAMPLES_SHOWN = 144, 8, 11
 
 
@@ -30,7 +28,6 @@ class Gallery:
     samples: UInt8[np.ndarray, "classes k 3 32 32"]
     filters: dict[str, Float[np.ndarray, "f 3 s s"]]
     curves: dict[str, pd.DataFrame]
-    runs: dict[str, str]
 
 
 def to_bytes(patches: Float[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "n 3 h w"]:
@@ -55,7 +52,6 @@ def collect(*, surrogate: Path, encoders: Path, training: Path, methods: Sequenc
         samples=np.stack(rows),
         filters={name: first_filters(encoder) for name, encoder in loaded.items() if isinstance(encoder, Encoder)},
         curves={folder.name: load_curve(folder / "curve.csv") for folder in folders},
-        runs={folder.name: load_run(folder / "run.json") for folder in folders},
     )
 
 
@@ -74,17 +70,6 @@ def load_curve(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise broken(path, error) from None
     return curve
-
-
-def load_run(path: Path) -> str:
-    """Read the id of the MLflow run of a training."""
-    try:
-        run_id = json.loads(path.read_text(encoding="utf-8"))["run_id"]
-        if not isinstance(run_id, str) or not re.fullmatch("[0-9a-f]{1,64}", run_id):
-            raise ValueError(f"{run_id!r} is no id of a run")
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise broken(path, error) from None
-    return run_id
 
 
 def broken(path: Path, error: Exception) -> UserError:

@@ -18,6 +18,10 @@ from exemplar.io.atomic import replacing
 from exemplar.params.dotted import flatten
 from exemplar.report import comparison, figures, panels, paper, sheets
 from exemplar.report.gallery import Gallery
+from exemplar.report.stamp import stamp_of
+from exemplar.tracking.sidecars import Sidecar
+
+ELSEWHERE = "made elsewhere"
 
 
 def page(
@@ -31,12 +35,13 @@ def page(
     invariance: pd.DataFrame,
     marks: pd.DataFrame,
     settings: Mapping[str, Any],
-    runs: Mapping[str, str],
+    made: Mapping[str, Sidecar | None],
+    stamp: str,
 ) -> str:
     """Write the page: it carries its images inside, needs no script and asks no other address for anything.
 
     `curves` and `filters` are keyed by the encoder's name, `invariance` is what `panels.load` reads, `marks` what
-    `paper.invariance` finds, and `runs` maps what was run to the id of its MLflow run.
+    `paper.invariance` finds, `made` what `sidecars.collect` finds, and `stamp` names the results that are shown.
     """
     rows = comparison.table(records, unlabeled=unlabeled)
     trained = {name: frame for name, frame in curves.items() if len(frame)}
@@ -50,7 +55,7 @@ def page(
         readouts={name: label for name, (label, _) in figures.READOUTS.items()},
         accuracy=data_uri(figures.accuracy_bars(rows)),
         curves=data_uri(figures.learning_curves(trained)) if trained else None,
-        training=[(name, frame.iloc[-1], frame["samples_per_second"].median()) for name, frame in trained.items()],
+        training=[(name, frame.iloc[-1], speed(made.get(f"train.{name}"))) for name, frame in trained.items()],
         filters=data_uri(sheets.filter_sheet(filters)) if filters else None,
         seeds=data_uri(sheets.seed_sheet(seeds)),
         samples=data_uri(sheets.sample_sheet(samples)),
@@ -60,8 +65,25 @@ def page(
         competitors=paper.competitors(),
         unlabeled=unlabeled,
         settings=list(flatten(settings).items()),
-        runs=runs,
+        seconds={(record.dataset, record.title): seconds(made.get(key(record))) for record in records},
+        runs={name: sidecar.run_id if sidecar else ELSEWHERE for name, sidecar in made.items()},
+        stamp=stamp,
     )
+
+
+def key(record: Evaluation) -> str:
+    """A record's key in `made`."""
+    return f"{record.readout}.{record.dataset}.{record.method}"
+
+
+def seconds(sidecar: Sidecar | None) -> str:
+    """How long a result took, if it was made here."""
+    return f"{sidecar.seconds:.1f}" if sidecar else ELSEWHERE
+
+
+def speed(sidecar: Sidecar | None) -> str:
+    """The samples a second of a training, if it took place here."""
+    return f"{sidecar.samples_per_second:,.0f}" if sidecar and sidecar.samples_per_second else ELSEWHERE
 
 
 def title(record: Evaluation) -> str:
@@ -85,16 +107,6 @@ def data_uri(figure: Figure) -> str:
     return f"data:image/png;base64,{base64.b64encode(figures.png(figure)).decode()}"
 
 
-def runs(records: Sequence[Evaluation], pictures: Gallery, invariance: pd.DataFrame) -> dict[str, str]:
-    """The ids of the MLflow runs that the results rest on, by what was run."""
-    trained = {f"train.{name}": run_id for name, run_id in pictures.runs.items()}
-    evaluated = {f"{record.readout}.{record.dataset}.{record.method}": record.run_id for record in records}
-    curves = invariance.drop_duplicates("run_id").to_dict("records")
-    return (
-        trained | evaluated | {f"invariance.{curve['dataset']}.{curve['method']}": curve["run_id"] for curve in curves}
-    )
-
-
 def save(
     folder: Path,
     *,
@@ -104,36 +116,44 @@ def save(
     marks: pd.DataFrame,
     unlabeled: str,
     settings: Mapping[str, Any],
-    runs: Mapping[str, str],
-    run_id: str,
+    made: Mapping[str, Sidecar | None],
 ) -> None:
-    """Write comparison.csv, metrics.json, mlflow.json, report.html and the pictures for the README into `folder`."""
+    """Write comparison.csv, metrics.json, figures and, last, the page that shows them, report.html, into `folder`."""
     rows = comparison.table(records, unlabeled=unlabeled)
-    texts = {
-        "comparison.csv": rows.to_csv(index=False),
-        "metrics.json": json.dumps(comparison.metrics(records), indent=1) + "\n",
-        "mlflow.json": json.dumps({"mlflow_run": run_id}) + "\n",
-        "report.html": page(
-            records=records,
-            unlabeled=unlabeled,
-            curves=pictures.curves,
-            filters=pictures.filters,
-            seeds=pictures.seeds,
-            samples=pictures.samples,
-            invariance=invariance,
-            marks=marks,
-            settings=settings,
-            runs=runs,
-        ),
-    }
-    for name, text in texts.items():
-        with replacing(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    save_text(folder / "comparison.csv", rows.to_csv(index=False))
+    save_text(folder / "metrics.json", json.dumps(comparison.metrics(records), indent=1) + "\n")
+    save_figures(folder / "figures", rows, pictures=pictures, invariance=invariance, marks=marks)
+    html = page(
+        records=records,
+        unlabeled=unlabeled,
+        curves=pictures.curves,
+        filters=pictures.filters,
+        seeds=pictures.seeds,
+        samples=pictures.samples,
+        invariance=invariance,
+        marks=marks,
+        settings=settings,
+        made=made,
+        stamp=stamp_of(folder),
+    )
+    save_text(folder / "report.html", html)
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text whole."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def save_figures(
+    folder: Path, rows: pd.DataFrame, *, pictures: Gallery, invariance: pd.DataFrame, marks: pd.DataFrame
+) -> None:
+    """Write the pictures and the table for the README."""
     names = [name for name in (*rows["method"], *pictures.filters) if name in pictures.filters]
     overview = sheets.overview(
         table=rows, seeds=pictures.seeds, samples=pictures.samples, filters=pictures.filters[names[0]]
     )
-    with replacing(folder / "figures") as temporary:
+    with replacing(folder) as temporary:
         temporary.mkdir()
         (temporary / "overview.png").write_bytes(figures.png(overview))
         (temporary / "accuracy.png").write_bytes(figures.png(figures.accuracy_bars(rows)))

@@ -22,7 +22,7 @@ LABELS = {
     "contrast_factor": "contrast factor",
 }
 NUMBERS = ("magnitude", "accuracy", "distance_pooled")
-NAMES = ["transformation", "dataset", "method", "run_id"]
+NAMES = ["transformation", "dataset", "method"]
 RATIOS = ("scale_factor", "contrast_factor")
 
 
@@ -49,8 +49,8 @@ def require_curves(table: pd.DataFrame) -> None:
     measured = table[[name for name in table.columns if name not in NAMES]].to_numpy(np.float64)
     if not np.isfinite(measured).all() or not table["accuracy"].between(0, 1).all():
         raise ValueError("expected finite numbers, and accuracies between 0 and 1")
-    if table[["dataset", "method", "run_id"]].isna().any(axis=None) or len(table.drop_duplicates(NAMES[1:])) > 1:
-        raise ValueError("expected one dataset, method and run_id throughout")
+    if table[NAMES[1:]].isna().any(axis=None) or len(table.drop_duplicates(NAMES[1:])) > 1:
+        raise ValueError("expected one dataset and one method throughout")
 
 
 @matplotlib.rc_context(STYLE)

@@ -1,4 +1,4 @@
-"""What MLflow did not take while it was away: each thing that it can be told, sent at once or kept and sent later."""
+"""The operations of a run, sent to MLflow at once, or kept on disk while the store is away and sent later."""
 
 import json
 import os
@@ -59,7 +59,7 @@ class Spool:
             os.fsync(opened.fileno())
 
     def copied(self, operation: Operation) -> dict[str, str]:
-        """The place of the copy of the operation's file, which keeps its name."""
+        """Copy the operation's file into the spool; returns the path of the copy, which keeps the file's name."""
         if "path" not in operation:
             return {}
         source = Path(operation["path"])
@@ -90,8 +90,8 @@ def iter_operations(lines: Path) -> Iterator[dict[str, Any]]:
 
 def pending() -> list[Spool]:
     """The spools in which something waits, the oldest first."""
-    found = sorted(spool_folder().glob("*/operations.jsonl"), key=lambda file: file.stat().st_mtime)
-    return [Spool(file.parent.name, store=next(iter_operations(file), {}).get("store", "")) for file in found]
+    files = sorted(spool_folder().glob("*/operations.jsonl"), key=lambda file: file.stat().st_mtime)
+    return [Spool(file.parent.name, store=next(iter_operations(file), {}).get("store", "")) for file in files]
 
 
 def abandoned() -> Iterator[Spool]:
@@ -117,15 +117,15 @@ def one_line(error: BaseException | str) -> str:
 
 
 def refused(error: Exception) -> bool:
-    """Whether asking again is of no use: the store said no (a bad value, a deleted run), or the thing is wrong."""
+    """Whether sending again is of no use: the store rejected it (a bad value, a deleted run), or our own check did."""
     status = getattr(error, "get_http_status_code", None)
     return isinstance(error, UserError) or (status is not None and status() in (400, 404))
 
 
 def perform(client: "MlflowClient", run_id: str, operation: Operation) -> None:
-    """Tell the store one thing about a run. It may be told twice: the second time changes nothing.
+    """Send one operation to the store; sending it twice changes nothing.
 
-    Numbers with the same time, step and value are one row to MLflow, everything else is overwritten.
+    MLflow stores metrics with the same time, step and value once, and overwrites everything else.
     """
     from mlflow.entities import Metric, Param, RunTag
 
@@ -157,13 +157,13 @@ def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8
     from exemplar.tracking import serving
 
     experiment = client.get_run(run_id).info.experiment_id
-    found = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
-    if any(model.status == "READY" for model in found):
+    models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
+    if any(model.status == "READY" for model in models):
         return
     width = serving._load_pyfunc(path).predict(example).shape[1]
     images = Schema([TensorSpec(np.dtype(np.uint8), (-1, 3, -1, -1))])
     features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
-    logged = found[0] if found else client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
+    logged = models[0] if models else client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
     with TemporaryDirectory() as folder:
         mlflow.pyfunc.save_model(
             folder,
@@ -181,7 +181,7 @@ def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8
 
 
 def deliver(client: "MlflowClient", kept: Spool) -> list[str]:
-    """Send all that a spool holds and empty it; returns what was refused for good, raises what keeps it waiting."""
+    """Send all that a spool holds and empty it; returns what the store rejected, raises where the store is away."""
     complaints = []
     for operation in kept.operations():
         try:

@@ -1,8 +1,7 @@
-"""What MLflow is told about a run: parameters, curves, files, where it comes from and how it ended.
+"""A run in MLflow: parameters, curves, files, where it comes from and how it ended.
 
-It, `store.py` and `outage.py` alone know mlflow, which is imported when a run starts: that takes 2 seconds. The
-store watches: it must answer when a run starts, but once work is under way nothing that it does can stop the work, and
-what it does not take waits on the disk.
+Only this package imports mlflow, when a run starts, which takes 2 seconds. The store must answer when a run starts.
+Afterwards no error of the store stops the work: what it does not take is kept on disk and sent later.
 """
 
 import sys
@@ -19,7 +18,7 @@ from exemplar.io import provenance
 from exemplar.io.unfinished import work_folder
 from exemplar.params.dotted import flatten
 from exemplar.runtime.signals import sigterm_raises
-from exemplar.tracking import outage, store
+from exemplar.tracking import outage, sidecars, store
 from exemplar.tracking.outage import deliver, deliver_pending, one_line, perform, refused
 
 if TYPE_CHECKING:
@@ -48,13 +47,14 @@ class Run:
     """One run in the store, while it lasts; `held` says up to which step the store has its curves already."""
 
     def __init__(
-        self, client: "MlflowClient", *, experiment: str, run_id: str, place: str, held: Mapping[str, int]
+        self, client: "MlflowClient", *, experiment: str, run_id: str, address: str, held: Mapping[str, int]
     ) -> None:
         self.client, self.experiment, self.id, self.held = client, experiment, run_id, held
-        self.spool = outage.Spool(run_id, store=place)
+        self.spool = outage.Spool(run_id, store=address)
         self.waiting: list[tuple[str, float, int, int]] = []
         self.next_send = 0.0
         self.warned = False
+        self.samples_per_second: float | None = None  # of a training, for its sidecar
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -69,7 +69,7 @@ class Run:
             self.warned = True
 
     def send_or_spool(self, kind: str, **operation: object) -> None:
-        """Tell the store something, or keep it on disk: behind what waits there already, or when the store fails."""
+        """Send an operation; keep it on disk where the store fails, or where earlier ones wait there already."""
         named = {"kind": kind, **operation}
         with self.watching():
             if self.spool.waits:
@@ -82,12 +82,12 @@ class Run:
                 raise
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Words about the run, such as the ids of the runs that it rests on."""
+        """Tags of the run, such as the ids of the runs that it rests on."""
         for part in parts(list(tags.items()), PARAMETERS_A_REQUEST):
             self.send_or_spool("batch", tags=part)
 
     def log_start(self, parameters: Mapping[str, object], *, patch: str) -> None:
-        """What is known before the work: the parameters and how the tree differs from its commit."""
+        """Log the parameters, and the patch by which the tree differs from its commit."""
         leaves = [(key, str(value)[:PARAMETER_LENGTH]) for key, value in flatten(parameters).items()]
         for part in parts(leaves, PARAMETERS_A_REQUEST):
             self.send_or_spool("batch", params=part)
@@ -135,18 +135,18 @@ class Run:
 
 
 def start(client: "MlflowClient", *, experiment: str, name: str, tags: Mapping[str, str], marker: Path | None) -> Run:
-    """The run of the work that `marker` names, gone on with, or else a new one."""
-    place = one_line(store.address())
-    for line in deliver_pending(client, place):  # before runs are closed: one that has ended may not have said so yet
+    """Continue the run of the work that `marker` names, or start a new one."""
+    address = one_line(store.address())
+    for line in deliver_pending(client, address):  # before runs are closed: one that has ended may not have said so yet
         print(f"MLflow {line}", file=sys.stderr)
     store.close_orphans(client, experiment)
     named = {**tags, store.WORK_TAG: store.work_of(marker)} if marker else dict(tags)
     if marker and (run_id := store.reopened(client, experiment, named[store.WORK_TAG])):
-        run = Run(client, experiment=experiment, run_id=run_id, place=place, held=store.last_steps(client, run_id))
+        run = Run(client, experiment=experiment, run_id=run_id, address=address, held=store.last_steps(client, run_id))
         run.log_tags({**named, "resumed": "true"})
         return run
     run_id = client.create_run(experiment, run_name=name, tags=named).info.run_id
-    return Run(client, experiment=experiment, run_id=run_id, place=place, held={})
+    return Run(client, experiment=experiment, run_id=run_id, address=address, held={})
 
 
 @contextmanager
@@ -181,11 +181,20 @@ def run(
 
 @contextmanager
 def work(
-    stage: str, *of: str, name: str, settings: Mapping[str, object], inputs: list[Path]
+    stage: str, *of: str, name: str, settings: Mapping[str, object], inputs: list[Path], result: Path | None = None
 ) -> Iterator[tuple[Run, Path]]:
-    """A run in MLflow, shown as `name`, and a folder of the stage's own; where a kill left both, they go on."""
+    """A run in MLflow, shown as `name`, and a folder of the stage's own; where a kill left both, they go on.
+
+    The block writes `result`, beside which a sidecar then says how it was made.
+    """
     with (
         work_folder(stage, *of, settings=settings, inputs=inputs) as unfinished,
         run(stage=stage, name=name, parameters=settings, inputs=inputs, marker=unfinished / "run") as started,
     ):
+        begun = time.monotonic()
         yield started, unfinished
+        if result is not None:
+            path, seconds = sidecars.path_of(stage, *of, result=result), time.monotonic() - begun
+            known = sidecars.load(path)
+            if known is None or known.run_id != started.id:  # else a killed DVC starts again what had ended
+                sidecars.save(sidecars.Sidecar(started.id, seconds, started.samples_per_second), path)

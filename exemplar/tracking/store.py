@@ -1,6 +1,6 @@
-"""Where MLflow keeps runs: how the store is opened, and runs whose process died without a word (kill -9, a power cut).
+"""The MLflow store, which the user chooses or else is a file in the repository: how it is opened and kept clean.
 
-The store is the user's own choice, or a file in the repository.
+Runs whose process died without closing them (kill -9, a power cut) are closed or gone on with here.
 """
 
 import gc
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "exemplar"
-# Before mlflow is imported, and only where the user has not spoken: no telemetry, warnings but no chatter, no address
-# with its password on stdout, and an answer about a dead server within 20 seconds instead of minutes.
+# Set before mlflow is imported, unless the user has set them: no telemetry, only warnings, no address with its password
+# on stdout, and an error about a dead server within 20 seconds instead of minutes.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -48,13 +48,13 @@ ORPHANED = "its process is gone and did not say why (kill -9, power cut, out of 
 def address() -> str:
     """MLFLOW_TRACKING_URI, else mlflow.db in the user's repository, where a relative SQLite path leads too."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    place = uri.removeprefix("sqlite:///")
-    return uri if place == uri else f"sqlite:///{provenance.user_repository() / place}"
+    path = uri.removeprefix("sqlite:///")
+    return uri if path == uri else f"sqlite:///{provenance.user_repository() / path}"
 
 
 @contextmanager
 def answering(uri: str) -> Iterator[None]:
-    """Turn whatever goes wrong while a run is opened into a UserError."""
+    """Raise a UserError for any error while the store is opened."""
     try:
         yield
     except Exception as error:
@@ -66,7 +66,7 @@ def answering(uri: str) -> Iterator[None]:
 
 @contextmanager
 def collecting_later() -> Iterator[None]:
-    """Import without the garbage collector: it finds nothing there, and took 0.8 of mlflow's 2.1 seconds."""
+    """Import with the garbage collector off: it took 0.8 of the 2.1 seconds that mlflow takes, and freed nothing."""
     gc.disable()
     try:
         yield
@@ -105,7 +105,7 @@ def connect(uri: str) -> "tuple[MlflowClient, str]":
 
 
 def make_database(file: Path) -> None:
-    """Make MLflow's tables in another file first, unless they are there: it never finishes what a kill has cut."""
+    """Make the tables in another file and rename it: MLflow cannot repair a database whose creation was interrupted."""
     if file.exists() and file.stat().st_size:
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -114,32 +114,31 @@ def make_database(file: Path) -> None:
     for left in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
         left.unlink(missing_ok=True)
     artifacts = file.with_name(ARTIFACTS).as_uri()
-    made = SqlAlchemyStore(f"sqlite:///{unfinished}", artifacts)  # type: ignore[no-untyped-call]  # no types
-    made.engine.dispose()
+    database = SqlAlchemyStore(f"sqlite:///{unfinished}", artifacts)  # type: ignore[no-untyped-call]  # no types
+    database.engine.dispose()
     unfinished.replace(file)
 
 
 def find_experiment(client: "MlflowClient", *, local: bool) -> str:
-    """The id of our experiment. Its artifacts lie under the user's repository, but a server has a place of its own."""
+    """The id of our experiment, made if it is missing; a local store keeps its artifacts in the user's repository."""
     from mlflow.exceptions import MlflowException
 
-    place = (provenance.user_repository() / ARTIFACTS).as_uri() if local else None
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is None:
+    location = (provenance.user_repository() / ARTIFACTS).as_uri() if local else None
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
         try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+            return str(client.create_experiment(EXPERIMENT, artifact_location=location))
         except MlflowException:  # another job was faster
-            found = client.get_experiment_by_name(EXPERIMENT)
-            if found is None:
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
                 raise
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def follow_move(file: Path, before: str) -> None:
-    """Let the repository's own database find its artifacts, of old runs and new ones, where the repository is now.
+    """Correct the artifact addresses in the repository's own database after the repository was moved.
 
-    MLflow keeps their absolute addresses and has no call that changes them: after a move it would read and write at the
-    old place.
+    MLflow stores absolute addresses and has no call that changes them, so it would read and write in the old folder.
     """
     now = file.with_name(ARTIFACTS)
     if before == now.as_uri() or Path(before).name != ARTIFACTS or not now.is_dir():
@@ -154,17 +153,17 @@ def follow_move(file: Path, before: str) -> None:
 
 
 def owner() -> str:
-    """Host, number and start of this process, which no later process shares."""
+    """Host, number and start time of this process: no other process has the same."""
     return f"{socket.gethostname()} {os.getpid()} {seconds_since_boot(psutil.Process()):.2f}"
 
 
 def seconds_since_boot(process: psutil.Process) -> float:
-    """When a process started; unlike the time of day it stays what it is when somebody sets the clock."""
+    """When a process started, counted from boot, so that setting the clock does not change it."""
     return process.create_time() - psutil.boot_time()
 
 
 def is_gone(process: str) -> bool:
-    """Whether a process that `owner` named ran on this host and runs no more; of other hosts nothing is known."""
+    """Whether a process that `owner` named ran on this host and has ended; False for a process of another host."""
     host, number, start = process.rsplit(" ", 2)
     if host != socket.gethostname():
         return False
@@ -175,22 +174,22 @@ def is_gone(process: str) -> bool:
 
 
 def find_orphans(client: "MlflowClient", experiment: str) -> list[str]:
-    """The ids of the runs that nobody will end any more."""
+    """The ids of the runs that are RUNNING although their process is gone."""
     running = client.search_runs([experiment], "attributes.status = 'RUNNING'")
     return [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS_TAG, UNKNOWN))]
 
 
 def close_orphans(client: "MlflowClient", experiment: str) -> None:
-    """Mark the runs that nobody will end any more as KILLED, with the reason."""
+    """Mark the runs whose process is gone as KILLED, with the reason."""
     for run_id in find_orphans(client, experiment):
         client.set_tag(run_id, "reason", ORPHANED)
         client.set_terminated(run_id, "KILLED")
 
 
 def work_of(marker: Path) -> str:
-    """The name of an unfinished work, out of its file; without one, a name that is written there before any run has it.
+    """The name of an unfinished work: the one in its file, or a new one that is written there.
 
-    A run is found by this name, so that a kill at any moment leaves none that the work does not know.
+    It is written before a run is made that has it as a tag, so that a kill at any moment leaves no run that is lost.
     """
     if marker.exists() and re.fullmatch("[0-9a-f]{32}", name := marker.read_text(encoding="ascii", errors="replace")):
         return name
@@ -202,12 +201,12 @@ def work_of(marker: Path) -> str:
 
 def reopened(client: "MlflowClient", experiment: str, work: str) -> str | None:
     """The id of the run of a work, RUNNING again; None where this store has none, or somebody deleted it."""
-    found = client.search_runs([experiment], f"tags.{WORK_TAG} = '{work}'", max_results=1)
-    if not found:
+    of_work = client.search_runs([experiment], f"tags.{WORK_TAG} = '{work}'", max_results=1)
+    if not of_work:
         return None
-    run_id: str = found[0].info.run_id
+    run_id: str = of_work[0].info.run_id
     client.update_run(run_id, status="RUNNING")
-    if "reason" in found[0].data.tags:
+    if "reason" in of_work[0].data.tags:
         client.delete_tag(run_id, "reason")
     return run_id
 

@@ -43,7 +43,7 @@ def test_unlabeled_images_are_those_of_the_object_classes(archive: Path, out: Pa
 
 def test_ten_splits_of_30_for_training_and_the_rest_for_testing(archive: Path, out: Path) -> None:
     """Every picture of a class is in its training or its test images."""
-    caltech256.write_labeled(archive, out, random_seed=0)
+    caltech256.write_labeled(archive, out)
     written = Labeled.load(out)
     assert written.classes == ("001.ak47", "002.american-flag", "256.toad")
     assert (written.train.shape, written.test.shape) == ((10, 90), (10, 1 + 4 + 6))

@@ -22,7 +22,7 @@ def test_one_fold_of_all_training_and_all_test_images(
 ) -> None:
     """Batches come in the order of their numbers; rows of 1024 red, green, blue values are images, row by row."""
     archive = pack("cifar-10-python.tar.gz", cifar(python=python, by_columns=by_columns))
-    cifar10.write_labeled(archive, out, random_seed=0, unlabeled_side=32)
+    cifar10.write_labeled(archive, out, unlabeled_side=32)
     written = Labeled.load(out)
     assert np.array_equal(written.images, noise(120, 3072).reshape(-1, 3, 32, 32))
     assert written.labels.tolist() == [(number + place) % 10 for number in range(1, 7) for place in range(20)]
@@ -63,7 +63,7 @@ def test_a_batch_that_does_not_match_is_told(
     """The line names the archive and the batch, and says what was expected."""
     changed = cifar() | {f"cifar-10-batches-py/{name}": pickle.dumps(content, protocol=2)}
     with pytest.raises(UserError, match=line) as caught:
-        cifar10.write_labeled(pack("c.tar.gz", changed), out, random_seed=0, unlabeled_side=32)
+        cifar10.write_labeled(pack("c.tar.gz", changed), out, unlabeled_side=32)
     assert f"c.tar.gz: '{name}'" in str(caught.value)
 
 

@@ -21,10 +21,8 @@ RECORD = Evaluation(
     training_samples=100,
     labels_for_choice=0,
     chosen=[{"C": 0.01}],
-    seconds=12.5,
     classes=["chélsea", "rocket"],
     confusion=[[9, 1], [3, 7]],
-    run_id="beef",
 )
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,7 @@ def test_every_picture_of_a_tree_is_an_unlabeled_image(tree: Path, out: Path) ->
 
 def test_a_subfolder_is_a_class(tree: Path, out: Path) -> None:
     """Each fold has the same number of training images a class; all others are test images."""
-    folder.write_labeled(tree, out, random_seed=0, **OPTIONS)
+    folder.write_labeled(tree, out, **OPTIONS)
     written = Labeled.load(out)
     assert written.classes == ("blue", "röd")
     assert written.labels.tolist() == [0] * 5 + [1] * 7
@@ -60,7 +59,7 @@ def test_a_broken_picture_stops_or_is_skipped(tree: Path, out: Path, capsys: pyt
     """Its name is told either way; when it is skipped, labels and images still belong together."""
     broken = tree / "blue" / "1.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    for write in (folder.write_unlabeled, partial(folder.write_labeled, random_seed=0)):
+    for write in (folder.write_unlabeled, folder.write_labeled):
         with pytest.raises(UserError, match=r"blue/1.png is no whole JPEG.*skip_broken"):
             write(tree, out, **OPTIONS)
         write(tree, out, **OPTIONS | {"skip_broken": True})
@@ -82,13 +81,13 @@ def test_a_tree_without_a_whole_picture_is_told(tmp_path: Path, out: Path) -> No
 def test_a_class_with_too_few_pictures_is_told(tree: Path, out: Path) -> None:
     """An empty class, one with too few, and one that has too few once broken pictures are skipped."""
     with pytest.raises(UserError, match=r"'blue' has 5 images; .* at least 6; lower .*train_per_class"):
-        folder.write_labeled(tree, out, random_seed=0, **OPTIONS | {"train_per_class": 5})
+        folder.write_labeled(tree, out, **OPTIONS | {"train_per_class": 5})
     (tree / "blue" / "1.png").write_bytes(b"x")
     with pytest.raises(UserError, match="the class 'blue' has 4 images; the protocol needs at least 5"):
-        folder.write_labeled(tree, out, random_seed=0, **OPTIONS | {"train_per_class": 4, "skip_broken": True})
+        folder.write_labeled(tree, out, **OPTIONS | {"train_per_class": 4, "skip_broken": True})
     (tree / "empty").mkdir()
     with pytest.raises(UserError, match="the class 'empty' has 0 images"):
-        folder.write_labeled(tree, out, random_seed=0, **OPTIONS)
+        folder.write_labeled(tree, out, **OPTIONS)
 
 
 def test_a_picture_outside_of_all_classes_is_told(tree: Path, out: Path, picture: Picture) -> None:
@@ -96,7 +95,7 @@ def test_a_picture_outside_of_all_classes_is_told(tree: Path, out: Path, picture
     (tree / "stray.png").write_bytes(picture(kind="PNG"))
     folder.write_unlabeled(tree, out, **OPTIONS)
     with pytest.raises(UserError, match=r"'stray.png' lies in no class"):
-        folder.write_labeled(tree, out, random_seed=0, **OPTIONS)
+        folder.write_labeled(tree, out, **OPTIONS)
 
 
 @pytest.mark.parametrize("name", ["side", "train_per_class", "folds"])
@@ -122,5 +121,5 @@ def test_a_class_name_that_is_not_utf_8_is_kept_readable(tree: Path, out: Path, 
     odd.mkdir()
     for number in range(4):
         (odd / f"{number}.png").write_bytes(picture(number, kind="PNG"))
-    folder.write_labeled(tree, out, random_seed=0, **OPTIONS)
+    folder.write_labeled(tree, out, **OPTIONS)
     assert Labeled.load(out).classes == ("blue", "röd", "zo?")

@@ -13,18 +13,18 @@ LIGHT = {"gamma_spread": 0.5, "gain_spread": 0.4}
 PLAIN = {"gamma_spread": 0.0, "gain_spread": 0.0}
 
 
-def write(root: Path, *, random_seed: int, light: dict[str, float]) -> None:
+def write(root: Path, *, light: dict[str, float]) -> None:
     for part in ("unlabeled", "labeled"):
         (root / part).mkdir()
     photos.write_unlabeled(None, root / "unlabeled", **light)
-    photos.write_labeled(None, root / "labeled", random_seed=random_seed, **light)
+    photos.write_labeled(None, root / "labeled", **light)
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both sides of the set as the download stage writes them."""
     root = tmp_path_factory.mktemp("photos")
-    write(root, random_seed=0, light=LIGHT)
+    write(root, light=LIGHT)
     return root
 
 
@@ -32,7 +32,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The set in the light of the photographs."""
     root = tmp_path_factory.mktemp("plain")
-    write(root, random_seed=0, light=PLAIN)
+    write(root, light=PLAIN)
     return root
 
 
@@ -140,8 +140,8 @@ def test_tiles_are_cut_where_the_corners_say(plain: Path):
 
 
 def test_two_downloads_are_equal_bit_for_bit(written: Path, tmp_path: Path):
-    """Every file, also under another random seed: tiles and lights are part of the protocol and no draw of the run."""
-    write(tmp_path, random_seed=1, light=LIGHT)
+    """Every file: tiles and lights are part of the protocol and no draw of the run."""
+    write(tmp_path, light=LIGHT)
     files = sorted(path.relative_to(written) for path in written.rglob("*") if path.is_file())
     assert len(files) == 6
     for file in files:
@@ -192,7 +192,7 @@ def test_a_light_that_makes_no_picture_is_refused(tmp_path: Path, name: str, wro
     """A gain of e ** 5 would show white tiles: the line says what is expected, whichever part is written."""
     said = rf"^sources.photos.options.{name} is {wrong}; expected a number from 0 \(plain tiles\) to 1.0$"
     with pytest.raises(UserError, match=said):
-        photos.write_labeled(None, tmp_path, random_seed=0, **LIGHT | {name: wrong})
+        photos.write_labeled(None, tmp_path, **LIGHT | {name: wrong})
     with pytest.raises(UserError, match=said):
         photos.write_unlabeled(None, tmp_path, **LIGHT | {name: wrong})
 

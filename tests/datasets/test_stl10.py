@@ -66,7 +66,7 @@ def test_labeled_images_have_ten_predefined_folds(
 ) -> None:
     """Each fold has its line of training images and all test images, whatever the order of the archive's members."""
     members = dict(reversed(files.items())) if reverse else files
-    stl10.write_labeled(pack("stl10_binary.tar.gz", members), out, random_seed=0)
+    stl10.write_labeled(pack("stl10_binary.tar.gz", members), out)
     written = Labeled.load(out)
     assert (written.train.shape, written.test.shape, written.images.shape) == ((10, 8), (10, 20), (60, 3, 96, 96))
     assert written.classes == NAMES
@@ -105,7 +105,7 @@ def test_a_file_that_does_not_match_is_told(
     """The line names the archive and the file in it, and says what was expected."""
     archive = pack("stl10_binary.tar.gz", files | {f"stl10_binary/{name}": content})
     with pytest.raises(UserError) as caught:
-        stl10.write_labeled(archive, out, random_seed=0)
+        stl10.write_labeled(archive, out)
     assert str(caught.value).startswith(str(archive))
     assert line in str(caught.value)
 
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_there_is_told(pack: Pack, files: dict[str, bytes], o
     """An archive without one of the files that the protocol needs is not STL-10."""
     del files[f"stl10_binary/{name}"]
     with pytest.raises(UserError, match=f"lacks '{name}'"):
-        stl10.write_labeled(pack("stl10_binary.tar.gz", files), out, random_seed=0)
+        stl10.write_labeled(pack("stl10_binary.tar.gz", files), out)
     with pytest.raises(UserError, match=r"lacks 'unlabeled_X.bin'"):
         stl10.write_unlabeled(pack("stl10_binary.tar.gz", {"stl10_binary/x": b""}), out)
 
@@ -124,7 +124,7 @@ def test_a_file_that_is_there_twice_is_told(pack: Pack, files: dict[str, bytes],
     """Which of the two was meant cannot be known."""
     files["other/train_X.bin"] = files["stl10_binary/train_X.bin"]
     with pytest.raises(UserError, match=r"has 'train_X.bin' twice"):
-        stl10.write_labeled(pack("stl10_binary.tar.gz", files), out, random_seed=0)
+        stl10.write_labeled(pack("stl10_binary.tar.gz", files), out)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
@@ -135,4 +135,4 @@ def test_a_cut_archive_is_told(pack: Pack, files: dict[str, bytes], out: Path, s
     with pytest.raises(UserError, match=r"stl10_binary.tar.gz is cut, corrupt"):
         stl10.write_unlabeled(archive, out)
     with pytest.raises(UserError, match=r"stl10_binary.tar.gz is cut, corrupt"):
-        stl10.write_labeled(archive, out, random_seed=0)
+        stl10.write_labeled(archive, out)

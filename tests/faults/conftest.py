@@ -64,14 +64,14 @@ def write_results(folder: Path) -> None:
     from exemplar.models.network import Pixels
     from exemplar.models.saved import save_encoder
     from exemplar.training.contract import Epoch
-    from exemplar.training.record import save_record
+    from exemplar.training.record import save_curve
 
     generator = torch.Generator().manual_seed(0)
     encoder = draw_encoder(parse("4c5-4c5-8f"), mean=torch.full((3, 32, 32), 0.5), generator=generator)
     save_encoder(encoder, folder / "data/encoders/exemplar.safetensors")
     save_encoder(Pixels(), folder / "data/encoders/pixels.safetensors")
-    save_record([Epoch(1, 2.0, 0.5, 0.4, 0.1, 900.0)], folder / "results/training/exemplar", run_id="feed")
-    save_record([], folder / "results/training/pixels", run_id="beef")
+    save_curve([Epoch(1, 2.0, 0.5, 0.4, 0.1, 900.0)], folder / "results/training/exemplar")
+    save_curve([], folder / "results/training/pixels")
     record = Evaluation(
         dataset="photos",
         method="exemplar",
@@ -83,17 +83,15 @@ def write_results(folder: Path) -> None:
         training_samples=6,
         labels_for_choice=0,
         chosen=[{"C": 0.5}],
-        seconds=1.5,
         classes=["red", "green", "blue"],
         confusion=[[12, 0, 0], [0, 12, 0], [9, 0, 3]],
-        run_id="feed",
     )
     record.save(folder / "results/evaluations/probe/photos-exemplar.json")
     replace(record, method="pixels", model="pixels").save(folder / "results/evaluations/probe/photos-pixels.json")
     points = {"transformation": "angle_degrees", "magnitude": [0.0, 45.0], "accuracy": [0.75, 0.5]}
     table = pd.DataFrame(points | {"distance_layer_1": [0.0, 1.0], "distance_pooled": [0.0, 1.0]})
     file = folder / "results/invariance/photos-exemplar.csv"
-    invariance.save(table.assign(dataset="photos", method="exemplar", run_id="feed"), file)
+    invariance.save(table.assign(dataset="photos", method="exemplar"), file)
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +102,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, labeled: "Labeled", surrogat
     folder = tmp_path_factory.mktemp("whole")
     write_data(folder, labeled, surrogate_set)
     write_results(folder)
-    outs = [{"path": place, "md5": integrity.recorded(folder / place)} for place in OUTPUTS]
+    outs = [{"path": place, "md5": integrity.dvc_md5(folder / place)} for place in OUTPUTS]
     YAML().dump({"schema": "2.0", "stages": {"all": {"cmd": "true", "outs": outs}}}, folder / "dvc.lock")
     yaml = YAML()
     settings = yaml.load(ROOT / "params.yaml")

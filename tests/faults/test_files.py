@@ -22,7 +22,7 @@ SURROGATE = [
     for name in ("windows", "window_index", "label", "centre", "side", "table", "basis", "colour_mean", "mean")
 ]
 ENCODERS = [f"data/encoders/{name}.safetensors" for name in ("exemplar", "pixels")]
-TRAINING = [f"results/training/{name}" for name in ("exemplar/curve.csv", "exemplar/run.json", "pixels/run.json")]
+TRAINING = [f"results/training/{name}/curve.csv" for name in ("exemplar", "pixels")]
 MEASURED = [f"results/evaluations/probe/photos-{name}.json" for name in ("exemplar", "pixels")]
 MEASURED += ["results/invariance/photos-exemplar.csv"]
 READS = {

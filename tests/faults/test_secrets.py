@@ -18,6 +18,7 @@ from exemplar.params.load import load_params
 from exemplar.report import page, paper
 from exemplar.surrogate.ranges import RELEASE
 from exemplar.tracking import runs
+from exemplar.tracking.sidecars import Sidecar
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2"
@@ -112,12 +113,10 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         training_samples=1,
         labels_for_choice=0,
         chosen=[],
-        seconds=1.0,
         classes=[HOSTILE, "$\\bad$"],
         confusion=[[1, 0], [0, 1]],
-        run_id=HOSTILE,
     )
-    curve = pd.DataFrame([[1, 2.0, 0.5, 0.4, 0.1, 9.0]], columns=CURVE)
+    curve = pd.DataFrame([[1, 2.0, 0.5, 0.4, 0.1]], columns=CURVE)
     point = {"transformation": "angle_degrees", "magnitude": 0.0, "accuracy": 1.0, "distance_pooled": 0.0}
     html = page.page(
         records=[record, replace(record, method="random")],
@@ -126,16 +125,17 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         filters={HOSTILE: np.ones((2, 3, 5, 5), np.float32)},
         seeds=np.zeros((2, 3, 32, 32), np.uint8),
         samples=np.zeros((1, 2, 3, 32, 32), np.uint8),
-        invariance=pd.DataFrame([{**point, "dataset": HOSTILE, "method": HOSTILE, "run_id": HOSTILE}]),
+        invariance=pd.DataFrame([{**point, "dataset": HOSTILE, "method": HOSTILE}]),
         marks=paper.invariance(unlabeled=HOSTILE, ranges=asdict(RELEASE)),
         settings={"sources": {HOSTILE: {"url": HOSTILE}}},
-        runs={HOSTILE: HOSTILE},
+        made={HOSTILE: Sidecar(HOSTILE, 1.0)},
+        stamp=HOSTILE,
     )
     assert "<script" not in html
     assert html.count("&lt;script&gt;") > 8
 
 
-CURVE = ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate", "samples_per_second"]
+CURVE = ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate"]
 
 
 def test_the_ui_listens_on_loopback_only() -> None:

@@ -113,14 +113,15 @@ def test_the_code_of_a_stage_is_what_dvc_yaml_lists_for_it() -> None:
 
 
 def test_other_code_starts_from_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A killed training does not go on under a changed loop; a change of the report costs it nothing."""
+    """A killed training does not go on under a changed loop; a comma in the report costs it nothing."""
     copy = tmp_path / "checkout"
     copytree(unfinished.ROOT / "exemplar", copy / "exemplar", ignore=ignore_patterns("__pycache__"))
     copytree(unfinished.ROOT / "stages", copy / "stages", ignore=ignore_patterns("__pycache__"))
     copyfile(unfinished.ROOT / "dvc.yaml", copy / "dvc.yaml")
     monkeypatch.setattr(unfinished, "ROOT", copy)
     before = unfinished.key("train", "random", settings={}, inputs=[])
-    for file, is_same in (("report/page.py", True), ("methods/exemplar.py", True), ("training/loop.py", False)):
+    cases = [("report/page.py", True), ("runtime/progress.py", True), ("methods/exemplar.py", True)]
+    for file, is_same in (*cases, ("training/loop.py", False)):
         with (copy / "exemplar" / file).open("a") as opened:
             opened.write("# one line more\n")
         assert (unfinished.key("train", "random", settings={}, inputs=[]) == before) is is_same

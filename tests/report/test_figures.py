@@ -25,10 +25,8 @@ RECORD = Evaluation(
     training_samples=1000,
     labels_for_choice=0,
     chosen=[{"C": 0.01}],
-    seconds=12.5,
     classes=["cat", "dog"],
     confusion=[[9, 1], [3, 7]],
-    run_id="",
 )
 ROWS = comparison.table(
     [RECORD, replace(RECORD, readout="finetune"), replace(RECORD, dataset="$a_b^{$")],

@@ -13,7 +13,7 @@ from exemplar.models.saved import save_encoder
 from exemplar.report import gallery
 from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.contract import Epoch
-from exemplar.training.record import save_record
+from exemplar.training.record import save_curve
 
 
 @pytest.fixture
@@ -26,10 +26,10 @@ def collected(surrogate_set: SurrogateSet, tmp_path: Path) -> gallery.Gallery:
     drawn = draw_encoder(parse("6c5-8f"), mean=torch.zeros(3, 32, 32), generator=generator)
     save_encoder(drawn, tmp_path / "encoders" / "exemplar.safetensors")
     save_encoder(Pixels(), tmp_path / "encoders" / "pixels.safetensors")
-    save_record([Epoch(1, 2.0, 0.5, 0.4, 0.1, 900.0)], tmp_path / "training" / "exemplar", run_id="feed")
-    save_record([], tmp_path / "training" / "pixels", run_id="beef")
+    save_curve([Epoch(1, 2.0, 0.5, 0.4, 0.1, 900.0)], tmp_path / "training" / "exemplar")
+    save_curve([], tmp_path / "training" / "pixels")
     surrogate, encoders, training = (tmp_path / name for name in ("surrogate", "encoders", "training"))
-    return gallery.collect(surrogate=surrogate, encoders=encoders, training=training)
+    return gallery.collect(surrogate=surrogate, encoders=encoders, training=training, methods=["exemplar", "pixels"])
 
 
 def test_seeds_are_shown_as_they_lie_in_their_images(collected: gallery.Gallery, surrogate_set: SurrogateSet) -> None:
@@ -52,7 +52,6 @@ def test_filters_and_curves_have_the_names_of_their_files(collected: gallery.Gal
     assert {name: filters.shape for name, filters in collected.filters.items()} == {"exemplar": (6, 3, 5, 5)}
     assert collected.curves["exemplar"]["loss"].tolist() == [2.0]
     assert collected.curves["pixels"].empty
-    assert collected.runs == {"exemplar": "feed", "pixels": "beef"}
 
 
 def test_a_large_set_is_shown_in_part(surrogate_set: SurrogateSet, tmp_path: Path) -> None:
@@ -62,6 +61,6 @@ def test_a_large_set_is_shown_in_part(surrogate_set: SurrogateSet, tmp_path: Pat
     windows, basis, colour_mean = surrogate_set.windows, surrogate_set.basis, surrogate_set.colour_mean
     SurrogateSet(windows=windows, basis=basis, colour_mean=colour_mean, **parts).save(tmp_path)
     (tmp_path / "training").mkdir()
-    found = gallery.collect(surrogate=tmp_path, encoders=tmp_path, training=tmp_path / "training")
+    found = gallery.collect(surrogate=tmp_path, encoders=tmp_path, training=tmp_path / "training", methods=[])
     assert found.seeds.shape == (144, 3, 32, 32)
     assert found.samples.shape[:2] == (8, 12)

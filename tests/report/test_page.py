@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,17 @@ import pandas as pd
 import pytest
 
 from exemplar.datasets.evaluation import Evaluation
-from exemplar.report import comparison, figures, page, paper, sheets
-from exemplar.report.gallery import Gallery
+from exemplar.report import comparison, figures, page, paper, sheets, stamp
 from exemplar.surrogate.ranges import RELEASE
+from exemplar.tracking.sidecars import Sidecar
 
 HOSTILE = '<img src=x onerror="alert(1)">&'
 SETTINGS = {"model": "64c5-64c5-128f", "seeds": {"count": 20, "scales": [1.0, 0.8]}, "note": HOSTILE}
-RUNS = {"train exemplar": "feed", f"evaluate {HOSTILE}": "beef"}
+MADE = {
+    "train.exemplar": Sidecar("feed", 70.0, samples_per_second=60.0),
+    "probe.photos.exemplar": Sidecar("beef", 12.5),
+    f"finetune.{HOSTILE}.exemplar": None,
+}
 RECORD = Evaluation(
     dataset="photos",
     method="exemplar",
@@ -27,10 +32,8 @@ RECORD = Evaluation(
     training_samples=100,
     labels_for_choice=0,
     chosen=[{"C": 0.01}],
-    seconds=12.5,
     classes=["cat", HOSTILE],
     confusion=[[9, 1], [3, 7]],
-    run_id="beef",
 )
 RECORDS = [
     RECORD,
@@ -44,13 +47,12 @@ CURVE = pd.DataFrame(
         "accuracy": [0.1, 0.2],
         "held_out_accuracy": [0.1, 0.15],
         "learning_rate": [0.1, 0.01],
-        "samples_per_second": [50, 70],
     }
 )
 INVARIANCE = pd.DataFrame(
     [
         {"transformation": "angle_degrees", "magnitude": angle, "accuracy": 0.5, "distance_pooled": abs(angle) / 45,
-         "dataset": dataset, "method": method, "run_id": f"{dataset} {method}"}
+         "dataset": dataset, "method": method}
         for dataset in ("photos", HOSTILE) for method in ("exemplar", "random") for angle in (-45, 0, 45)
     ]
 )  # fmt: skip
@@ -91,7 +93,8 @@ def write(**changes: Any) -> str:
         "invariance": INVARIANCE,
         "marks": MARKS.iloc[:0],
         "settings": SETTINGS,
-        "runs": RUNS,
+        "made": MADE,
+        "stamp": "0123",
         **PICTURES,
     }
     return page.page(**{**inputs, **changes})
@@ -127,9 +130,11 @@ def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
     assert comparison.headline(comparison.table(RECORDS, unlabeled="photos")) in text
     assert text.count("65.0 ± 5.0") == len(RECORDS)
     for words in (
-        "exemplar 2 1.500 0.200 60",
+        "exemplar 2 1.500 0.200 0.150 60",
         "seeds.scales [1.0, 0.8]",
-        "train exemplar feed",
+        "train.exemplar feed",
+        "probe.photos.exemplar beef",
+        "0.01 12.5",
         "View-Invariant K-means",
     ):
         assert words in text
@@ -161,16 +166,26 @@ def test_encoders_without_training_have_no_curves() -> None:
     assert "First-layer filters" not in page.text
 
 
-def test_the_runs_are_those_of_every_stage_that_has_one() -> None:
-    """Each under the name of what was run."""
-    pictures = Gallery(**{**PICTURES, "curves": {}, "runs": {"exemplar": "feed"}})
-    found = page.runs([RECORD], pictures, INVARIANCE[INVARIANCE["dataset"] == "photos"])
-    assert found == {
-        "train.exemplar": "feed",
-        "probe.photos.exemplar": "beef",
-        "invariance.photos.exemplar": "photos exemplar",
-        "invariance.photos.random": "photos random",
-    }
+def test_what_was_made_elsewhere_has_neither_seconds_nor_a_run(source: str) -> None:
+    """DVC restores a result from its cache without the sidecar that says how it was made."""
+    assert " ".join(Page(source).text.split()).count("made elsewhere") == 3, "two rows' seconds, and a run"
+
+
+def test_a_page_knows_which_results_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is current until params.yaml, the table or a figure is another one, and again when they come back."""
+    monkeypatch.chdir(tmp_path)
+    files = [Path("params.yaml"), Path("results/comparison.csv"), Path("results/figures/overview.png")]
+    Path("results/figures").mkdir(parents=True)
+    for file in files:
+        file.write_text("one")
+    assert not stamp.is_current()
+    Path("results/report.html").write_text(write(stamp=stamp.stamp_of(Path("results"))), encoding="utf-8")
+    assert stamp.is_current()
+    for file in files:
+        file.write_text("two")
+        assert not stamp.is_current()
+        file.write_text("one")
+    assert stamp.is_current()
 
 
 def test_the_overview_is_wide_and_small() -> None:

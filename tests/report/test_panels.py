@@ -25,7 +25,7 @@ def curves(dataset: str, method: str) -> pd.DataFrame:
     points = [(name, magnitude) for name, listed in MAGNITUDES.items() for magnitude in listed]
     table = pd.DataFrame(points, columns=["transformation", "magnitude"])
     numbers = {"accuracy": 0.5, "distance_layer_1": 0.1, "distance_pooled": 0.2}
-    return table.assign(**numbers, dataset=dataset, method=method, run_id="feed")
+    return table.assign(**numbers, dataset=dataset, method=method)
 
 
 MARKS = paper.invariance(unlabeled="stl10", ranges=asdict(RELEASE))
