@@ -16,13 +16,15 @@ def compare() -> None:
     settings = load_params()
     surrogate, encoders, training = Path("data/surrogate"), Path("data/encoders"), Path("results/training")
     rows = [("probe", name) for name in settings.methods] + [("finetune", name) for name in settings.finetune.methods]
-    encoder_paths = {("train", name): encoders / f"{name}.safetensors" for name in settings.methods}
-    evaluations = {
+    encoder_paths: dict[tuple[str, ...], Path] = {
+        ("train", name): encoders / f"{name}.safetensors" for name in settings.methods
+    }
+    evaluations: dict[tuple[str, ...], Path] = {
         (kind, dataset, name): Path(f"results/evaluations/{kind}/{dataset}-{name}.json")
         for dataset in settings.datasets
         for kind, name in rows
     }
-    curves = {
+    curves: dict[tuple[str, ...], Path] = {
         ("invariance", dataset, name): Path(f"results/invariance/{dataset}-{name}.csv")
         for dataset in settings.datasets
         for name in settings.invariance.methods

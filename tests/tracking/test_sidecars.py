@@ -20,7 +20,7 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_sidecar_belongs_to_one_result(result: Path) -> None:
     """Another experiment's result has none, until the first one is there again."""
     sidecars.save(Sidecar("feed", 12.5, 900.0), sidecars.path_of("probe", "photos", "random", result=result))
-    results = {("probe", "photos", "random"): result}
+    results: dict[tuple[str, ...], Path] = {("probe", "photos", "random"): result}
     assert sidecars.collect(results) == {"probe.photos.random": Sidecar("feed", 12.5, 900.0)}
     result.write_text("0.8")
     assert sidecars.collect(results) == {"probe.photos.random": None}
