@@ -36,7 +36,7 @@ repro: $(READY)  ## run the pipeline: train, measure, compare; results/report.ht
 	@for file in dvc.lock .dvc/tmp/rwlock; do test -s $$file || rm -f $$file; done  # emptied by a kill, they stop DVC
 	dvc repro
 	@# The page is no output, so where DVC took the comparison out of its cache the page is an older one's.
-	@$(BIN)/python -m exemplar.report.stamp || dvc repro --force --single-item compare
+	@$(BIN)/python -m exemplar.report.stamp results || dvc repro --force --single-item compare
 
 figures: $(READY)  ## draw the paper's figures from all experiments: results/published
 	$(BIN)/python -m stages.figures

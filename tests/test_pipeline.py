@@ -191,7 +191,7 @@ def test_outputs_are_functions_of_their_inputs(made: Copy, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     assert other.outputs() == made.outputs()
     assert not [name for name in made.outputs() if "report" in name or "mlflow" in name]
-    current = (sys.executable, "-m", "exemplar.report.stamp")
+    current = (sys.executable, "-m", "exemplar.report.stamp", "results")
     assert other.call(*current).returncode == 0
     other.change({"train": {"epochs": 1}})
     assert other.call(*current).returncode == 1, "the page shows other settings than params.yaml"

@@ -17,11 +17,11 @@ def stamp_of(results: Path) -> str:
     return digest.hexdigest()
 
 
-def is_current(results: Path = Path("results")) -> bool:
+def is_current(results: Path) -> bool:
     """Whether report.html was written for the comparison that lies beside it."""
     page = results / "report.html"
     return page.exists() and f'content="{stamp_of(results)}"' in page.read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":  # `make repro` asks
-    sys.exit(not is_current())
+    sys.exit(not is_current(Path(sys.argv[1])))

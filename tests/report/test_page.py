@@ -178,14 +178,14 @@ def test_a_page_knows_which_results_it_shows(tmp_path: Path, monkeypatch: pytest
     Path("results/figures").mkdir(parents=True)
     for file in files:
         file.write_text("one")
-    assert not stamp.is_current()
+    assert not stamp.is_current(Path("results"))
     Path("results/report.html").write_text(write(stamp=stamp.stamp_of(Path("results"))), encoding="utf-8")
-    assert stamp.is_current()
+    assert stamp.is_current(Path("results"))
     for file in files:
         file.write_text("two")
-        assert not stamp.is_current()
+        assert not stamp.is_current(Path("results"))
         file.write_text("one")
-    assert stamp.is_current()
+    assert stamp.is_current(Path("results"))
 
 
 def test_the_overview_is_wide_and_small() -> None:
