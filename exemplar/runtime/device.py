@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from exemplar.errors import UserError
-from exemplar.runtime import sharing
+from exemplar.runtime import machine
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
@@ -104,11 +104,11 @@ def gpu_names() -> list[str]:
 def own_gpu(names: list[str], *, local_rank: str | None) -> int:
     """A GPU that is free; where several processes were started, the one of this process's number."""
     if local_rank is None:
-        return sharing.take(names, most=1, folder=sharing.lock_folder())[0]
+        return machine.take(names, most=1, folder=machine.lock_folder())[0]
     index = int(local_rank)
     if index >= len(names):
         raise UserError(f"process {index + 1} on this machine has no GPU: PyTorch sees {len(names)}; start no more")
-    sharing.try_lock(names[index : index + 1], 1, sharing.lock_folder())
+    machine.try_lock(names[index : index + 1], 1, machine.lock_folder())
     return index
 
 
@@ -136,7 +136,7 @@ def cap_threads() -> None:
 
     Two processes with all cores each ran at a seventh of their speed (docs/log.md).
     """
-    threads = os.environ.get("EXEMPLAR_THREADS") or str(min(torch.get_num_threads(), sharing.fair_threads()))
+    threads = os.environ.get("EXEMPLAR_THREADS") or str(min(torch.get_num_threads(), machine.fair_threads()))
     if not re.fullmatch("[1-9][0-9]{0,3}", threads):
         raise UserError(f"EXEMPLAR_THREADS is {threads!r}; expected a number of threads from 1 to 9999")
     torch.set_num_threads(int(threads))

@@ -26,7 +26,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from exemplar.errors import UserError, one_line
-from exemplar.runtime import sharing
+from exemplar.runtime import machine
 from exemplar.runtime.collective import PartnerLostError
 from exemplar.runtime.device import Compute, choose, gpu_names
 from exemplar.runtime.signals import ENDS, sigterm_raises
@@ -126,7 +126,7 @@ def spread(arguments: Sequence[str], *, device: str) -> bool:
     if "RANK" in os.environ or device == "cpu" or torch.cuda.device_count() < 2:
         return False
     names = gpu_names()
-    taken = sharing.take(names, most=len(names), folder=sharing.lock_folder())
+    taken = machine.take(names, most=len(names), folder=machine.lock_folder())
     if len(taken) < 2:
         return False
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(str(index) for index in range(len(names)))
