@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 LONGEST_VALUE = 200
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-OWN_PARTS = ("int", "bool", "[key]")
+OWN_PART = "[key]"
 LENGTHS = {"pca_log2_spread": 3}
 # pydantic's kinds of errors, and what its users are told was expected
 EXPECTATIONS = {
@@ -20,7 +20,6 @@ EXPECTATIONS = {
     "float_type": "a number",
     "finite_number": "a finite number",
     "string_type": "a text",
-    "bool_type": "a whole number, or true or false",
     "list_type": "a list, such as [a, b]",
     "tuple_type": "two numbers, [low, high]",
     "dict_type": "a section with keys of its own",
@@ -52,7 +51,7 @@ def explain(error: ValidationError, kind: type) -> str:
 
 def named(place: Place) -> str:
     """A key of params.yaml, such as `datasets[0]` or `train.epochs`, without the parts that pydantic adds."""
-    parts = [f"[{part}]" if isinstance(part, int) else str(part) for part in place if part not in OWN_PARTS]
+    parts = [f"[{part}]" if isinstance(part, int) else str(part) for part in place if part != OWN_PART]
     return ".".join(parts).replace(".[", "[")
 
 

@@ -1,13 +1,16 @@
 """What params.yaml can name: a dataset or a method is a file that has a certain line, read without running it."""
 
 import ast
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from exemplar.params.mistakes import shortened
+
 PACKAGE = Path(__file__).parents[1]
 METHOD, WEIGHTLESS = r"^def fit\(", r"\bPixels\b"
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+KINDS = {"int": "a whole number", "float": "a finite number", "bool": "true or false"}
 
 
 def names_in(package: str, *, having: str) -> list[str]:
@@ -24,7 +27,14 @@ def options_of(dataset: str) -> dict[str, str]:
     return {name: ast.unparse(kind) for name, kind in wanted.items() if kind}
 
 
-def require_options(dataset: str, options: Mapping[str, int | float | bool]) -> None:
+def is_of(kind: str, value: object) -> bool:
+    """Whether a value has the type of an option; a whole number is a number, too."""
+    if kind == "float":
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    return type(value).__name__ == kind
+
+
+def require_options(dataset: str, options: Mapping[str, object]) -> None:
     """Raise ValueError unless the options are those that the dataset takes, each of its type."""
     expected, where = options_of(dataset), f"sources.{dataset}.options"
     for key in options:
@@ -33,5 +43,5 @@ def require_options(dataset: str, options: Mapping[str, int | float | bool]) -> 
     for key, kind in expected.items():
         if key not in options:
             raise ValueError(f"{where}.{key} is missing; expected {', '.join(expected)}")
-        if type(options[key]).__name__ not in ({"int", kind} if kind == "float" else {kind}):
-            raise ValueError(f"{where}.{key} {options[key]!r}: expected {KINDS[kind]}")
+        if not is_of(kind, options[key]):
+            raise ValueError(f"{where}.{key} {shortened(options[key])}: expected {KINDS[kind]}")

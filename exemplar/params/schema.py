@@ -13,8 +13,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StrictBool,
-    StrictInt,
     field_serializer,
     model_validator,
 )
@@ -91,7 +89,7 @@ class SourceSection(Section):
     url: str | None
     mirrors: list[str]
     md5: str | None
-    options: dict[str, StrictInt | StrictBool | Float]
+    options: dict[str, object]  # of which types, the dataset says
 
     @field_serializer("url", "mirrors")
     def without_secrets(self, value: str | list[str] | None) -> str | list[str] | None:

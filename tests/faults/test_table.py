@@ -83,9 +83,14 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "an unknown family": ("transformation.family", "Paper"),
     "a section that is a number": ("compute", 5),
     "an unknown device": ("compute.device", "tpu"),
+    "a precision that is left open": ("compute.precision", "auto"),
+    "an unknown recipe": ("train.recipe", "quick"),
+    "a batch of one to normalise over": ("train.batch_size", 1),
     "magnitudes without the neutral one": ("invariance.magnitudes.angle_degrees", [10, 20]),
     "weights that do not fit the cells": ("probe.photos.cell_weights", [1.0, 2.0]),
-    "an option of a wrong type": ("sources.photos.options", {"side": "a"}),
+    "an option of a wrong type": ("sources.photos.options", {"gamma_spread": "a", "gain_spread": 0.4}),
+    "an option that is unknown": ("sources.photos.options", {"gamma_spread": 0.5, "gain": 0.4}),
+    "an option that is missing": ("sources.photos.options", {"gamma_spread": 0.5}),
 }
 # A file of the repository, how it is broken, and a stage that reads it.
 FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
@@ -190,6 +195,12 @@ FOLDERS: dict[str, dict[str, bytes]] = {
     "a picture that lies in no class": {"1.png": picture(), "a/1.png": picture()},
     "a class with too few pictures": {"a/1.png": picture(), "a/2.png": picture(), "b/1.png": picture()},
 }
+# The dataset that finds its options of no use, and these options.
+OPTIONS: dict[str, tuple[str, dict[str, float]]] = {
+    "a light in which no picture is left": ("photos", {"gamma_spread": 0.5, "gain_spread": 5.0}),
+    "a light of a negative spread": ("photos", {"gamma_spread": -0.5, "gain_spread": 0.4}),
+    "images made smaller than they are": ("cifar10", {"unlabeled_side": 8}),
+}
 # What `sources.<name>` says: url and md5.
 SOURCES: dict[str, tuple[str, str | None]] = {
     "no digest": ("file:///tmp/x", None),
@@ -213,12 +224,17 @@ def with_setting(key: str, value: object) -> None:
 
 
 def from_archive(dataset: str, content: bytes) -> None:
-    """Turn an archive into arrays."""
+    """Turn an archive into arrays, with the published options."""
+    Path("set").write_bytes(content)
+    from_options(dataset, PUBLISHED["sources"][dataset]["options"])
+
+
+def from_options(dataset: str, options: dict[str, float]) -> None:
+    """Write a dataset's unlabeled images as its options say."""
     from importlib import import_module
 
-    Path("set").write_bytes(content)
     Path("out").mkdir()
-    import_module(f"exemplar.datasets.{dataset}").write_unlabeled(Path("set"), Path("out"))
+    import_module(f"exemplar.datasets.{dataset}").write_unlabeled(Path("set"), Path("out"), **options)
 
 
 def from_folder(files: dict[str, bytes]) -> None:
@@ -277,6 +293,7 @@ TABLE: dict[str, str] = {
     **{name: f"`{file}`, read by `{stage}`" for name, (file, _, stage) in FILES.items()},
     **{name: f"an archive for `{dataset}`" for name, (dataset, _) in ARCHIVES.items()},
     **{name: f"`{', '.join(files)}`" for name, files in FOLDERS.items()},
+    **{name: f"`sources.{dataset}.options` is `{options}`" for name, (dataset, options) in OPTIONS.items()},
     **{name: f"`url: {url}`" for name, (url, _) in SOURCES.items()},
     **{name: f"`python -m stages.{' '.join(words)}`" for name, words in NAMES.items()},
     **dict.fromkeys(FEATURES, "what the probe gets from the encoder"),
@@ -307,6 +324,8 @@ def provoke(name: str, run: Stage) -> None:
         from_archive(*ARCHIVES[name])
     elif name in FOLDERS:
         from_folder(FOLDERS[name])
+    elif name in OPTIONS:
+        from_options(*OPTIONS[name])
     elif name in SOURCES:
         from_source(*SOURCES[name])
     elif name in NAMES:

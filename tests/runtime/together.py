@@ -10,40 +10,41 @@ import torch
 
 from exemplar.errors import UserError
 from exemplar.models.architecture import parse
-from exemplar.models.initial import draw_encoder, draw_head
 from exemplar.runtime import processes
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, load_mean
-from exemplar.training.classifier import Classifier
+from exemplar.training.classifier import draw_classifier
 from exemplar.training.contract import Epoch, Settings
+from exemplar.training.fast import draw_fast
 from exemplar.training.loop import fit
 from stages import cli
 
 # 60 samples: batches of 16 leave one of 12, batches of 59 one of a single sample, which two processes cannot share.
 BATCHES, EPOCHS = (16, 59), 4
+DRAW = {"release": draw_classifier, "fast": draw_fast}
 
 
 def train(
-    folder: Path, compute: Compute, *, batch_size: int, checkpoint: Path | None, epochs: int = EPOCHS
+    folder: Path, compute: Compute, *, recipe: str, batch_size: int, checkpoint: Path | None, epochs: int = EPOCHS
 ) -> list[Epoch]:
-    """A training whose weights are left in the folder by process 0; fewer epochs are drawn than it has."""
+    """A training of which so many epochs are drawn."""
     generator = torch.Generator().manual_seed(0)
-    encoder = draw_encoder(parse("8c5-8c5-16f"), mean=load_mean(folder), generator=generator)
-    method = Classifier(encoder, draw_head(encoder.width, 3, generator=generator))
+    model = DRAW[recipe](parse("8c5-8c5-16f"), 3, mean=load_mean(folder), generator=generator)
     settings = Settings(epochs=EPOCHS, batch_size=batch_size, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
     data = SurrogateSet.load(folder)
-    begun = fit(method, data, settings, compute=compute, random_seed=5, label="test", checkpoint=checkpoint)
+    begun = fit(model, data, settings, compute=compute, random_seed=5, label="test", checkpoint=checkpoint)
     return [next(begun) for _ in range(epochs)]
 
 
-def curves(folder: Path, team: processes.Team) -> None:
+def curves(folder: Path, team: processes.Team, *, recipe: str) -> None:
     """Whole trainings, one that is interrupted, and one that a single process begins and any number ends.
 
     Every training has a folder of its own, because the checkpoint before the newest lies beside it.
     """
     compute = team.choose(device="cpu", precision="float32")
-    go_on = partial(train, folder, compute, batch_size=16)
-    losses = {f"{size}": train(folder, compute, batch_size=size, checkpoint=None) for size in BATCHES}
+    begin = partial(train, folder, compute, recipe=recipe)
+    go_on = partial(begin, batch_size=16)
+    losses = {f"{size}": begin(batch_size=size, checkpoint=None) for size in BATCHES}
     halved, handed = (path if compute.rank == 0 else None for path in checkpoints(folder, compute.processes))
     go_on(checkpoint=halved, epochs=2)
     losses["halved"] = go_on(checkpoint=halved)
@@ -67,17 +68,18 @@ def checkpoints(folder: Path, count: int) -> tuple[Path, Path]:
 
 def main(task: str, folder: Path) -> None:
     with processes.joined() as team:
-        if task == "curves":
-            curves(folder, team)
+        if task in DRAW:
+            curves(folder, team, recipe=task)
             return
         compute = team.choose(device="cpu", precision="float32")
-        train(folder, compute, batch_size=16, checkpoint=None, epochs=1)
+        begin = partial(train, folder, compute, recipe="release", batch_size=16, checkpoint=None)
+        begin(epochs=1)
         if task == "mistake" and compute.rank == 1:
             raise UserError("process 1 has found a mistake")
         if task == "kill" and compute.rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         try:
-            train(folder, compute, batch_size=16, checkpoint=None)
+            begin()
         finally:
             (folder / f"ended{compute.rank}").touch()
 

@@ -14,7 +14,7 @@ from small import SETTINGS, classifier, same_weights, timeless, training
 from exemplar.errors import UserError
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet
-from exemplar.training import checkpoints
+from exemplar.training import checkpoints, loop
 from exemplar.training.checkpoints import Checkpoint
 
 
@@ -123,23 +123,23 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class StoppedError(Exception):
-    """What ends a training in the middle of a step."""
+    """What ends a training between two steps."""
 
 
 @pytest.fixture
 def stops(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Say after which number of steps the next training ends."""
-    render = SurrogateSet.render
+    train_step = loop.train_step
 
     def after(steps: int) -> None:
         count = itertools.count()
 
-        def rendered(data: SurrogateSet, indices: torch.Tensor) -> Any:
+        def step(*inputs: Any, **more: Any) -> Any:
             if next(count) == steps:
                 raise StoppedError
-            return render(data, indices)
+            return train_step(*inputs, **more)
 
-        monkeypatch.setattr(SurrogateSet, "render", rendered)
+        monkeypatch.setattr(loop, "train_step", step)
 
     return after
 
