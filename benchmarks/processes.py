@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 
@@ -45,9 +45,11 @@ def together(model: str, steps: int, precision: str) -> Iterator[tuple[Loss, Los
     shared = {"WORLD_SIZE": f"{PROCESSES}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{get_free_port()}"}  # type: ignore[no-untyped-call]
     context, pipes = multiprocessing.get_context("spawn"), []
     for rank in range(PROCESSES):
-        pipes.append((ours := context.Pipe())[0])
+        ours, theirs = context.Pipe()
         given = {**shared, "RANK": f"{rank}", "EXEMPLAR_THREADS": "1"}
-        context.Process(target=work, args=(given, model, steps, precision, ours[1]), daemon=True).start()
+        context.Process(target=work, args=(given, model, steps, precision, theirs), daemon=True).start()
+        theirs.close()  # else the answer of a process that has ended would be waited for
+        pipes.append(ours)
     compute = device.find(device="cpu", precision=precision)
     data, method = training.data_of(steps), training.draw_method(model)
 
@@ -59,10 +61,13 @@ def together(model: str, steps: int, precision: str) -> Iterator[tuple[Loss, Los
     def one() -> float:
         return training.train(method, data, compute).loss
 
-    with threads(PROCESSES):
-        yield two, one
-    for pipe in pipes:
-        pipe.send(False)
+    try:
+        with threads(PROCESSES):
+            yield two, one
+    finally:
+        for pipe in pipes:
+            with suppress(OSError):
+                pipe.send(False)
 
 
 def work(given: dict[str, str], model: str, steps: int, precision: str, orders: Connection) -> None:

@@ -105,7 +105,7 @@ def test_an_interruption_is_one_line(number: int, status: int, tmp_path: Path) -
     code = f"""
 import os, signal
 from pathlib import Path
-from exemplar.atomic import replacing
+from exemplar.io.atomic import replacing
 from stages import cli
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has none
 def command() -> None:

@@ -1,10 +1,12 @@
-"""The Makefile's own logic, with programs that only say that they were called."""
+"""The Makefile's own logic, with programs that only say that they were called, and that of .ci/run."""
 
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from exemplar.params.load import load_params
 
 MAKEFILE = Path(__file__).parents[1] / "Makefile"
 PROGRAM = '#!/bin/sh\necho "called: $(basename "$0") $*"\n'
@@ -65,3 +67,14 @@ def test_files_that_a_kill_emptied_do_not_keep_dvc_from_starting(repository: Pat
     (repository / "dvc.lock").write_text("")
     make(repository, "repro")
     assert not (repository / "dvc.lock").exists()
+
+
+def test_the_own_check_runs_a_small_pipeline(tmp_path: Path) -> None:
+    """What .ci/run changes in params.yaml is still there to be changed, and leaves one epoch of everything."""
+    shutil.copy(MAKEFILE.with_name("params.yaml"), tmp_path)
+    script = (MAKEFILE.parent / ".ci" / "run").read_text().replace("\\\n", " ")
+    (change,) = (line for line in script.splitlines() if line.startswith("sed "))
+    subprocess.run(["bash", "-c", change], cwd=tmp_path, check=True)
+    small = load_params(tmp_path / "params.yaml")
+    assert small.seeds.count * small.surrogate.samples <= 200
+    assert [part.epochs for part in (small.train, *small.finetune.choices)] == [1, 1, 1]
