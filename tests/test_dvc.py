@@ -199,6 +199,109 @@ def test_the_numbers_that_a_stage_reads_are_its_params(name: str):
         assert touched - known == set()
 
 
+def templated(node: ast.expr) -> str:
+    """The text of a string or an f-string; a name in braces stands for the template of that name."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(templated, node.values))
+    if isinstance(node, ast.FormattedValue):
+        return f"${{item.{ast.unparse(node.value)}}}"
+    return str(node.value) if isinstance(node, ast.Constant) else ""
+
+
+def data_paths(file: Path) -> set[str]:
+    """What a program opens under data/ and results/."""
+    calls = [node for node in ast.walk(tree(file)) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Path"]
+    return {text for call in calls if (text := templated(call.args[0])).startswith(("data/", "results/"))}
+
+
+def unlisted_paths(stages: list[dict[str, Any]]) -> set[str]:
+    """The paths of a program that are neither deps nor outputs of the stages that run it, nor lie in one."""
+    listed = {entry for stage in stages for entry in [*stage["deps"], *outputs(stage)]}
+    return {
+        path
+        for path in data_paths(script(stages[0]))
+        if not any(lies_in(path, entry) or lies_in(entry, path) for entry in listed)
+    }
+
+
+def params_read(file: Path) -> set[str]:
+    """The dotted keys of params.yaml that a program reads; of a section that is dumped, each key but the excluded."""
+    nodes, keys = list(ast.walk(tree(file))), set[str]()
+    inner = {id(node.value) for node in nodes if isinstance(node, ast.Attribute | ast.Subscript)}
+    dumps = {id(node.func): node for node in nodes if isinstance(node, ast.Call)}
+    for node in nodes:
+        if not isinstance(node, ast.Attribute | ast.Subscript) or id(node) in inner:
+            continue
+        root, _, key = re.sub(r"\[(\w+)\]", r".${item.\1}", ast.unparse(node)).partition(".")
+        section, _, last = key.rpartition(".")
+        if root != "settings" or key.split(".")[0] not in PUBLISHED:
+            continue
+        if last == "model_dump" and section in PUBLISHED:
+            excluded = {name for option in dumps[id(node)].keywords for name in ast.literal_eval(option.value)}
+            keys |= {f"{section}.{name}" for name in PUBLISHED[section] if name not in excluded}
+        else:
+            keys.add(section if last == "model_dump" else key)
+    return keys
+
+
+# The mean sample is computed in float32, whatever training is in.
+UNUSED = {"stages/surrogate.py": {"compute.precision"}}
+
+
+def unlisted_params(stages: list[dict[str, Any]]) -> set[str]:
+    """The keys of params.yaml that a program reads and that the stages that run it do not list."""
+    file = script(stages[0])
+    listed = [key for stage in stages for key in stage.get("params", [])]
+    if {"params.yaml": None} in listed:
+        return set()
+    whole = {key for key in params_read(file) if "." not in key}
+    return {
+        key
+        for key in params_read(file) - UNUSED.get(str(file), set())
+        if not any(key == each or key.startswith(f"{each}.") for each in listed)
+        and not (key in whole and any(each.startswith(f"{key}.") for each in listed))
+    }
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_data_that_a_program_opens_are_deps_or_outputs(name: str):
+    """Whatever it reads or writes under data/ and results/, by the template of the same name."""
+    same = [stage for stage in STAGES.values() if script(stage) == script(STAGES[name])]
+    assert unlisted_paths(same) == set()
+    if len(same) == 1:
+        for entry in (dep for dep in same[0]["deps"] if dep in data_paths(script(same[0]))):
+            lacking = deepcopy(same[0]) | {"deps": [dep for dep in same[0]["deps"] if dep != entry]}
+            assert unlisted_paths([lacking]) == {entry}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_key_of_params_that_a_program_reads_is_listed(name: str):
+    """Key by key: `probe.photos` is not `probe.${item.dataset}`, and one key of a section is not another."""
+    same = [stage for stage in STAGES.values() if script(stage) == script(STAGES[name])]
+    assert unlisted_params(same) == set()
+
+
+def test_a_key_that_is_not_listed_is_named():
+    """Taken away, or replaced by that of one dataset."""
+    stage = STAGES["invariance"]
+    for taken in ("invariance.magnitudes", "invariance.num_images", "probe.${item.dataset}", "random_seed"):
+        lacking = deepcopy(stage) | {"params": [key for key in stage["params"] if key != taken]}
+        assert unlisted_params([lacking]) == {taken}
+    one = ["probe.photos" if key == "probe.${item.dataset}" else key for key in STAGES["probe"]["params"]]
+    assert unlisted_params([deepcopy(STAGES["probe"]) | {"params": one}]) == {"probe.${item.dataset}"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_program_passes_the_random_seed_of_params_on(name: str):
+    """Nothing is drawn from a number that stands in a program."""
+    given = [
+        node.value
+        for node in ast.walk(tree(script(STAGES[name])))
+        if isinstance(node, ast.keyword) and node.arg == "random_seed"
+    ]
+    assert all(ast.unparse(value) == "settings.random_seed" for value in given)
+
+
 # The figures are drawn from all runs of the pipeline, so they are no stage of it.
 PROGRAMS = sorted({script(stage).stem for stage in STAGES.values()} | {"figures", "sync"})
 
