@@ -23,7 +23,9 @@ def finetune(dataset: str, method: str) -> None:
     record_path, inputs = Path(f"results/evaluations/finetune/{dataset}-{method}.json"), [encoder_path, labeled_folder]
     integrity.require_intact(inputs)
     encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
-    run_settings = settings.model_dump(include={"random_seed", "finetune", "compute"})
+    run_settings = settings.model_dump(
+        include={"random_seed", "finetune", "compute"}, exclude={"finetune": {"methods"}}
+    )
     validation = settings.probe[dataset].validation
     run_settings |= {"model": encoder.model, "validation": validation}
     name = f"{dataset} {method} {encoder.model}"

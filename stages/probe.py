@@ -23,7 +23,7 @@ def probe(dataset: str, method: str) -> None:
     record_path, inputs = Path(f"results/evaluations/probe/{dataset}-{method}.json"), [encoder_path, labeled_folder]
     integrity.require_intact(inputs)
     encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
-    run_settings = settings.model_dump(include={"random_seed": True, "probe": True, "compute": {"device"}}) | {
+    run_settings = settings.model_dump(include={"random_seed": True, "probe": {dataset}, "compute": {"device"}}) | {
         "model": encoder.model
     }
     name = f"{dataset} {method} {encoder.model}"

@@ -19,8 +19,9 @@ from exemplar.errors import UserError
 from exemplar.surrogate.ranges import resolve
 
 SEED, RANGES = "random_seed", "transformation."
-# What an encoder depends on, and how Figure 6 measures it. Neither the machine nor another row changes its accuracy.
-DECIDING = ("model", "unlabeled", "seeds.", "surrogate.", RANGES, "train.", "invariance.")
+# What an encoder depends on, and how Figure 6 measures it. No other row changes its accuracy.
+TASK = ("model", "unlabeled", "sources.", "seeds.", "surrogate.", RANGES)
+DECIDING = (*TASK, "train.", "compute.precision", "invariance.")
 MEASURED = ("invariance.",)  # decides nothing outside Figure 6
 ACCURACY = re.compile(r"([^.]+)\.([^.]+)\.accuracy")
 RESULTS = ("accuracy", "fold_std", "seed_std", "untrained", "random_seeds", "experiments", "revisions", "created")
@@ -164,10 +165,11 @@ def pool(
     mean square of the spreads over the folds, the sample standard deviation over random seeds, and the mean accuracy of
     untrained filters. Of several experiments with the same random seed the newest counts.
     """
-    own = "finetune." if row == "supervised" or row.endswith("-finetuned") else f"probe.{dataset}."
+    tuned = row == "supervised" or row.endswith("-finetuned")
+    own = ("finetune.", f"probe.{dataset}.validation") if tuned else (f"probe.{dataset}.",)
     skipped = (*free, "finetune.methods")
     names = [
-        name for name in map(str, experiments) if name.startswith((*DECIDING, own)) and not name.startswith(skipped)
+        name for name in map(str, experiments) if name.startswith((*DECIDING, *own)) and not name.startswith(skipped)
     ]
     accuracy, untrained = f"{dataset}.{row}.accuracy", f"{dataset}.random.accuracy"
     measured = experiments[experiments[accuracy].notna()].sort_values("Created", kind="stable")

@@ -1,6 +1,6 @@
 """Batch normalisation that is folded into the layer before it in the end (Ioffe and Szegedy, 2015).
 
-It has no gain: behind it comes a rectifier, which passes a positive factor on, and a layer or a head that can undo it.
+It has no gain: a rectifier follows, which passes a positive factor on, and the next layer can undo any factor.
 """
 
 import torch
@@ -18,27 +18,37 @@ class BatchNorm(nn.Module):
     """Maps with mean 0 and variance 1 in every channel of the whole batch, plus a bias if it is to be learnt.
 
     Where a batch is shared, mean and variance are those of the whole. In evaluation, and for a batch of one sample,
-    they are the running ones, which move a hundredth of the way at every step of the training.
+    they are averages over the last steps of the training, in which each weighs a hundredth less than the one after it.
     """
 
     mean: Tensor
     variance: Tensor
+    steps: Tensor
 
     def __init__(self, channels: int, *, learns_bias: bool) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels), requires_grad=learns_bias)
         self.register_buffer("mean", torch.zeros(channels))
-        self.register_buffer("variance", torch.ones(channels))
+        self.register_buffer("variance", torch.zeros(channels))
+        self.register_buffer("steps", torch.zeros(()))
         self.share: Share | None = None
+
+    def average(self) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+        """Mean and variance over the last steps; 0 and 1 before the first."""
+        weight = 1 - (1 - MOMENTUM) ** self.steps  # of all steps together, as the sums began at 0
+        seen = self.steps > 0
+        return torch.where(seen, self.mean / weight, 0.0), torch.where(seen, self.variance / weight, 1.0)
 
     def forward(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The normalised maps."""
-        whole = self.share.whole if self.share else len(maps)
-        learns = self.training and whole > 1
-        if learns and self.share and self.share.processes > 1:
+        whole, gain = self.share.whole if self.share else len(maps), torch.ones_like(self.bias)
+        if not self.training or whole == 1:
+            mean, variance = self.average()
+            return functional.batch_norm(maps, mean, variance, gain, self.bias, eps=EPSILON)
+        self.steps += 1
+        if self.share and self.share.processes > 1:
             return self.normalized_together(maps.float(), self.share)
-        gain = torch.ones_like(self.bias)
-        return functional.batch_norm(maps, self.mean, self.variance, gain, self.bias, learns, MOMENTUM, EPSILON)
+        return functional.batch_norm(maps, self.mean, self.variance, gain, self.bias, True, MOMENTUM, EPSILON)
 
     def normalized_together(self, maps: Float[Tensor, "b c h w"], share: Share) -> Float[Tensor, "b c h w"]:
         """The same from the rows of this process, and from what the others say of theirs."""
@@ -57,5 +67,6 @@ def folded(
     weights: Float[Tensor, "out ..."], norm: BatchNorm
 ) -> tuple[Float[Tensor, "out ..."], Float[Tensor, " out"]]:
     """Weights and biases of a convolution that does what one without biases and then `norm` do in evaluation."""
-    scale = (norm.variance + EPSILON).rsqrt()
-    return weights * scale[:, None, None, None], norm.bias - norm.mean * scale
+    mean, variance = norm.average()
+    scale = (variance + EPSILON).rsqrt()
+    return weights * scale[:, None, None, None], norm.bias - mean * scale

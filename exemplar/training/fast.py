@@ -34,7 +34,7 @@ CLASSES_AT_ONCE = 128
 
 
 class CosineHead(nn.Module):
-    """Features -> for each class the cosine of the angle between them and the class's own direction, over 0.1."""
+    """Features -> for each class the cosine between them and the class's own direction, over the temperature."""
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class FastClassifier(Learner):
         widths = [layer.out_channels for layer in encoder.convolutions()]
         self.norms = [BatchNorm(width, learns_bias=True) for width in widths]
         self.heads = [CosineHead(widths[-1], classes), CosineHead(sum(widths), classes)]
-        self.kept = nn.ModuleList([*self.norms, *self.heads])
+        self.normalisations, self.cosine_heads = nn.ModuleList(self.norms), nn.ModuleList(self.heads)
         for layer in encoder.convolutions():
             assert layer.bias is not None
             layer.bias.requires_grad_(False)  # batch normalisation takes every constant away
@@ -87,9 +87,12 @@ class FastClassifier(Learner):
 
     @torch.no_grad()
     def begin(self, data: SurrogateSet) -> None:
-        """Point each class's direction at one of its samples: random ones take 100,000 samples to learn as much."""
+        """Point each class's direction at one of its samples. Random directions need 100,000 samples to come so far."""
         count, samples_each = data.table.shape[:2]
-        for some in torch.split(torch.arange(count, device=data.table.device), CLASSES_AT_ONCE):
+        chunks = list(torch.split(torch.arange(count, device=data.table.device), CLASSES_AT_ONCE))
+        if count > 1 and len(chunks[-1]) == 1:  # a single sample cannot be normalised over a batch
+            chunks[-2:] = [torch.cat(chunks[-2:])]
+        for some in chunks:
             samples, targets = data.render(some * samples_each)
             for head, features in zip(self.heads, self.read(samples), strict=True):
                 head.directions[targets] = head.unit(features.float())
@@ -122,7 +125,7 @@ class FastClassifier(Learner):
         )
 
     def rate_factor(self, progress: float) -> float:
-        """Evenly up over the first twentieth, then evenly down to 0."""
+        """Evenly up from 0 over the first twentieth, then evenly down to 0; the first step changes no weight."""
         return min(1.0, progress / WARM_UP, (1 - progress) / (1 - WARM_UP))
 
     def finish(self) -> Encoder:

@@ -1,6 +1,6 @@
 """What the one loop trains: a network together with its loss, its optimizer and what is left of it in the end."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 
 from jaxtyping import Float, Int64
@@ -15,7 +15,7 @@ from exemplar.training.contract import Settings
 Batch = tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]
 
 
-class Learner(nn.Module):
+class Learner(nn.Module, ABC):
     """A network that learns a task; `encoder` has the layers that are kept."""
 
     encoder: Encoder

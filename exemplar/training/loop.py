@@ -33,7 +33,7 @@ def fit(
     label: str,
     checkpoint: Path | None = None,
 ) -> Iterator[Epoch]:
-    """Train by SGD with momentum on every sample of an epoch once, and yield a record after each epoch.
+    """Train on every sample of an epoch once, as the recipe of the learner says, and yield a record after each epoch.
 
     With a `checkpoint` that exists the training goes on where it was written, after the records of its epochs are
     yielded again, and ends with the same weights as without the interruption. All processes of a training call it, and
@@ -100,21 +100,21 @@ def train_epoch(
             checkpoint.save(state.state_dict())
     watch.check_loss(float(part.loss_sum))
     watch.check_network(state.model, signal=float(signal))
-    unseen = data.unseen()
+    seconds, unseen = part.seconds(), data.unseen()
     return Epoch(
         epoch=epoch + 1,
         loss=float(part.loss_sum) / len(order),
         accuracy=float(part.right) / len(order),
         held_out_accuracy=measure_accuracy(state.model, unseen, compute) if len(unseen) else None,
         learning_rate=settings.learning_rate * state.factor,
-        samples_per_second=len(order) / part.seconds(),
+        samples_per_second=len(order) / seconds,
     )
 
 
 def train_step(
     state: TrainState, data: SurrogateSet, indices: Int64[Tensor, " b"], *, compute: Compute
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """The release's step on a batch, of which this process computes its rows: the batch's loss and samples right."""
+    """A step on a batch, of which this process computes its rows: the batch's loss and samples right."""
     share = collective.share(len(indices), compute)
     samples, targets = data.render(indices[share.rows])
     with compute.autocast(), state.model.sharing(share):

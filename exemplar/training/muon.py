@@ -52,7 +52,7 @@ class Muon(Optimizer):
                     gradient.add_(state["momentum"], alpha=group["momentum"])
                     if group["orthogonal"]:
                         change = orthogonalized(gradient)
-                        weights.mul_(state["length"] / weights.norm())
-                        weights.add_(change * (state["length"] / change.norm()), alpha=-group["lr"])
+                        weights.mul_(state["length"] / weights.norm().clamp_min(SMALLEST))
+                        weights.add_(change * (state["length"] / change.norm().clamp_min(SMALLEST)), alpha=-group["lr"])
                     else:
                         weights.add_(gradient, alpha=-group["lr"])
