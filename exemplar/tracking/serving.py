@@ -14,7 +14,7 @@ from exemplar.models.saved import load_encoder
 from exemplar.probe.features import extract_features
 
 QUADRANTS = (2,)
-REQUIREMENTS = ("filelock", "jaxtyping", "numpy", "psutil", "safetensors", "torch", "torchvision", "tqdm")
+REQUIREMENTS = ("filelock", "jaxtyping", "numpy", "psutil", "safetensors", "torch", "tqdm")
 
 
 class FeatureFunction:
