@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro figures test soak check bench ui doctor sync
+.PHONY: help setup repro figures test soak check bench mutants ui doctor sync
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -55,6 +55,10 @@ check: $(READY)  ## lint and check types
 bench: $(READY)  ## measure speed against peers and limits (half an hour, needs a C++ compiler); ROWS=rendering for a part
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m benchmarks $(ROWS)
+
+mutants: $(READY)  ## change operators and numbers, SAMPLE of them, and see whether tests notice; MODULES=exemplar/probe/knn.py
+	$(BIN)/python -m pip install --quiet --group mutants
+	$(BIN)/python tests/mutants.py --sample $(or $(SAMPLE),40) $(MODULES)
 
 ui: $(READY)  ## show the MLflow runs on http://127.0.0.1:5000
 	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"

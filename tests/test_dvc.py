@@ -292,6 +292,20 @@ def test_a_key_that_is_not_listed_is_named():
 
 
 @pytest.mark.parametrize("name", STAGES)
+def test_what_a_command_takes_from_params_is_listed(name: str):
+    """`${unlabeled}` in a command is the param `unlabeled`, and a download depends on the source of its dataset."""
+    stage = STAGES[name]
+    assert set(re.findall(r"\$\{(?!item\.)([^}]*)\}", stage["cmd"])) <= set(map(str, stage["params"]))
+    if script(stage) == Path("stages/download.py"):
+        assert f"sources.{stage['cmd'].split()[-1]}" in stage["params"]
+
+
+def test_the_check_reads_all_of_params():
+    """A change of any value checks all of them again."""
+    assert STAGES["check"]["params"] == [{"params.yaml": None}]
+
+
+@pytest.mark.parametrize("name", STAGES)
 def test_a_program_passes_the_random_seed_of_params_on(name: str):
     """Nothing is drawn from a number that stands in a program."""
     given = [

@@ -11,7 +11,7 @@ import torch
 from exemplar import finetune
 from exemplar.datasets.base import Labeled
 from exemplar.errors import UserError
-from exemplar.finetune import Choice, Finetune
+from exemplar.finetune import Choice, Finetune, Training, Work
 from exemplar.models.architecture import parse
 from exemplar.models.initial import draw_encoder
 from exemplar.models.network import Encoder, Pixels
@@ -200,3 +200,28 @@ def test_raw_pixels_cannot_be_fine_tuned(readout: Finetune, labeled: Labeled, co
     """They have no weights, and that is said."""
     with pytest.raises(UserError, match="no weights to fine-tune"):
         readout.measure(Pixels(), labeled, random_seed=0, compute=compute)
+
+
+def test_every_training_has_streams_of_its_own(
+    readout: Finetune, encoder: Encoder, labeled: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Squares, head and order of each fold and of each half that validates are drawn apart."""
+    drawn: list[tuple[Any, ...]] = []
+    stream, seed = finetune.torch_stream, finetune.torch_seed
+    monkeypatch.setattr(finetune, "torch_stream", lambda *index: drawn.append(index) or stream(*index))
+    monkeypatch.setattr(finetune, "torch_seed", lambda *index: drawn.append(index) or seed(*index))
+    quick = replace(readout, choices=(Choice(1, 0.01, "none"),))
+    work = Work(quick, encoder, labeled, random_seed=3, compute=compute)
+    for fold, part in ((0, 0), (0, 1), (1, 0)):
+        work.fit(Training(labeled.train[fold], fold, part), 0)
+    purposes = ("squares", "head on labels", "training on labels")
+    assert drawn == [(3, purpose, *index) for index in ((0, 0), (0, 1), (1, 0)) for purpose in purposes]
+
+
+def test_among_equal_choices_the_first_is_used(
+    readout: Finetune, encoder: Encoder, labeled: Labeled, compute: Compute
+) -> None:
+    """Two trainings that hardly move answer alike."""
+    still = tuple(Choice(1, rate, "none") for rate in (1e-9, 2e-9))
+    measured = replace(readout, choices=still).measure(encoder, labeled, random_seed=0, compute=compute)
+    assert [chosen["learning_rate"] for chosen in measured.chosen] == [1e-9] * 3

@@ -1,5 +1,7 @@
 """Random splits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -58,3 +60,21 @@ def test_labels_that_choosing_costs_are_those_of_other_folds(labeled: Labeled) -
     for validation, extra in (("nested", 0), ("release_halves", 6), ("other_folds", 12)):
         chosen_on = splits.selection_splits(labeled, validation=validation, random_seed=0, fold=1)
         assert splits.extra_labels(labeled.train[1], chosen_on) == extra
+
+
+def test_halves_share_every_class_evenly_and_follow_fold_and_random_seed(labeled: Labeled) -> None:
+    """Each trains once and validates once; another fold or random seed draws others."""
+    same = replace(labeled, train=np.tile(np.arange(18), (3, 1)))
+    (one, two), swapped = splits.halves(same, 0, random_seed=0)
+    assert [part.tolist() for part in swapped] == [two.tolist(), one.tolist()]
+    assert np.bincount(same.labels[one]).tolist() == np.bincount(same.labels[two]).tolist() == [3, 3, 3]
+    assert sorted([*one, *two]) == list(range(18))
+    drawn = [splits.halves(same, fold, random_seed=seed)[0][0].tolist() for fold, seed in ((0, 0), (1, 0), (0, 1))]
+    assert len(set(map(tuple, drawn))) == 3
+
+
+def test_a_half_with_one_class_is_refused(labeled: Labeled) -> None:
+    """One image of each of two classes leaves nothing to tell apart."""
+    single = replace(labeled, train=np.array([[0, 1]] * 3))
+    with pytest.raises(UserError, match=r"a half of the 2 training images of fold 2 has one class only"):
+        splits.halves(single, 1, random_seed=0)

@@ -21,7 +21,9 @@ SETTINGS = Settings(epochs=2, batch_size=32, learning_rate=0.1, momentum=0.9, we
 IMAGES = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
 
-def begin(name: str, data: SurrogateSet, compute: Compute, folder: Path, *, random_seed: int = 0) -> Fitting:
+def begin(
+    name: str, data: SurrogateSet, compute: Compute, folder: Path, *, random_seed: int = 0, recipe: str = "fast"
+) -> Fitting:
     """A training of the method that has not begun."""
     begun: Fitting = import_module(f"exemplar.methods.{name}").fit(
         TrainInputs(
@@ -29,7 +31,7 @@ def begin(name: str, data: SurrogateSet, compute: Compute, folder: Path, *, rand
             surrogate=data,
             mean=measure_mean(data, device=torch.device("cpu")),
             settings=SETTINGS,
-            recipe="fast",
+            recipe=recipe,
             compute=compute,
             random_seed=random_seed,
             checkpoint=folder / "state.pt",
@@ -115,3 +117,15 @@ def test_the_same_random_seed_gives_the_same_encoder(
     )
     assert torch.equal(described(one), described(again))
     assert torch.equal(described(one), described(other)) == (not list(one.parameters()))
+
+
+def test_random_filters_are_those_that_exemplar_starts_from(
+    surrogate_set: SurrogateSet, compute: Compute, tmp_path: Path
+) -> None:
+    """Bit for bit under the release's recipe: what the comparison of both shows is what training adds."""
+    start, drawn = (
+        begin(name, surrogate_set, compute, tmp_path, random_seed=3, recipe="release").finish().state_dict()
+        for name in ("exemplar", "random")
+    )
+    assert start.keys() == drawn.keys()
+    assert all(torch.equal(start[name], drawn[name]) for name in start)

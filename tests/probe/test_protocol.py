@@ -84,7 +84,7 @@ Problem = tuple[torch.Tensor, torch.Tensor, list[float], torch.Tensor]
 
 
 def record_svms(
-    settings: Probe, labeled: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
+    settings: Probe, labeled: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch, *, random_seed: int = 0
 ) -> tuple[Measurement, list[Problem]]:
     """Measure, and note what every SVM was given and what it found: scaled features, labels, values of C, weights."""
     problems, solve = [], svm.fit_path
@@ -96,7 +96,7 @@ def record_svms(
 
     with monkeypatch.context() as patched:
         patched.setattr(svm, "fit_path", noting)
-        measured = settings.measure(ENCODER, labeled, random_seed=0, compute=compute)
+        measured = settings.measure(ENCODER, labeled, random_seed=random_seed, compute=compute)
     return measured, problems
 
 
@@ -323,3 +323,24 @@ def test_layers_are_scaled_by_their_training_features_and_grids_weighted() -> No
     scaled = scale(found, np.array([0, 1, 2]), settings)
     highest = [scaled[:3, block].max() for block in found.blocks]
     np.testing.assert_allclose(highest, [1, 0.25, 1, 0.25], rtol=1e-6)
+
+
+def test_values_of_C_and_halves_follow_the_random_seed(
+    pool: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a measurement draws are the draws of its own random seed, in every fold."""
+    _, problems = record_svms(replace(PROBE, validation="nested"), pool, compute, monkeypatch, random_seed=7)
+    C_values = protocol.draw_C(PROBE.C_range, draws=PROBE.C_draws, random_seed=7)
+    for fold in range(3):
+        halves = selection_splits(pool, validation="nested", random_seed=7, fold=fold)
+        for (train, _), problem in zip(halves, problems[2 * fold : 2 * fold + 2], strict=True):
+            assert problem[1].tolist() == pool.labels[train].tolist()
+            assert problem[2] == C_values
+
+
+def test_among_equal_values_of_C_the_smallest_is_chosen(labeled: Labeled, compute: Compute) -> None:
+    """With features that name the class every C validates without a mistake."""
+    found = Features(np.eye(3, dtype=np.float32)[labeled.labels], (slice(0, 3),))
+    C_values, splits = protocol.draw_C(PROBE.C_range, draws=12, random_seed=0), PROBE.selection_splits
+    chosen = protocol.choose_C(found, labeled, splits(labeled, random_seed=0), PROBE, random_seed=0, compute=compute)
+    assert chosen == [C_values[0]] * 3

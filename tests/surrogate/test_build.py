@@ -195,3 +195,20 @@ def test_grey_images_have_three_axes() -> None:
     grey = torch.from_numpy(NOISE[:, :1].repeat(3, 1))
     basis, _ = build.principal_components(grey)
     torch.testing.assert_close(basis.T @ basis, torch.eye(3), rtol=0, atol=1e-5)
+
+
+def test_held_out_samples_are_none_of_the_training_samples(release: Ranges) -> None:
+    """One row for each class, drawn from the same ranges by a stream of its own, which another random seed changes."""
+    one, other = (
+        build.build(NOISE, near_the_corner(), samples=40, ranges=release, random_seed=number)[0] for number in (0, 1)
+    )
+    assert one.held_out.shape == (4, 1, len(transformation.COLUMNS))
+    stretch = transformation.COLUMNS.index("stretch_fraction")  # the only column that is not drawn
+    drawn = [column for column in range(len(transformation.COLUMNS)) if column != stretch]
+    assert not (one.table == one.held_out)[:, :, drawn].any()
+    assert not (one.held_out == other.held_out)[:, :, drawn].any()
+    unseen = one.unseen()
+    assert len(unseen) == 4
+    samples, targets = unseen.render(torch.arange(4))
+    assert targets.tolist() == [0, 1, 2, 3]
+    assert torch.equal(samples, one.transform(torch.arange(4), one.held_out[:, 0]))

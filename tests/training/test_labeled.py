@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from small import SETTINGS
 
 from exemplar.datasets.base import Labeled
 from exemplar.models.architecture import parse
@@ -123,3 +124,22 @@ def test_a_classifier_starts_from_the_encoder_and_the_mean_of_its_own_samples(en
     other = labeled_sets.start(encoder, patches, classes=5, generator=torch.Generator().manual_seed(2))
     assert torch.equal(begun.head.scores.weight, again.head.scores.weight)
     assert not torch.equal(begun.head.scores.weight, other.head.scores.weight)
+
+
+def test_on_labels_all_weights_learn_alike_and_biases_do_not_decay(encoder: Encoder) -> None:
+    """One rate for encoder and head; the release's multipliers are for its own task."""
+    begun = labeled_sets.start(encoder, torch.rand(9, 3, 32, 32, generator=chance()), classes=5, generator=chance())
+    weights, biases = begun.optimizer(SETTINGS).param_groups
+    assert (weights["lr"], weights["weight_decay"], weights["momentum"]) == (0.1, 0.004, 0.9)
+    assert (biases["lr"], biases["weight_decay"], biases["momentum"]) == (0.1, 0.0, 0.9)
+    given = {id(values) for values in begun.parameters()}
+    assert {id(values) for group in (weights, biases) for values in group["params"]} == given
+    assert all(values.ndim == 1 for values in biases["params"])
+    assert len(weights["params"]) == len(biases["params"]) == 4
+
+
+def test_on_labels_the_rate_rises_and_falls(encoder: Encoder) -> None:
+    """To its height in 15 % of the steps, then evenly down; never below a hundredth."""
+    begun = labeled_sets.start(encoder, torch.rand(9, 3, 32, 32, generator=chance()), classes=5, generator=chance())
+    factors = [begun.rate_factor(progress) for progress in (0.0, 0.075, 0.15, 0.575, 1.0)]
+    assert factors == pytest.approx([0.01, 0.5, 1, 0.5, 0.01])

@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,12 @@ from exemplar.models.architecture import parse
 from exemplar.models.initial import draw_encoder, draw_head
 from exemplar.runtime.device import Compute, enough_memory
 from exemplar.surrogate.sets import SurrogateSet
-from exemplar.training.contract import Epoch
+from exemplar.training import loop
+from exemplar.training.contract import Epoch, Settings
 from exemplar.training.loop import STEPS_BETWEEN_NUMBERS
 from exemplar.training.record import save_curve
 from exemplar.training.schedule import parameter_groups, rate_factor
+from exemplar.training.state import TrainState
 from exemplar.training.watch import smaller_batches
 
 
@@ -187,3 +190,47 @@ def test_a_curve_is_a_table_with_a_row_per_epoch_and_without_its_speed(tmp_path:
         assert head == ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate"]
         expected = [["1", "2.0", "0.5", "0.4", "0.1"], ["2", "1.0", "0.5", "0.4", "0.1"]]
         assert rows == expected[: len(records)]
+
+
+def orders(
+    data: SurrogateSet, compute: Compute, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> list[list[int]]:
+    """The samples of every epoch of a training, in the order in which they are learnt."""
+    seen, learn = [], loop.train_epoch
+
+    def noting(state: TrainState, some: SurrogateSet, order: torch.Tensor, *given: Any, **more: Any) -> Epoch:
+        seen.append(order.tolist())
+        return learn(state, some, order, *given, **more)
+
+    monkeypatch.setattr(loop, "train_epoch", noting)
+    list(training(classifier(data), data, compute, settings))
+    return seen
+
+
+def test_every_epoch_has_every_sample_in_an_order_of_its_own(
+    data: SurrogateSet, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each once; no two epochs draw the same order."""
+    seen = orders(data, compute, SETTINGS, monkeypatch)
+    assert all(sorted(order) == list(range(60)) for order in seen)
+    assert len({tuple(order) for order in seen}) == SETTINGS.epochs
+
+
+def test_new_samples_are_a_share_of_the_set_for_every_epoch(
+    data: SurrogateSet, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four epochs of 60 samples learn 15 each, the next 15 every time."""
+    seen = orders(data, compute, replace(SETTINGS, new_samples=True), monkeypatch)
+    assert [sorted(order) for order in seen] == [list(range(first, first + 15)) for first in (0, 15, 30, 45)]
+
+
+def test_held_out_accuracy_is_that_of_the_samples_that_are_not_trained_on(data: SurrogateSet, compute: Compute) -> None:
+    """Measured after the epoch and without dropout; a set that holds nothing out has none."""
+    model = classifier(data)
+    *_, last = training(model, data, compute)
+    samples, targets = data.unseen().render(torch.arange(3))
+    with torch.no_grad():
+        _, right = model.eval()((samples, targets))
+    assert last.held_out_accuracy == pytest.approx(int(right) / 3)
+    nothing = replace(data, held_out=data.table[:, :0])
+    assert next(training(classifier(data), nothing, compute)).held_out_accuracy is None
