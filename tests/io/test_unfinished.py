@@ -157,9 +157,11 @@ def killed() -> np.ndarray:
 
 def test_a_part_that_fails_leaves_nothing(tmp_path: Path) -> None:
     """It is done again."""
+    folder = tmp_path / "unfinished"
+    folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        unfinished.cached_result(tmp_path, "one", killed)
-    assert not list(tmp_path.iterdir())
+        unfinished.cached_result(folder, "one", killed)
+    assert not list(folder.iterdir())
 
 
 def test_a_part_that_has_changed_is_not_used(tmp_path: Path) -> None:
