@@ -8,6 +8,7 @@ import resource
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +197,8 @@ CIFAR = tar(
 CALTECH = tar({f"101_ObjectCategories/{name}/1.jpg": PICTURES[0] for name in "ab"})
 STL = tar({"stl10_binary/unlabeled_X.bin": bytes(3 * 96 * 96)})
 ARCHIVES = [
-    (cifar10.write_unlabeled, CIFAR),
-    (cifar10.write_unlabeled, gzip.compress(CIFAR, mtime=0)),
+    (partial(cifar10.write_unlabeled, unlabeled_side=32), CIFAR),
+    (partial(cifar10.write_unlabeled, unlabeled_side=32), gzip.compress(CIFAR, mtime=0)),
     (stl10.write_unlabeled, STL),
     (stl10.write_unlabeled, gzip.compress(STL, mtime=0)),
     (caltech101.write_unlabeled, CALTECH),
