@@ -121,7 +121,7 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
                   drawstyle="steps-mid", label=name)  # fmt: skip
     for axes, title in (
         (loss, "loss"),
-        (accuracy, "accuracy; dotted: of samples never trained on"),
+        (accuracy, "accuracy (dotted: held-out samples)"),
         (rate, "learning rate"),
     ):
         axes.set_title(title)
