@@ -73,7 +73,8 @@ def passes(path: Path) -> bool:
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1), os.dup2(silence, 2)
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "timeout=0"]
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "timeout=0", "-o", "addopts="]
+        options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
         os._exit(int(pytest.main([*options, *TESTS[str(path)].split()])))
     return os.waitpid(child, 0)[1] == 0
 

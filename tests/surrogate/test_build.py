@@ -207,6 +207,8 @@ def test_held_out_samples_are_none_of_the_training_samples(release: Ranges) -> N
     drawn = [column for column in range(len(transformation.COLUMNS)) if column != stretch]
     assert not (one.table == one.held_out)[:, :, drawn].any()
     assert not (one.held_out == other.held_out)[:, :, drawn].any()
+    single, _ = build.build(NOISE, near_the_corner(), samples=1, ranges=release, random_seed=0)
+    assert not (single.table == single.held_out)[:, :, drawn].any()
     unseen = one.unseen()
     assert len(unseen) == 4
     samples, targets = unseen.render(torch.arange(4))
