@@ -42,7 +42,7 @@ def against_one(model: str, steps: int, few: int, *, repeats: int) -> Rows:
 @contextmanager
 def together(model: str, steps: int, precision: str) -> Iterator[tuple[Loss, Loss]]:
     """Two functions that train an epoch further and return its loss: with two processes, and with this one."""
-    shared = {"WORLD_SIZE": f"{PROCESSES}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{get_free_port()}"}  # type: ignore[no-untyped-call]
+    shared = {"WORLD_SIZE": f"{PROCESSES}", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{get_free_port()}"}  # type: ignore[no-untyped-call]  # no types
     context, pipes = multiprocessing.get_context("spawn"), []
     for rank in range(PROCESSES):
         ours, theirs = context.Pipe()

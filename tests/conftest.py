@@ -30,18 +30,9 @@ def release() -> "Ranges":
 @pytest.fixture(scope="session")
 def geometric(release: "Ranges") -> "Ranges":
     """The release's shifts, scales and rotations, and colours as they are."""
-    return replace(
-        release,
-        pca_log2_spread=(0.0, 0.0, 0.0),
-        stretch_fraction=0.0,
-        saturation_power=(1.0, 1.0),
-        saturation_factor=(1.0, 1.0),
-        saturation_offset=(0.0, 0.0),
-        value_power=(1.0, 1.0),
-        value_factor=(1.0, 1.0),
-        value_offset=(0.0, 0.0),
-        hue_offset_turns=(0.0, 0.0),
-    )
+    from exemplar.surrogate.ranges import geometry_alone
+
+    return geometry_alone(release)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The ranges that transformations are drawn from: types, meaning, and the two families to choose from."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Literal
 
@@ -131,3 +131,19 @@ def resolve(section: object) -> object:
         return section
     family = asdict(FAMILIES.get(str(section.get("family")), RELEASE))
     return {key: family.get(key) if value is None else value for key, value in section.items()}
+
+
+def geometry_alone(ranges: Ranges) -> Ranges:
+    """The same shifts, zooms and rotations, with every colour as it is."""
+    return replace(
+        ranges,
+        pca_log2_spread=(0.0, 0.0, 0.0),
+        stretch_fraction=0.0,
+        saturation_power=(1.0, 1.0),
+        saturation_factor=(1.0, 1.0),
+        saturation_offset=(0.0, 0.0),
+        value_power=(1.0, 1.0),
+        value_factor=(1.0, 1.0),
+        value_offset=(0.0, 0.0),
+        hue_offset_turns=(0.0, 0.0),
+    )

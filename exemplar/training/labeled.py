@@ -13,7 +13,7 @@ from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.models.initial import draw_head
 from exemplar.models.network import Encoder
 from exemplar.surrogate import build
-from exemplar.surrogate.ranges import Ranges
+from exemplar.surrogate.ranges import Ranges, geometry_alone
 from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.classifier import Classifier
 from exemplar.training.contract import Settings
@@ -48,21 +48,10 @@ def limited(ranges: Ranges, augmentation: str) -> Ranges:
     """The ranges of one of AUGMENTATIONS: the others are neutral."""
     if augmentation == "geometry_and_colour":
         return ranges
-    gray = replace(
-        ranges,
-        pca_log2_spread=(0.0, 0.0, 0.0),
-        stretch_fraction=0.0,
-        saturation_power=(1.0, 1.0),
-        saturation_factor=(1.0, 1.0),
-        saturation_offset=(0.0, 0.0),
-        value_power=(1.0, 1.0),
-        value_factor=(1.0, 1.0),
-        value_offset=(0.0, 0.0),
-        hue_offset_turns=(0.0, 0.0),
-    )
+    geometry = geometry_alone(ranges)
     if augmentation == "geometry":
-        return gray
-    return replace(gray, shift_fraction=(0.0, 0.0), scale_factor=(1.0, 1.0), angle_degrees=(0.0, 0.0))
+        return geometry
+    return replace(geometry, shift_fraction=(0.0, 0.0), scale_factor=(1.0, 1.0), angle_degrees=(0.0, 0.0))
 
 
 def draw_squares(
