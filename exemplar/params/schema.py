@@ -5,7 +5,7 @@ A default in code would be a number that DVC cannot see. Unknown keys and missin
 
 from difflib import get_close_matches
 from operator import attrgetter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -192,6 +192,7 @@ class Params(Section):
     surrogate: SurrogateSection
     transformation: Annotated[NamedRanges, BeforeValidator(resolve)]
     train: TrainSection
+    tasks: dict[Method, dict[str, Any]]
     finetune: FinetuneSection
     probe: dict[Dataset, ProbeSection]
     invariance: InvarianceSection
@@ -213,6 +214,11 @@ class Params(Section):
         for name in {self.unlabeled, *self.datasets}:
             if name not in self.sources:
                 raise ValueError(f"there is no section sources.{name}, but {name} is used")
+        for name in self.methods:
+            if name not in self.tasks:
+                raise ValueError(
+                    f"there is no section tasks.{name}, but methods names {name}; {{}} says it takes nothing"
+                )
         for name, source in self.sources.items():
             require_options(name, source.options)
         return self

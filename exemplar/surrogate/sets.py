@@ -6,6 +6,7 @@ for, and batches are cut out of these windows on the device. Fine-tuning uses th
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from exemplar.runtime.progress import track
 from exemplar.surrogate import transformation
 
 MEAN_BATCH = 256
+Batch = tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,15 @@ class SurrogateSet:
     def __len__(self) -> int:
         return self.table.shape[0] * self.table.shape[1]
 
-    def to(self, device: torch.device) -> "SurrogateSet":
+    def to(self, device: torch.device) -> Self:
         """The same set on another device."""
-        return SurrogateSet(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
-    def unseen(self) -> "SurrogateSet":
+    def unseen(self) -> Self:
         """The set of the samples that are held out."""
         return replace(self, table=self.held_out)
 
-    def render(self, indices: Int64[Tensor, " b"]) -> tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]:
+    def render(self, indices: Int64[Tensor, " b"]) -> Batch:
         """Samples (0..1) and their classes; index i is row i % K of seed i // K."""
         seed, row = indices // self.table.shape[1], indices % self.table.shape[1]
         return self.transform(seed, self.table[seed, row]), self.label[seed]
