@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,7 +15,9 @@ from exemplar.models.network import Encoder
 from exemplar.runtime.collective import Share
 from exemplar.training.contract import Settings
 
-Data = Rendered = Any  # a learner and the data it is for agree on what that is
+# A learner and the data it is for agree on what these are.
+Data: TypeAlias = Any
+Rendered: TypeAlias = Any
 
 
 class Samples(Protocol):

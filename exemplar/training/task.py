@@ -6,7 +6,7 @@ one of them, and `build` makes the network that learns them.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ HELD_OUT = 20  # of 20 images one is never trained on
 MOST_HELD_OUT = 2000  # rows
 FEWEST_ROWS = 8  # of a batch: what batch normalisation and a head need to see together
 SMALLEST_LOSS = 1e-12
-Options = Any  # a task's own section of params.yaml, as its file defines it
+Options: TypeAlias = Any  # a task's own section of params.yaml, as its file defines it
 
 
 class Build(Protocol):
@@ -38,7 +38,9 @@ class Build(Protocol):
         *,
         mean: Float[Tensor, "3 32 32"],
         generator: torch.Generator,
-    ) -> NormalizedLearner: ...
+    ) -> NormalizedLearner:
+        """The untrained network."""
+        ...
 
 
 class Draw(Protocol):
@@ -46,7 +48,9 @@ class Draw(Protocol):
 
     def __call__(
         self, images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, generator: torch.Generator
-    ) -> Patches: ...
+    ) -> Patches:
+        """So many rows."""
+        ...
 
 
 def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes: int) -> Fitting:
