@@ -50,7 +50,7 @@ def draw(images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, 
     )
 
 
-def turned(patches: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "4b 3 s s"]:
+def turned(patches: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "n 3 s s"]:
     """Every patch as it is, then all of them by one, two and three quarter turns."""
     return torch.cat([patches.rot90(turns, (2, 3)) for turns in range(TURNS)])
 

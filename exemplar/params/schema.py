@@ -20,7 +20,7 @@ from pydantic import (
 from exemplar.errors import UserError
 from exemplar.io.sources import shown
 from exemplar.models.architecture import parse
-from exemplar.params.names import METHOD, WEIGHTLESS, names_in, require_options
+from exemplar.params.names import METHOD, WEIGHTLESS, names_in, require_keys, require_options
 from exemplar.surrogate.ranges import Float, NamedRanges, Positive, Ranges, magnitudes, resolve
 
 FORMER_ROWS = (
@@ -214,11 +214,10 @@ class Params(Section):
         for name in {self.unlabeled, *self.datasets}:
             if name not in self.sources:
                 raise ValueError(f"there is no section sources.{name}, but {name} is used")
-        for name in self.methods:
+        for name in names_in("methods", having=METHOD):
             if name not in self.tasks:
-                raise ValueError(
-                    f"there is no section tasks.{name}, but methods names {name}; {{}} says it takes nothing"
-                )
+                raise ValueError(f"tasks.{name} is missing; {{}} where {name} takes nothing of its own")
+            require_keys(name, self.tasks[name])
         for name, source in self.sources.items():
             require_options(name, source.options)
         return self

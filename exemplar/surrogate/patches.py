@@ -6,7 +6,6 @@ rendered the same by any process, on any device, in any batch.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
 
 import numpy as np
 import torch
@@ -36,12 +35,12 @@ class Patches:
     centre: Float[Tensor, "n p 2"]
     side: Float[Tensor, "n p"]
     columns: Mapping[str, Tensor] = field(default_factory=dict)
-    held_out: Self | None = None
+    held_out: "Patches | None" = None
 
     def __len__(self) -> int:
         return len(self.image)
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "Patches":
         """The same rows on another device, whole: what a subclass adds stays."""
         return replace(
             self,

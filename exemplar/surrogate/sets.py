@@ -6,7 +6,6 @@ for, and batches are cut out of these windows on the device. Fine-tuning uses th
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
@@ -44,11 +43,11 @@ class SurrogateSet:
     def __len__(self) -> int:
         return self.table.shape[0] * self.table.shape[1]
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "SurrogateSet":
         """The same set on another device."""
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
-    def unseen(self) -> Self:
+    def unseen(self) -> "SurrogateSet":
         """The set of the samples that are held out."""
         return replace(self, table=self.held_out)
 

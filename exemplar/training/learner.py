@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -20,6 +20,7 @@ Data: TypeAlias = Any
 Rendered: TypeAlias = Any
 
 
+@runtime_checkable
 class Samples(Protocol):
     """What is learnt from: rows that are rendered on the device that holds them, each by its number alone.
 
@@ -28,7 +29,7 @@ class Samples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "Samples":
         """The same on another device."""
         ...
 

@@ -6,7 +6,7 @@ one of them, and `build` makes the network that learns them.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ SMALLEST_LOSS = 1e-12
 Options: TypeAlias = Any  # a task's own section of params.yaml, as its file defines it
 
 
+@runtime_checkable
 class Build(Protocol):
     """Makes the untrained network of a task; `mean` is the mean colour of its patches, `data` the rows to be learnt."""
 
@@ -43,6 +44,7 @@ class Build(Protocol):
         ...
 
 
+@runtime_checkable
 class Draw(Protocol):
     """Draws rows out of images; the only place where a task throws dice."""
 

@@ -3,6 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,8 @@ from exemplar.models.architecture import parse
 from exemplar.models.network import Encoder, Pixels
 from exemplar.models.saved import load_encoder, save_encoder
 from exemplar.params import names
+from exemplar.params.load import load_params
+from exemplar.params.options import load_options
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, measure_mean
 from exemplar.training.contract import Fitting, Settings, TrainInputs
@@ -18,6 +21,10 @@ from exemplar.training.contract import Fitting, Settings, TrainInputs
 NAMES = sorted(path.stem for path in Path(methods.__path__[0]).glob("*.py") if path.stem != "__init__")
 MODEL = "4c5-4c5-8f"
 SETTINGS = Settings(epochs=2, batch_size=32, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
+PUBLISHED = load_params(Path(__file__).parents[2] / "params.yaml").tasks
+# Coloured squares under noise: there is something to see at every scale.
+COARSE = np.random.default_rng(0).integers(0, 200, (40, 3, 6, 6)).repeat(8, 2).repeat(8, 3)
+PICTURES = (COARSE + np.random.default_rng(1).integers(0, 56, COARSE.shape)).astype(np.uint8)
 IMAGES = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
 
@@ -30,6 +37,8 @@ def begin(
             architecture=parse(MODEL),
             surrogate=data,
             mean=measure_mean(data, device=torch.device("cpu")),
+            images=PICTURES,
+            options=load_options(name, PUBLISHED[name]),
             settings=SETTINGS,
             recipe=recipe,
             compute=compute,

@@ -44,8 +44,10 @@ CURVE = pd.DataFrame(
     {
         "epoch": [1, 2],
         "loss": [2.0, 1.5],
-        "accuracy": [0.1, 0.2],
-        "held_out_accuracy": [0.1, 0.15],
+        "score": [0.1, 0.2],
+        "held_out_score": [0.1, 0.15],
+        "chance": [0.05, 0.05],
+        "encoder_passes": [100, 100],
         "learning_rate": [0.1, 0.01],
     }
 )

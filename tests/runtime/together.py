@@ -54,7 +54,7 @@ def curves(folder: Path, team: processes.Team, *, recipe: str) -> None:
     else:
         losses["handed"] = go_on(checkpoint=handed)
     if compute.rank == 0:
-        curves = {name: [[epoch.loss, epoch.accuracy] for epoch in epochs] for name, epochs in losses.items()}
+        curves = {name: [[epoch.loss, epoch.score] for epoch in epochs] for name, epochs in losses.items()}
         (folder / f"curves{compute.processes}.json").write_text(json.dumps(curves))
 
 

@@ -60,7 +60,7 @@ def test_classes_that_differ_in_colour_are_learnt(data: SurrogateSet, compute: C
     epochs = list(training(classifier(data), data, compute, replace(SETTINGS, epochs=12)))
     assert epochs[0].loss == pytest.approx(1.1, abs=0.15)
     assert epochs[-1].loss < 0.4
-    assert epochs[-1].accuracy > 0.85
+    assert epochs[-1].score > 0.85
     assert [epoch.epoch for epoch in epochs] == list(range(1, 13))
     assert epochs[0].learning_rate == 0.1
     assert epochs[-1].learning_rate == pytest.approx(0.001)
@@ -182,13 +182,16 @@ def test_a_broken_checkpoint_says_what_to_do(data: SurrogateSet, compute: Comput
 
 def test_a_curve_is_a_table_with_a_row_per_epoch_and_without_its_speed(tmp_path: Path) -> None:
     """The same training leaves the same file on a slower machine; without epochs there is the head alone."""
-    epochs = [Epoch(number, 2.0 / number, 0.5, 0.4, 0.1, 900.0) for number in (1, 2)]
-    for records in (epochs, []):
+    epochs = [Epoch(number, 2.0 / number, 0.5, 0.4, 0.3, 0.1, 60, 900.0, further={"skill": 0.2}) for number in (1, 2)]
+    for records, more in ((epochs, ["skill"]), ([], [])):
         save_curve(records, tmp_path / "made")
         with (tmp_path / "made" / "curve.csv").open(newline="") as file:
             head, *rows = csv.reader(file)
-        assert head == ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate"]
-        expected = [["1", "2.0", "0.5", "0.4", "0.1"], ["2", "1.0", "0.5", "0.4", "0.1"]]
+        own = ["epoch", "loss", "score", "held_out_score", "chance", "learning_rate", "encoder_passes"]
+        assert head == own + more
+        expected = [
+            [number, loss, "0.5", "0.4", "0.3", "0.1", "60", "0.2"] for number, loss in (("1", "2.0"), ("2", "1.0"))
+        ]
         assert rows == expected[: len(records)]
 
 
@@ -224,13 +227,13 @@ def test_new_samples_are_a_share_of_the_set_for_every_epoch(
     assert [sorted(order) for order in seen] == [list(range(first, first + 15)) for first in (0, 15, 30, 45)]
 
 
-def test_held_out_accuracy_is_that_of_the_samples_that_are_not_trained_on(data: SurrogateSet, compute: Compute) -> None:
+def test_held_out_score_is_that_of_the_samples_that_are_not_trained_on(data: SurrogateSet, compute: Compute) -> None:
     """Measured after the epoch and without dropout; a set that holds nothing out has none."""
     model = classifier(data)
     *_, last = training(model, data, compute)
     samples, targets = data.unseen().render(torch.arange(3))
     with torch.no_grad():
-        _, right = model.eval()((samples, targets))
-    assert last.held_out_accuracy == pytest.approx(int(right) / 3)
+        right = model.eval()((samples, targets)).score
+    assert last.held_out_score == pytest.approx(int(right) / 3)
     nothing = replace(data, held_out=data.table[:, :0])
-    assert next(training(classifier(data), nothing, compute)).held_out_accuracy is None
+    assert next(training(classifier(data), nothing, compute)).held_out_score is None
