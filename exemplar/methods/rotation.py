@@ -60,9 +60,9 @@ class Rotation(NormalizedLearner):
 
     chance = 1 / TURNS
 
-    def __init__(self, trunk: Trunk) -> None:
+    def __init__(self, trunk: Trunk, *, generator: torch.Generator) -> None:
         super().__init__()
-        self.trunk, self.scores = trunk, Scores(trunk.encoder.width, TURNS)
+        self.trunk, self.scores = trunk, Scores(trunk.encoder.width, TURNS, generator=generator)
 
     def trunks(self) -> list[Trunk]:
         """The one."""
@@ -84,7 +84,7 @@ def build(
     architecture: Architecture, data: Patches, options: Options, *, mean: Tensor, generator: torch.Generator
 ) -> Rotation:
     """An untrained network."""
-    return Rotation(draw_trunk(architecture, mean=mean, generator=generator))
+    return Rotation(draw_trunk(architecture, mean=mean, generator=generator), generator=generator)
 
 
 def fit(inputs: TrainInputs) -> Fitting:

@@ -22,6 +22,7 @@ WARM_UP = 0.05  # of the training
 # Of the setting learning_rate: the length of a filter's step relative to the filter's own.
 FILTER_RATE = 0.2
 FILTER_MOMENTUM = 0.95
+SCORES_SPREAD = 0.1
 
 
 class Hidden(nn.Module):
@@ -39,11 +40,13 @@ class Hidden(nn.Module):
 
 
 class Scores(nn.Module):
-    """The last layer of a head: linear, its weights 0 at the start, so that the first answer is the same for all."""
+    """The last layer of a head: linear, its weights so small at the start that all answers are about the same."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, generator: torch.Generator) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.zeros(outputs, inputs)), nn.Parameter(torch.zeros(outputs))
+        spread = SCORES_SPREAD / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(outputs, inputs).normal_(0, spread, generator=generator))
+        self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, features: Float[Tensor, "b i"]) -> Float[Tensor, "b o"]:
         """Scores in float32."""

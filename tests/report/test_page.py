@@ -132,7 +132,7 @@ def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
     assert comparison.headline(comparison.table(RECORDS, unlabeled="photos")) in text
     assert text.count("65.0 ± 5.0") == len(RECORDS)
     for words in (
-        "exemplar 2 1.500 0.200 0.150 60",
+        "exemplar 2 1.500 0.200 0.150 0.050 200 60",
         "seeds.scales [1.0, 0.8]",
         "train.exemplar feed",
         "probe.photos.exemplar beef",

@@ -1,7 +1,7 @@
 """The one loop: its schedule, its multipliers, and that it gives the same weights every time."""
 
 import csv
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from exemplar.errors import UserError
 from exemplar.models.architecture import parse
 from exemplar.models.initial import draw_encoder, draw_head
 from exemplar.runtime.device import Compute, enough_memory
-from exemplar.surrogate.sets import SurrogateSet
+from exemplar.surrogate.sets import Batch, SurrogateSet
 from exemplar.training import loop
+from exemplar.training.classifier import Classifier
 from exemplar.training.contract import Epoch, Settings
 from exemplar.training.loop import STEPS_BETWEEN_NUMBERS
 from exemplar.training.record import save_curve
@@ -237,3 +238,41 @@ def test_held_out_score_is_that_of_the_samples_that_are_not_trained_on(data: Sur
     assert last.held_out_score == pytest.approx(int(right) / 3)
     nothing = replace(data, held_out=data.table[:, :0])
     assert next(training(classifier(data), nothing, compute)).held_out_score is None
+
+
+class Careless(Classifier):
+    """A learner whose writer forgot something."""
+
+    def optimizer(self, settings: Settings) -> torch.optim.Optimizer:
+        """The head is left out."""
+        return torch.optim.SGD(self.encoder.parameters(), lr=settings.learning_rate)
+
+
+def test_a_weight_that_the_optimizer_does_not_have_is_an_error(data: SurrogateSet, compute: Compute) -> None:
+    """It would stay as it was drawn; the line names it."""
+    model = classifier(data)
+    with pytest.raises(TypeError, match=r"Careless.optimizer has head.scores.weight 0 times"):
+        next(training(Careless(model.encoder, model.head), data, compute))
+
+
+def test_a_draw_inside_forward_is_an_error(data: SurrogateSet, compute: Compute) -> None:
+    """Processes that share a batch would draw apart; only what draws for the whole batch may say so."""
+    model = classifier(data)
+    model.draws = False
+    with pytest.raises(TypeError, match=r"Classifier.forward draws"):
+        next(training(model, data, compute))
+
+
+def test_what_a_subclass_of_a_set_adds_goes_along_to_the_device(data: SurrogateSet) -> None:
+    """A set that renders in its own way is not turned into one that does not."""
+
+    @dataclass(frozen=True)
+    class Darker(SurrogateSet):
+        def render(self, indices: torch.Tensor) -> Batch:
+            samples, labels = super().render(indices)
+            return samples / 2, labels
+
+    darker = Darker(**{field.name: getattr(data, field.name) for field in fields(data)})
+    some = torch.arange(4)
+    assert torch.equal(darker.to(torch.device("cpu")).render(some)[0], data.render(some)[0] / 2)
+    assert torch.equal(darker.unseen().render(some[:3])[0], data.unseen().render(some[:3])[0] / 2)
