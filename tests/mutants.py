@@ -46,14 +46,19 @@ SECONDS = 200  # of processor time for a run; who takes longer runs for ever
 
 
 def mutations(path: Path) -> dict[tuple[int, int], list[tuple[str, int]]]:
-    """For each place (line, column) that Cosmic Ray can change: the operators that do, and which occurrence it is."""
+    """For each place (line, column) that Cosmic Ray can change: the operators that do, and which occurrence it is.
+
+    The bare star of a signature is no multiplication.
+    """
     module, places = get_ast(path.read_text()), dict[tuple[int, int], list[tuple[str, int]]]()
+    stars = {node.start_pos for node in ast_nodes(module) if node.parent and node.parent.type == "parameters"}
     for name in operator_names():
         if get_operator(name).arguments() or any(word in name for word in LEFT_OUT):
             continue
         positions = (start for node in ast_nodes(module) for start, _ in get_operator(name)().mutation_positions(node))
         for occurrence, start in enumerate(positions):
-            places.setdefault(start, []).append((name, occurrence))
+            if start not in stars:
+                places.setdefault(start, []).append((name, occurrence))
     return places
 
 
