@@ -34,7 +34,7 @@ TESTS = {
     "exemplar/surrogate/energy.py": "tests/surrogate/test_energy.py tests/surrogate/test_seeds.py",
     "exemplar/surrogate/seeds.py": "tests/surrogate/test_seeds.py",
     "exemplar/surrogate/transformation.py": "tests/surrogate/test_transformation.py",
-    "exemplar/training/batchnorm.py": "tests/training/test_fast.py",
+    "exemplar/training/batchnorm.py": "tests/training/test_batchnorm.py tests/training/test_fast.py",
     "exemplar/training/labeled.py": "tests/training/test_labeled.py tests/test_finetune.py",
     "exemplar/training/muon.py": "tests/training/test_fast.py",
     "exemplar/training/schedule.py": "tests/training/test_loop.py",
