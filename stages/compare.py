@@ -10,7 +10,7 @@ def compare() -> None:
     from exemplar.datasets.evaluation import Evaluation
     from exemplar.io import integrity
     from exemplar.params.load import load_params
-    from exemplar.report import comparison, gallery, page, panels, paper
+    from exemplar.report import comparison, gallery, origin, page, panels, paper
     from exemplar.tracking import runs, sidecars
 
     settings = load_params()
@@ -47,6 +47,8 @@ def compare() -> None:
             unlabeled=settings.unlabeled,
             settings=all_settings,
             made=made,
+            origin=origin.origin(made),
+            changed=origin.changed_settings(all_settings),
         )
         run.log_metrics(comparison.flat_metrics(records))
         run.log_tags({name: sidecar.run_id for name, sidecar in made.items() if sidecar})

@@ -1,8 +1,10 @@
 """All results of a pipeline, as one self-contained page."""
 
+import ast
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,15 @@ from exemplar.tracking.sidecars import Sidecar
 ELSEWHERE = "made elsewhere"
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a row is, in a few words, and what it cost; texts, with a dash for what is not known."""
+
+    words: str
+    samples: str
+    minutes: str
+
+
 def page(
     *,
     records: Sequence[Evaluation],
@@ -36,12 +47,15 @@ def page(
     marks: pd.DataFrame,
     settings: Mapping[str, Any],
     made: Mapping[str, Sidecar | None],
+    origin: Mapping[str, str],
+    changed: Sequence[tuple[str, object, object]],
     stamp: str,
 ) -> str:
     """Write the page: it carries its images inside, needs no script and asks no other address for anything.
 
     `curves` and `filters` are keyed by the encoder's name, `invariance` is what `panels.load` reads, `marks` what
-    `paper.invariance` finds, `made` what `sidecars.collect` finds, and `stamp` names the results that are shown.
+    `paper.invariance` finds, `made` what `sidecars.collect` finds, `origin` and `changed` what `origin.py` finds, and
+    `stamp` names the results that are shown.
     """
     rows = comparison.table(records, unlabeled=unlabeled)
     trained = {name: frame for name, frame in curves.items() if len(frame)}
@@ -52,6 +66,12 @@ def page(
         headline=comparison.headline(rows),
         groups=[(dataset, group.to_dict("records")) for dataset, group in rows.groupby("dataset", sort=False)],
         percent=comparison.percent,
+        span=comparison.span,
+        signed=comparison.signed,
+        has_paper=bool(rows["paper_accuracy"].notna().any()),
+        costs={(record.dataset, record.title): cost(record, trained, settings, made) for record in records},
+        origin=origin,
+        changed=changed,
         readouts={name: label for name, (label, _) in figures.READOUTS.items()},
         accuracy=data_uri(figures.accuracy_bars(rows)),
         curves=data_uri(figures.learning_curves(trained)) if trained else None,
@@ -69,6 +89,32 @@ def page(
         runs={name: sidecar.run_id if sidecar else ELSEWHERE for name, sidecar in made.items()},
         stamp=stamp,
     )
+
+
+def cost(
+    record: Evaluation,
+    trained: Mapping[str, pd.DataFrame],
+    settings: Mapping[str, Any],
+    made: Mapping[str, Sidecar | None],
+) -> Cost:
+    """What a row is and what it cost: an encoder that was not trained has seen no samples and took no time."""
+    learnt, encoder = record.method in trained, made.get(f"train.{record.method}")
+    samples = settings["seeds"]["count"] * settings["surrogate"]["samples"] if learnt else 0
+    parts = [made.get(key(record)), *([encoder] if learnt else [])]
+    known = [part.seconds for part in parts if part]
+    return Cost(
+        f"{what_is(record.method)}, {'linear SVM' if record.readout == 'probe' else 'trained on labels'}",
+        f"{samples * len(trained[record.method]):,}" if learnt else "0",
+        f"{sum(known) / 60:.1f}" if len(known) == len(parts) else "–",
+    )
+
+
+def what_is(method: str) -> str:
+    """A method in two words: how the docstring of its file begins."""
+    file = files("exemplar.methods").joinpath(f"{method}.py")
+    if not method.isidentifier() or not file.is_file():
+        return method
+    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or method).partition(":")[0]
 
 
 def key(record: Evaluation) -> str:
@@ -117,6 +163,8 @@ def save(
     unlabeled: str,
     settings: Mapping[str, Any],
     made: Mapping[str, Sidecar | None],
+    origin: Mapping[str, str],
+    changed: Sequence[tuple[str, object, object]],
 ) -> None:
     """Write comparison.csv, metrics.json, figures and, last, the page that shows them, report.html, into `folder`."""
     rows = comparison.table(records, unlabeled=unlabeled)
@@ -134,6 +182,8 @@ def save(
         marks=marks,
         settings=settings,
         made=made,
+        origin=origin,
+        changed=changed,
         stamp=stamp_of(folder),
     )
     save_text(folder / "report.html", html)

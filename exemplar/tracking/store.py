@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "exemplar"
-# Set before mlflow is imported, unless the user has set them: no telemetry, only warnings, no address with its password
-# on stdout, and an error about a dead server within 20 seconds instead of minutes.
+# Set before mlflow is imported, unless the user has set them: no telemetry, no bars, only warnings, no address with its
+# password on stdout, and an error about a dead server within 20 seconds instead of minutes.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
