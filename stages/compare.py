@@ -36,8 +36,8 @@ def compare() -> None:
     invariance = panels.load(list(curves.values()))
     pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training, methods=settings.methods)
     made = sidecars.collect(results)
-    all_settings, name = settings.model_dump(), f"{settings.model} on {', '.join(settings.datasets)}"
-    with runs.work("compare", name=name, settings=all_settings, inputs=inputs) as (run, _):
+    all_settings = settings.model_dump()
+    with runs.work("compare", settings=all_settings, inputs=inputs) as (run, _):
         page.save(
             Path("results"),
             records=records,
@@ -51,6 +51,7 @@ def compare() -> None:
             changed=origin.changed_settings(all_settings),
         )
         run.log_metrics(comparison.flat_metrics(records))
+        run.nest(sidecar.run_id for sidecar in made.values() if sidecar)
         run.log_tags({name: sidecar.run_id for name, sidecar in made.items() if sidecar})
         for file in ("report.html", "comparison.csv", "figures"):
             run.log_file(Path("results") / file)

@@ -1,5 +1,7 @@
 """All experiments of a repository as one table: their names, what was changed, and the accuracy of every row."""
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,24 +10,36 @@ from io import StringIO
 from textwrap import wrap
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from exemplar.errors import UserError
 from exemplar.io import provenance
-from exemplar.report.published import ACCURACY, SEED
+from exemplar.report.published import SEED
 
 WIDTH, NAME_WIDTH, CELL_WIDTH = 100, 22, 12
 METRIC = (".accuracy", ".std", ".margin", ".knn_accuracy")
 DESCRIBING = ("Experiment", "rev", "typ", "Created", "parent", "State", "Executor")
 
 
+Numbers = dict[str, dict[str, float]]  # by dataset and row, between 0 and 1
+
+
 @dataclass(frozen=True)
 class Line:
-    """An experiment: what differs from the commit that it began at, and accuracies by dataset and row, 0 to 1."""
+    """An experiment: what differs from the commit that it began at, what it reached, and how sure that is.
+
+    `margin` is half the width of a 95 % interval over folds and test images; `alike` is equal for experiments that
+    differ in their random seed alone.
+    """
 
     name: str
+    random_seed: str
     changed: dict[str, str]
-    accuracy: dict[str, dict[str, float]]
+    accuracy: Numbers
+    margin: Numbers
+    alike: str
 
 
 def baselines() -> list[str]:
@@ -71,24 +85,55 @@ def lines(table: pd.DataFrame) -> Iterator[Line]:
         if row in commits:
             beginning = row
             continue
-        accuracy = accuracies(row)
         changed = {name: row[name] for name in settings if beginning and row[name] != beginning[name]}
-        if accuracy:
-            yield Line(row["Experiment"] or row["rev"], changed, accuracy)
+        alike = json.dumps({name: row[name] for name in settings if name != SEED})
+        line = Line(
+            row["Experiment"] or row["rev"],
+            row.get(SEED, ""),
+            changed,
+            numbers(row, "accuracy"),
+            numbers(row, "margin"),
+            alike,
+        )
+        if line.accuracy:
+            yield line
 
 
-def accuracies(row: dict[str, str]) -> dict[str, dict[str, float]]:
-    """The accuracies of an experiment by dataset and row."""
-    found: dict[str, dict[str, float]] = {}
+def numbers(row: dict[str, str], kind: str) -> Numbers:
+    """The numbers of one kind of an experiment; DVC prints ! for what it cannot read."""
+    found: Numbers = {}
     for name, cell in row.items():
-        if (match := ACCURACY.fullmatch(name)) and (value := pd.to_numeric(cell, errors="coerce")) == value:
-            found.setdefault(match[1], {})[match[2]] = float(value)
+        parts = name.rsplit(".", 2)
+        if len(parts) == 3 and parts[2] == kind and re.fullmatch(r"[\d.e-]+", cell):
+            found.setdefault(parts[0], {})[parts[1]] = float(cell)
     return found
 
 
 def as_json(listed: Iterable[Line]) -> list[dict[str, Any]]:
     """The experiments for programs."""
-    return [asdict(line) for line in listed]
+    return [{name: value for name, value in asdict(line).items() if name != "alike"} for line in listed]
+
+
+def pooled(listed: Sequence[Line], dataset: str, row: str) -> tuple[float, float, float]:
+    """Mean, spread and half the 95 % interval of a row over experiments with several random seeds.
+
+    The spread is the sample standard deviation over the seeds. The interval is Student's t of the seeds' means, and
+    that of folds and test images, which all seeds share, is added to it as independent.
+    """
+    values = np.array([line.accuracy[dataset][row] for line in listed])
+    margins = np.array([line.margin.get(dataset, {}).get(row, 0.0) for line in listed])
+    spread = float(values.std(ddof=1))
+    of_seeds = stdtrit(len(values) - 1, 0.975) * spread / np.sqrt(len(values))
+    return float(values.mean()), spread, float(np.hypot(of_seeds, np.sqrt((margins**2).mean())))
+
+
+def repeated(listed: Sequence[Line], dataset: str) -> Iterator[list[Line]]:
+    """The experiments that differ in their random seed alone; of several with one seed the first counts."""
+    groups: dict[str, dict[str, Line]] = {}
+    for line in sorted(listed, key=lambda line: line.name == "workspace"):
+        if dataset in line.accuracy:
+            groups.setdefault(line.alike, {}).setdefault(line.random_seed, line)
+    yield from (list(seeds.values()) for seeds in groups.values() if len(seeds) > 1)
 
 
 def as_text(listed: Sequence[Line]) -> str:
@@ -112,6 +157,20 @@ def part(listed: Sequence[Line], dataset: str) -> Iterator[str]:
         for line in listed:
             if dataset in line.accuracy:
                 yield from experiment(line, [line.accuracy[dataset].get(row) for row in shown])
+        for seeds in repeated(listed, dataset):
+            yield from over_seeds(seeds, dataset, shown)
+
+
+def over_seeds(seeds: Sequence[Line], dataset: str, rows: Sequence[str]) -> Iterator[str]:
+    """Mean, interval and spread of each row that all of the experiments have."""
+    known = [all(row in line.accuracy[dataset] for line in seeds) for row in rows]
+    found = [pooled(seeds, dataset, row) if there else None for row, there in zip(rows, known, strict=True)]
+    means = (f"{100 * each[0]:.1f} ± {100 * each[2]:.1f}" if each else "–" for each in found)
+    spreads = (f"{100 * each[1]:.1f}" if each else "–" for each in found)
+    yield f"{f'{len(seeds)} seeds, ± of 95 %':{NAME_WIDTH}}" + "".join(f"{cell:>{CELL_WIDTH}}" for cell in means)
+    yield f"{'  spread over seeds':{NAME_WIDTH}}" + "".join(f"{cell:>{CELL_WIDTH}}" for cell in spreads)
+    names = "of " + " ".join(line.name for line in seeds)
+    yield from wrap(names, WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 
 def experiment(line: Line, accuracies: Sequence[float | None]) -> Iterator[str]:

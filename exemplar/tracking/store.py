@@ -21,6 +21,7 @@ from filelock import FileLock
 from exemplar.errors import UserError
 from exemplar.io import provenance
 from exemplar.io.atomic import replacing
+from exemplar.tracking import view
 from exemplar.tracking.outage import one_line
 
 if TYPE_CHECKING:
@@ -121,18 +122,24 @@ def make_database(file: Path) -> None:
 
 
 def find_experiment(client: "MlflowClient", *, local: bool) -> str:
-    """The id of our experiment, made if it is missing; a local store keeps its artifacts in the user's repository."""
+    """The id of our experiment, made if it is missing; a local store keeps its artifacts in the user's repository.
+
+    It gets its note and its table there, too.
+    """
     from mlflow.exceptions import MlflowException
 
     location = (provenance.user_repository() / ARTIFACTS).as_uri() if local else None
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+            made = str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=view.TAGS))
         except MlflowException:  # another job was faster
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
                 raise
+        else:
+            return made
+    view.describe(client, experiment.experiment_id, experiment.tags)
     return str(experiment.experiment_id)
 
 

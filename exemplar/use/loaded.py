@@ -58,7 +58,7 @@ class LoadedEncoder:
         for batch in to_batches(images, side=side):
             height, width = (side, side) if side else batch.shape[2:]
             self.require_size(height, width)
-            for chunk in batch.split(images_at_once(height * width, self.device)):
+            for chunk in torch.split(batch, images_at_once(height * width, self.device)):
                 yield self.forward(chunk, side=side)
 
     def block_widths(self, side: int) -> list[int]:

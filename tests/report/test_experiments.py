@@ -27,7 +27,7 @@ def listed(*rows: dict[str, str]) -> list[experiments.Line]:
 def test_an_experiment_says_what_was_changed_and_what_it_reached():
     """Changed is what differs from the commit that it began at; code and results are no settings."""
     here, tried = listed(NOW, BASE, TRIED, FAILED)
-    assert (here.name, here.changed) == ("workspace", {})
+    assert (here.name, here.random_seed, here.changed) == ("workspace", "0", {})
     assert here.accuracy == {"photos": {"exemplar": 0.603, "exemplar-finetuned": 0.54}}
     assert (tried.name, tried.changed) == ("moved-orca", {"random_seed": "1", "seeds.scales": "[1.0, 0.5]"})
 
@@ -65,3 +65,23 @@ def test_another_text_is_refused():
     """In one line."""
     with pytest.raises(UserError, match="'fatal: no repository' is no table of experiments"):
         experiments.read("fatal: no repository")
+
+
+def test_experiments_that_differ_in_their_random_seed_alone_are_pooled():
+    """Mean with its interval, and the spread over the seeds; the workspace counts only where it is no experiment's copy."""
+    reached = {"0": "0.60", "1": "0.62", "2": "0.64"}
+    base = BASE | {"photos.exemplar.margin": ""}
+    seeds = [
+        base | {"Experiment": f"seed-{seed}", "typ": "branch_commit", "random_seed": seed,
+                "photos.exemplar.accuracy": accuracy, "photos.exemplar.margin": "0.03"}
+        for seed, accuracy in reached.items()
+    ]  # fmt: skip
+    here = base | {"rev": "workspace", "photos.exemplar.accuracy": "0.9"}
+    lines = listed(here, base, *seeds)
+    (group,) = experiments.repeated(lines, "photos")
+    assert [line.name for line in group] == ["seed-0", "seed-1", "seed-2"]
+    mean, spread, margin = experiments.pooled(group, "photos", "exemplar")
+    assert (mean, spread) == (pytest.approx(0.62), pytest.approx(0.02))
+    assert margin == pytest.approx(((4.3027 * 0.02) ** 2 / 3 + 0.03**2) ** 0.5, rel=1e-4)
+    assert "3 seeds, ± of 95 %      62.0 ± 5.8" in experiments.as_text(lines)
+    assert not list(experiments.repeated(lines[:2], "photos"))
