@@ -20,6 +20,7 @@ from exemplar.io.atomic import replacing
 from exemplar.params.dotted import flatten
 from exemplar.report import comparison, figures, panels, paper, sheets
 from exemplar.report.gallery import Gallery
+from exemplar.report.likeness import Likeness
 from exemplar.report.stamp import stamp_of
 from exemplar.tracking.sidecars import Sidecar
 
@@ -50,6 +51,7 @@ def page(
     origin: Mapping[str, str],
     changed: Sequence[tuple[str, object, object]],
     stamp: str,
+    likeness: Likeness | None = None,
 ) -> str:
     """Write the page: it carries its images inside, needs no script and asks no other address for anything.
 
@@ -88,6 +90,7 @@ def page(
         seconds={(record.dataset, record.title): seconds(made.get(key(record))) for record in records},
         runs={name: sidecar.run_id if sidecar else ELSEWHERE for name, sidecar in made.items()},
         stamp=stamp,
+        likeness=likeness,
     )
 
 
@@ -165,6 +168,7 @@ def save(
     made: Mapping[str, Sidecar | None],
     origin: Mapping[str, str],
     changed: Sequence[tuple[str, object, object]],
+    likeness: Likeness,
 ) -> None:
     """Write comparison.csv, metrics.json, figures and, last, the page that shows them, report.html, into `folder`."""
     rows = comparison.table(records, unlabeled=unlabeled)
@@ -185,6 +189,7 @@ def save(
         origin=origin,
         changed=changed,
         stamp=stamp_of(folder),
+        likeness=likeness,
     )
     save_text(folder / "report.html", html)
 

@@ -68,7 +68,7 @@ def test_another_text_is_refused():
 
 
 def test_experiments_that_differ_in_their_random_seed_alone_are_pooled():
-    """Mean with its interval, and the spread over the seeds; the workspace counts only where it is no experiment's copy."""
+    """Mean with its interval, and the spread over the seeds; the workspace comes last."""
     reached = {"0": "0.60", "1": "0.62", "2": "0.64"}
     base = BASE | {"photos.exemplar.margin": ""}
     seeds = [

@@ -1,25 +1,10 @@
-"""A small encoder and some pictures, in files."""
+"""Some pictures in files."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-
-@pytest.fixture(scope="session")
-def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained encoder of three layers, saved."""
-    import torch
-
-    from exemplar.models.architecture import parse
-    from exemplar.models.initial import draw_encoder
-    from exemplar.models.saved import save_encoder
-
-    path = tmp_path_factory.mktemp("encoders") / "small.safetensors"
-    generator = torch.Generator().manual_seed(0)
-    save_encoder(draw_encoder(parse("4c5-4c5-8f"), mean=torch.full((3, 32, 32), 0.4), generator=generator), path)
-    return path
 
 
 @pytest.fixture
