@@ -300,6 +300,8 @@ TOUCHED: list[tuple[str, set[str]]] = [
     ("exemplar/methods/random.py", {"train@random"}),
     ("exemplar/datasets/folder.py", set()),
     ("exemplar/tracking/runs.py", set()),
+    ("exemplar/use/loaded.py", set()),
+    ("exemplar/__main__.py", set()),
     ("exemplar/io/atomic.py", set()),
     ("exemplar/runtime/progress.py", set()),
     ("exemplar/doctor.py", set()),
