@@ -56,6 +56,7 @@ def page(
         accuracy=data_uri(figures.accuracy_bars(rows)),
         curves=data_uri(figures.learning_curves(trained)) if trained else None,
         training=[(name, frame.iloc[-1], speed(made.get(f"train.{name}"))) for name, frame in trained.items()],
+        passes={name: int(frame["encoder_passes"].sum()) for name, frame in trained.items()},
         filters=data_uri(sheets.filter_sheet(filters)) if filters else None,
         seeds=data_uri(sheets.seed_sheet(seeds)),
         samples=data_uri(sheets.sample_sheet(samples)),

@@ -135,7 +135,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
     assert html.count("&lt;script&gt;") > 8
 
 
-CURVE = ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate"]
+CURVE = ["epoch", "loss", "score", "held_out_score", "chance", "learning_rate", "encoder_passes"]
 
 
 def test_the_ui_listens_on_loopback_only() -> None:

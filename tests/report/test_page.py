@@ -44,8 +44,10 @@ CURVE = pd.DataFrame(
     {
         "epoch": [1, 2],
         "loss": [2.0, 1.5],
-        "accuracy": [0.1, 0.2],
-        "held_out_accuracy": [0.1, 0.15],
+        "score": [0.1, 0.2],
+        "held_out_score": [0.1, 0.15],
+        "chance": [0.05, 0.05],
+        "encoder_passes": [100, 100],
         "learning_rate": [0.1, 0.01],
     }
 )
@@ -130,7 +132,7 @@ def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
     assert comparison.headline(comparison.table(RECORDS, unlabeled="photos")) in text
     assert text.count("65.0 ± 5.0") == len(RECORDS)
     for words in (
-        "exemplar 2 1.500 0.200 0.150 60",
+        "exemplar 2 1.500 0.200 0.150 0.050 200 60",
         "seeds.scales [1.0, 0.8]",
         "train.exemplar feed",
         "probe.photos.exemplar beef",
