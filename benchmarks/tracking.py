@@ -45,7 +45,14 @@ def track(folder: str, epochs: int) -> float:
     path, example = Path(folder) / "encoder.safetensors", torch.zeros(1, 3, 96, 96, dtype=torch.uint8).numpy()
     saved.save_encoder(encoder, path)
     record = Epoch(
-        epoch=1, loss=1.0, accuracy=0.5, held_out_accuracy=0.4, learning_rate=0.01, samples_per_second=1000.0
+        epoch=1,
+        loss=1.0,
+        score=0.5,
+        held_out_score=0.4,
+        chance=0.1,
+        learning_rate=0.01,
+        encoder_passes=1000,
+        samples_per_second=1000.0,
     )
     numbers = load_params().model_dump(include={"model", "random_seed", "train", "compute"})
     started = time.perf_counter()

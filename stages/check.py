@@ -10,7 +10,12 @@ def check() -> None:
     from exemplar.io.atomic import replacing
     from exemplar.params.load import load_params
 
-    load_params()
+    settings = load_params()
+    for method in settings.methods:
+        if settings.tasks[method]:  # only then its file is worth the seconds that PyTorch takes to load
+            from exemplar.params.options import load_options
+
+            load_options(method, settings.tasks[method])
     with replacing(Path("data/checked")) as temporary:
         temporary.write_text("params.yaml was read without a mistake\n")
 

@@ -30,15 +30,17 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     from io import StringIO
     from statistics import median
 
+    from exemplar.datasets.base import load_images
     from exemplar.io import integrity
     from exemplar.models import architecture, saved
+    from exemplar.params.options import load_options
     from exemplar.runtime import device
     from exemplar.surrogate.sets import SurrogateSet, load_mean
     from exemplar.tracking import runs
     from exemplar.training.contract import Settings, TrainInputs
     from exemplar.training.record import save_curve
 
-    inputs = [Path("data/surrogate")]
+    inputs = [Path("data/surrogate"), Path("data/unlabeled")]
     integrity.require_intact(inputs)
     surrogate = SurrogateSet.load(inputs[0])
     fit_method = import_module(f"exemplar.methods.{method}").fit
@@ -47,6 +49,8 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
         architecture=architecture.parse(settings.model),
         surrogate=surrogate,
         mean=load_mean(inputs[0]),
+        images=load_images(inputs[1]),
+        options=load_options(method, settings.tasks[method]),
         settings=Settings(**settings.train.model_dump(exclude={"recipe"})),
         recipe=settings.train.recipe,
         random_seed=settings.random_seed,
@@ -60,6 +64,7 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     run_settings = settings.model_dump(
         include={"model", "random_seed", "train", "compute", "unlabeled", "seeds", "surrogate", "transformation"}
     )
+    run_settings["tasks"] = {method: settings.tasks[method]}
     with runs.work("train", method, settings=run_settings, inputs=inputs, result=encoder_path) as (
         run,
         unfinished,

@@ -2,18 +2,27 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from exemplar.models.architecture import parse
 from exemplar.models.initial import draw_encoder, draw_head
+from exemplar.params.load import load_yaml
+from exemplar.params.options import load_options
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, measure_mean
 from exemplar.training.classifier import Classifier
-from exemplar.training.contract import Epoch, Settings
+from exemplar.training.contract import Epoch, Fitting, Settings, TrainInputs
 from exemplar.training.loop import fit
 
+MODEL = "4c5-4c5-8f"
+PUBLISHED = load_yaml(Path(__file__).parents[1] / "params.yaml")["tasks"]
+# Coloured squares under noise: there is something to see at every scale.
+COARSE = np.random.default_rng(0).integers(0, 200, (40, 3, 6, 6)).repeat(8, 2).repeat(8, 3)
+PICTURES = (COARSE + np.random.default_rng(1).integers(0, 56, COARSE.shape)).astype(np.uint8)
 SETTINGS = Settings(epochs=4, batch_size=16, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
 
 
@@ -41,3 +50,32 @@ def same_weights(one: Classifier, other: Classifier) -> bool:
 def timeless(epochs: list[Epoch]) -> list[Epoch]:
     """Records without what depends on the machine's mood."""
     return [replace(epoch, samples_per_second=0.0) for epoch in epochs]
+
+
+def begun(
+    name: str,
+    data: SurrogateSet,
+    compute: Compute,
+    *,
+    checkpoint: Path | None = None,
+    random_seed: int = 0,
+    recipe: str = "fast",
+    images: np.ndarray = PICTURES,
+    options: dict[str, object] | None = None,
+) -> Fitting:
+    """A training of a method, with the published options, that has not begun."""
+    fitting: Fitting = import_module(f"exemplar.methods.{name}").fit(
+        TrainInputs(
+            architecture=parse(MODEL),
+            surrogate=data,
+            mean=measure_mean(data, device=torch.device("cpu")),
+            images=images,
+            options=load_options(name, PUBLISHED[name] if options is None else options),
+            settings=Settings(epochs=2, batch_size=32, learning_rate=0.1, momentum=0.9, weight_decay=0.004),
+            recipe=recipe,
+            compute=compute,
+            random_seed=random_seed,
+            checkpoint=checkpoint,
+        )
+    )
+    return fitting

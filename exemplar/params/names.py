@@ -27,6 +27,26 @@ def options_of(dataset: str) -> dict[str, str]:
     return {name: ast.unparse(kind) for name, kind in wanted.items() if kind}
 
 
+def keys_of(method: str) -> list[str]:
+    """The keys of a method's own section: the fields of the class `Options` in its file."""
+    tree = ast.parse((PACKAGE / "methods" / f"{method}.py").read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Options"]
+    fields = [field for node in classes for field in node.body if isinstance(field, ast.AnnAssign)]
+    return [ast.unparse(field.target) for field in fields]
+
+
+def require_keys(method: str, section: Mapping[str, object]) -> None:
+    """Raise ValueError unless a section has the keys that its method takes; values are checked with its file."""
+    expected, where = keys_of(method), f"tasks.{method}"
+    listed = ", ".join(expected) or "no keys, so {}"
+    for key, value in section.items():
+        if key not in expected:
+            raise ValueError(f"{where}.{key} is no known key (its value is {shortened(value)}); expected {listed}")
+    for key in expected:
+        if key not in section:
+            raise ValueError(f"{where}.{key} is missing; expected {listed}")
+
+
 def is_of(kind: str, value: object) -> bool:
     """Whether a value has the type of an option; a whole number is a number, too."""
     if kind == "float":

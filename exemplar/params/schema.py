@@ -5,7 +5,7 @@ A default in code would be a number that DVC cannot see. Unknown keys and missin
 
 from difflib import get_close_matches
 from operator import attrgetter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,7 +20,7 @@ from pydantic import (
 from exemplar.errors import UserError
 from exemplar.io.sources import shown
 from exemplar.models.architecture import parse
-from exemplar.params.names import METHOD, WEIGHTLESS, names_in, require_options
+from exemplar.params.names import METHOD, WEIGHTLESS, names_in, require_keys, require_options
 from exemplar.surrogate.ranges import Float, NamedRanges, Positive, Ranges, magnitudes, resolve
 
 FORMER_ROWS = (
@@ -192,6 +192,7 @@ class Params(Section):
     surrogate: SurrogateSection
     transformation: Annotated[NamedRanges, BeforeValidator(resolve)]
     train: TrainSection
+    tasks: dict[Method, dict[str, Any]]
     finetune: FinetuneSection
     probe: dict[Dataset, ProbeSection]
     invariance: InvarianceSection
@@ -213,6 +214,10 @@ class Params(Section):
         for name in {self.unlabeled, *self.datasets}:
             if name not in self.sources:
                 raise ValueError(f"there is no section sources.{name}, but {name} is used")
+        for name in names_in("methods", having=METHOD):
+            if name not in self.tasks:
+                raise ValueError(f"tasks.{name} is missing; {{}} where {name} takes nothing of its own")
+            require_keys(name, self.tasks[name])
         for name, source in self.sources.items():
             require_options(name, source.options)
         return self

@@ -107,21 +107,22 @@ def draw_bars(axes: Axes, rows: pd.DataFrame) -> None:
 
 @matplotlib.rc_context(STYLE)
 def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw loss, accuracy and learning rate of each encoder that was trained against the epoch, one below the other."""
+    """Draw loss, score and learning rate of each encoder that was trained against the epoch, one below the other."""
     figure = blank(height_inches=6.4)
-    loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.8])
+    loss, score, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.8])
     trained = {name: frame for name, frame in curves.items() if len(frame)}
     for place, (name, frame) in enumerate(trained.items()):
         colour, line = COLOURS[place % len(COLOURS)], LINES[place % len(LINES)]
         marker = "o" if len(frame) <= EPOCHS_MARKED else ""
-        for axes, column in ((loss, "loss"), (accuracy, "accuracy")):
+        for axes, column in ((loss, "loss"), (score, "score")):
             axes.plot(frame["epoch"], frame[column], marker + line, color=colour, markersize=4, linewidth=2)
-        accuracy.plot(frame["epoch"], frame["held_out_accuracy"], marker + ":", color=INK, markersize=3, linewidth=1.5)
+        score.plot(frame["epoch"], frame["held_out_score"], marker + ":", color=INK, markersize=3, linewidth=1.5)
+        score.axhline(frame["chance"].iloc[0], color=colour, linestyle="--", linewidth=1)
         rate.plot(frame["epoch"], frame["learning_rate"], marker + line, color=colour, markersize=4, linewidth=2,
                   drawstyle="steps-mid", label=name)  # fmt: skip
     for axes, title in (
         (loss, "loss"),
-        (accuracy, "accuracy (dotted: held-out samples)"),
+        (score, "accuracy or skill (dotted: held-out samples; dashes: chance)"),
         (rate, "learning rate"),
     ):
         axes.set_title(title)

@@ -16,7 +16,7 @@ from exemplar.models.saved import load_encoder
 from exemplar.surrogate import transformation
 from exemplar.surrogate.sets import SurrogateSet
 
-CURVE = ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate"]
+CURVE = ["epoch", "loss", "score", "held_out_score", "chance", "learning_rate", "encoder_passes"]
 SEEDS_SHOWN, CLASSES_SHOWN, SAMPLES_SHOWN = 144, 8, 11
 
 

@@ -19,6 +19,7 @@ from exemplar.runtime.progress import track
 from exemplar.surrogate import transformation
 
 MEAN_BATCH = 256
+Batch = tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ class SurrogateSet:
 
     def to(self, device: torch.device) -> "SurrogateSet":
         """The same set on another device."""
-        return SurrogateSet(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def unseen(self) -> "SurrogateSet":
         """The set of the samples that are held out."""
         return replace(self, table=self.held_out)
 
-    def render(self, indices: Int64[Tensor, " b"]) -> tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]:
+    def render(self, indices: Int64[Tensor, " b"]) -> Batch:
         """Samples (0..1) and their classes; index i is row i % K of seed i // K."""
         seed, row = indices // self.table.shape[1], indices % self.table.shape[1]
         return self.transform(seed, self.table[seed, row]), self.label[seed]

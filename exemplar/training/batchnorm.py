@@ -41,18 +41,25 @@ class BatchNorm(nn.Module):
 
     def forward(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """The normalised maps."""
-        whole, gain = self.share.whole if self.share else len(maps), torch.ones_like(self.bias)
+        whole, gain = self.whole(maps), torch.ones_like(self.bias)
         if not self.training or whole == 1:
             mean, variance = self.average()
             return functional.batch_norm(maps, mean, variance, gain, self.bias, eps=EPSILON)
         self.steps += 1
         if self.share and self.share.processes > 1:
-            return self.normalized_together(maps.float(), self.share)
+            return self.normalized_together(maps.float(), self.share, whole)
         return functional.batch_norm(maps, self.mean, self.variance, gain, self.bias, True, MOMENTUM, EPSILON)
 
-    def normalized_together(self, maps: Float[Tensor, "b c h w"], share: Share) -> Float[Tensor, "b c h w"]:
+    def whole(self, maps: Float[Tensor, "b c h w"]) -> int:
+        """How many maps all processes have together; a row of the batch may have several (a task's patches)."""
+        if self.share is None:
+            return len(maps)
+        own: int = self.share.rows.stop - self.share.rows.start
+        return self.share.whole * len(maps) // own
+
+    def normalized_together(self, maps: Float[Tensor, "b c h w"], share: Share, whole: int) -> Float[Tensor, "b c h w"]:
         """The same from the rows of this process, and from what the others say of theirs."""
-        counts, values = float(share.counted > 0), share.whole * maps.shape[2] * maps.shape[3]
+        counts, values = float(share.counted > 0), whole * maps.shape[2] * maps.shape[3]
         mean = collective.total(counts * maps.sum((0, 2, 3))) / values
         centred = maps - mean[:, None, None]
         variance = collective.total(counts * centred.square().sum((0, 2, 3))) / values

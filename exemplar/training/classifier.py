@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 from torch.optim import SGD, Optimizer
@@ -13,24 +13,32 @@ from exemplar.models.head import Head
 from exemplar.models.initial import draw_encoder, draw_head
 from exemplar.models.network import Encoder
 from exemplar.runtime.collective import Share
+from exemplar.surrogate.sets import Batch
 from exemplar.training import schedule
 from exemplar.training.contract import Settings
-from exemplar.training.learner import Batch, Learner
+from exemplar.training.learner import Learner, Outcome
 
 
 class Classifier(Learner):
     """An encoder with a softmax head: the exemplar method's network, and what fine-tuning trains."""
 
+    draws = True  # dropout, for the whole batch
+
     def __init__(self, encoder: Encoder, head: Head) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
+        self.chance = 1 / head.scores.out_channels
 
-    def forward(self, batch: Batch) -> tuple[Float[Tensor, ""], Int64[Tensor, ""]]:
+    def forward(self, batch: Batch) -> Outcome:
         """Mean negative log-likelihood (paper, equation 4) and the number of samples classified right."""
         samples, targets = batch
-        scores = self.head(self.encoder(samples)).flatten(1)
+        scores = self.head(self.encoder(samples.contiguous(memory_format=torch.channels_last))).flatten(1)
         loss = functional.cross_entropy(scores.float(), targets)
-        return loss, (scores.argmax(1) == targets).sum()
+        return Outcome(loss, (scores.argmax(1) == targets).sum())
+
+    def first_layers(self) -> list[Tensor]:
+        """The encoder's."""
+        return [self.encoder.convolutions()[0].weight]
 
     def sharing(self, share: Share) -> AbstractContextManager[None]:
         """Dropout draws its mask for the whole batch."""

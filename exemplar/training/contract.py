@@ -1,10 +1,12 @@
 """What a method of exemplar/methods gets, what it gives back, and the record of each epoch."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from exemplar.models.architecture import Architecture
@@ -33,12 +35,16 @@ class Settings:
 class TrainInputs:
     """What a method gets, to make an encoder from.
 
-    `mean` is the per-pixel mean of all samples (0..1). A training goes on from the file `checkpoint` where it exists.
+    `mean` is the per-pixel mean of all samples (0..1), `images` are the unlabeled ones that the seeds were cut from,
+    and `options` the method's own section of params.yaml, checked. A training goes on from the file `checkpoint` where
+    it exists.
     """
 
     architecture: Architecture
     surrogate: SurrogateSet
     mean: Float[Tensor, "3 32 32"]
+    images: UInt8[np.ndarray, "m 3 h w"]
+    options: Any
     settings: Settings
     recipe: str
     random_seed: int
@@ -48,22 +54,28 @@ class TrainInputs:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch measured: mean loss, accuracies between 0 and 1, and the rate of work.
+    """What one epoch measured: mean loss, mean score, the rate of work, and `further` means that the task tells.
 
-    `accuracy` is that of the samples as they were trained on; `held_out_accuracy` that of samples which are never
-    trained on, after the epoch, where there are any.
+    The score is an accuracy where the task is to classify, else a skill: 1 - loss / loss of the best constant answer.
+    It is that of the rows as they were trained on; `held_out_score` that of rows which are never trained on, after the
+    epoch, where there are any. `chance` is the score of an answer that looks at nothing. `encoder_passes` counts how
+    often the encoder ran, forward and backward: what an epoch costs.
     """
 
     epoch: int
     loss: float
-    accuracy: float
-    held_out_accuracy: float | None
+    score: float
+    held_out_score: float | None
+    chance: float
     learning_rate: float
+    encoder_passes: int
     samples_per_second: float
+    further: Mapping[str, float] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, float]:
         """The record without its number, which is a step in a curve, and without what was not measured."""
-        return {name: value for name, value in asdict(self).items() if name != "epoch" and value is not None}
+        own = {name: value for name, value in asdict(self).items() if name not in ("epoch", "further")}
+        return {name: value for name, value in own.items() if value is not None} | dict(self.further)
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,77 @@
 """What the one loop trains: a network together with its loss, its optimizer and what is left of it in the end."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from exemplar.models.network import Encoder
 from exemplar.runtime.collective import Share
-from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.contract import Settings
 
-Batch = tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]
+# A learner and the data it is for agree on what these are.
+Data: TypeAlias = Any
+Rendered: TypeAlias = Any
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """What is learnt from: rows that are rendered on the device that holds them, each by its number alone.
+
+    Every draw of chance is in the rows, so that processes which share a batch see what one process would.
+    """
+
+    def __len__(self) -> int: ...
+
+    def to(self, device: torch.device) -> "Samples":
+        """The same on another device."""
+        ...
+
+    def unseen(self) -> "Samples":
+        """Rows that are never trained on; there may be none."""
+        ...
+
+    def render(self, indices: Int64[Tensor, " b"]) -> Rendered:
+        """What the learner's `forward` takes for these rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a batch gave: the mean loss, the sum over its rows of scores (at best 1), and sums of what else is told."""
+
+    loss: Float[Tensor, ""]
+    score: Tensor
+    sums: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Learner(nn.Module, ABC):
-    """A network that learns a task; `encoder` has the layers that are kept."""
+    """A network that learns a task.
 
-    encoder: Encoder
+    `chance` is the score of an answer that looks at nothing, and `passes` how often the encoder runs for one row.
+    """
+
+    chance: float = 0.0
+    passes: int = 1
+    # Whether `forward` draws, by a mask for the whole batch that `sharing` cuts; else a draw there is an error.
+    draws: bool = False
 
     @abstractmethod
-    def forward(self, batch: Batch) -> tuple[Float[Tensor, ""], Int64[Tensor, ""]]:
-        """The mean loss of samples (0..1) with these targets, and how many of them were classified right."""
+    def forward(self, batch: Rendered) -> Outcome:
+        """What the network makes of the rows of a batch."""
 
-    def begin(self, data: SurrogateSet) -> None:  # most have nothing to do
+    def begin(self, data: Data) -> None:  # most have nothing to do
         """Look at the data before the first step, where a recipe wants to."""
+
+    @abstractmethod
+    def first_layers(self) -> list[Tensor]:
+        """The first weights of each network; a gradient reaches them only through every layer above."""
 
     @abstractmethod
     def sharing(self, share: Share) -> AbstractContextManager[None]:

@@ -1,21 +1,21 @@
 """fit(): the one loop. It yields a record per epoch and knows neither MLflow nor any file but its checkpoint."""
 
+from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 from exemplar.datasets.streams import torch_seed
 from exemplar.runtime import collective
 from exemplar.runtime.device import Compute, enough_memory
 from exemplar.runtime.progress import Progress, track
-from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.checkpoints import Checkpoint, say
 from exemplar.training.contract import Epoch, Settings
-from exemplar.training.learner import Learner
+from exemplar.training.learner import Learner, Outcome, Samples
 from exemplar.training.state import TrainState
 from exemplar.training.watch import DivergenceCheck, nonzero_gradients, smaller_batches
 
@@ -25,7 +25,7 @@ SAMPLES_AT_ONCE = 256
 
 def fit(
     model: Learner,
-    data: SurrogateSet,
+    data: Samples,
     settings: Settings,
     *,
     compute: Compute,
@@ -33,7 +33,7 @@ def fit(
     label: str,
     checkpoint: Path | None = None,
 ) -> Iterator[Epoch]:
-    """Train on every sample of an epoch once, as the recipe of the learner says, and yield a record after each epoch.
+    """Train on every row of an epoch once, as the recipe of the learner says, and yield a record after each epoch.
 
     With a `checkpoint` that exists the training goes on where it was written, after the records of its epochs are
     yielded again, and ends with the same weights as without the interruption. All processes of a training call it, and
@@ -45,6 +45,7 @@ def fit(
     model.to(compute.device).to(memory_format=torch.channels_last).train()
     model.begin(data)
     state, kept = TrainState(model, settings), Checkpoint(checkpoint) if checkpoint else None
+    require_trained(model, state.optimizer)
     if kept:
         kept.load(state.load_state_dict)
     same_start(state, compute)
@@ -69,7 +70,7 @@ def fit(
 
 def train_epoch(
     state: TrainState,
-    data: SurrogateSet,
+    data: Samples,
     order: Int64[Tensor, " n"],
     settings: Settings,
     *,
@@ -88,45 +89,62 @@ def train_epoch(
     batches = torch.split(order, settings.batch_size)
     for step, indices in list(enumerate(batches))[part.steps :]:
         state.set_rate((epoch + step / len(batches)) / settings.epochs)
-        loss, correct = train_step(state, data, indices, compute=compute)
-        part.add(loss_sum=loss * len(indices), right=correct)
-        signal += nonzero_gradients(state.model.encoder)
+        outcome = train_step(state, data, indices, compute=compute)
+        part.add(outcome, rows=len(indices))
+        signal += nonzero_gradients(state.model)
         if step % STEPS_BETWEEN_NUMBERS == 0:
             watch.check_loss(float(part.loss_sum))
-            progress.show(loss=float(loss), accuracy=float(correct) / len(indices))
+            progress.show(loss=float(outcome.loss), score=float(outcome.score) / len(indices))
         progress.advance(len(indices))
         if checkpoint and checkpoint.is_due_inside() and part.steps < len(batches):
             watch.check_loss(float(part.loss_sum))
             checkpoint.save(state.state_dict())
     watch.check_loss(float(part.loss_sum))
     watch.check_network(state.model, signal=float(signal))
-    seconds, unseen = part.seconds(), data.unseen()
+    seconds = part.seconds()
+    further = {name: float(value) / len(order) for name, value in part.sums.items()}
     return Epoch(
         epoch=epoch + 1,
         loss=float(part.loss_sum) / len(order),
-        accuracy=float(part.right) / len(order),
-        held_out_accuracy=measure_accuracy(state.model, unseen, compute) if len(unseen) else None,
+        score=float(part.score) / len(order),
+        held_out_score=measure_score(state.model, data.unseen(), compute),
+        chance=state.model.chance,
         learning_rate=settings.learning_rate * state.factor,
+        encoder_passes=len(order) * state.model.passes,
         samples_per_second=len(order) / seconds,
+        further=further,
     )
 
 
-def train_step(
-    state: TrainState, data: SurrogateSet, indices: Int64[Tensor, " b"], *, compute: Compute
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """A step on a batch, of which this process computes its rows: the batch's loss and samples right."""
+def train_step(state: TrainState, data: Samples, indices: Int64[Tensor, " b"], *, compute: Compute) -> Outcome:
+    """A step on a batch, of which this process computes its rows: the batch's loss and sums."""
     share = collective.share(len(indices), compute)
-    samples, targets = data.render(indices[share.rows])
+    batch, dice = data.render(indices[share.rows]), torch.get_rng_state()
     with compute.autocast(), state.model.sharing(share):
-        mean, correct = state.model((samples.contiguous(memory_format=torch.channels_last), targets))
-    loss, right = mean * (share.counted / share.whole), correct.float() * bool(share.counted)
+        mine = state.model(batch)
+    if not (state.model.draws or torch.equal(dice, torch.get_rng_state())):
+        raise TypeError(f"{type(state.model).__name__}.forward draws; draw for every row where the rows are made")
+    counts = bool(share.counted)
+    loss, score = mine.loss * (share.counted / share.whole), mine.score.float() * counts
+    sums = {name: value.float() * counts for name, value in mine.sums.items()}
     state.optimizer.zero_grad()
     loss.backward()
     loss = loss.detach()
     gradients = [weights.grad for weights in state.model.parameters() if weights.grad is not None]
-    collective.add_up([loss, right, *gradients], compute)
+    collective.add_up([loss, score, *sums.values(), *gradients], compute)
     state.optimizer.step()
-    return loss, right
+    return Outcome(loss, score, sums)
+
+
+def require_trained(model: Learner, optimizer: torch.optim.Optimizer) -> None:
+    """Raise TypeError where a weight wants a gradient and the optimizer does not have it, exactly once."""
+    given = Counter(id(weights) for group in optimizer.param_groups for weights in group["params"])
+    for name, weights in model.named_parameters():
+        if weights.requires_grad and given[id(weights)] != 1:
+            raise TypeError(
+                f"{type(model).__name__}.optimizer has {name} {given[id(weights)]} times; every weight that is trained "
+                "belongs to one group, and requires_grad_(False) says that one is not"
+            )
 
 
 def same_start(state: TrainState, compute: Compute) -> None:
@@ -138,13 +156,14 @@ def same_start(state: TrainState, compute: Compute) -> None:
         state.load_state_dict(torch.load(BytesIO(given), map_location="cpu", weights_only=True))
 
 
-def measure_accuracy(model: Learner, data: SurrogateSet, compute: Compute) -> float:
-    """The share of samples, each once, that a network classifies right as it stands, between 0 and 1."""
-    right = torch.zeros((), device=compute.device)
+def measure_score(model: Learner, data: Samples, compute: Compute) -> float | None:
+    """The mean score of rows, each once, by a network as it stands; None where there are none."""
+    if not len(data):
+        return None
+    total = torch.zeros((), device=compute.device)
     model.eval()
     with torch.inference_mode(), compute.autocast():
-        for indices in torch.split(torch.arange(len(data), device=compute.device), SAMPLES_AT_ONCE):
-            samples, targets = data.render(indices)
-            right += model((samples.contiguous(memory_format=torch.channels_last), targets))[1]
+        for indices in torch.split(torch.arange(len(data), device=compute.device), SAMPLES_AT_ONCE // model.passes):
+            total += model(data.render(indices)).score
     model.train()
-    return float(right) / len(data)
+    return float(total) / len(data)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from exemplar.training.contract import Epoch, Settings
-from exemplar.training.learner import Learner
+from exemplar.training.learner import Learner, Outcome
 
 
 class EpochProgress:
@@ -17,7 +17,8 @@ class EpochProgress:
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.steps = device, 0
-        self.loss_sum, self.right = torch.zeros((), device=device), torch.zeros((), device=device)
+        self.loss_sum, self.score = torch.zeros((), device=device), torch.zeros((), device=device)
+        self.sums: dict[str, Tensor] = {}
         self.seconds_before, self.started = 0.0, time.monotonic()
         self.rng_states: list[Tensor] = []
 
@@ -29,11 +30,13 @@ class EpochProgress:
             if self.device.type == "cuda":
                 torch.cuda.set_rng_state(self.rng_states[1], self.device)
 
-    def add(self, *, loss_sum: Tensor, right: Tensor) -> None:
-        """Count a batch."""
+    def add(self, outcome: Outcome, *, rows: int) -> None:
+        """Count a batch of so many rows."""
         self.steps += 1
-        self.loss_sum += loss_sum
-        self.right += right
+        self.loss_sum += outcome.loss * rows
+        self.score += outcome.score
+        for name, value in outcome.sums.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
 
     def seconds(self) -> float:
         """The time that went into it, in this process and in those before."""
@@ -43,12 +46,13 @@ class EpochProgress:
         """All of it, for a state."""
         on_cuda = self.device.type == "cuda"
         rng_states = [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.device)] if on_cuda else [])]
-        sums = {"loss_sum": self.loss_sum, "right": self.right}
+        sums = {"loss_sum": self.loss_sum, "score": self.score, "sums": self.sums}
         return {**sums, "steps": self.steps, "seconds": self.seconds(), "rng_states": rng_states}
 
     def load_state_dict(self, content: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave; call `restore_rng` before anything is drawn."""
-        self.loss_sum, self.right = (content[name].to(self.device) for name in ("loss_sum", "right"))
+        self.loss_sum, self.score = (content[name].to(self.device) for name in ("loss_sum", "score"))
+        self.sums = {name: value.to(self.device) for name, value in content["sums"].items()}
         self.steps, self.seconds_before = content["steps"], content["seconds"]
         self.rng_states = content["rng_states"] if self.steps else []
 

@@ -3,22 +3,25 @@
 import math
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
 from exemplar.errors import UserError
-from exemplar.models.network import Encoder
+from exemplar.training.learner import Learner
 
 
-def nonzero_gradients(encoder: Encoder) -> Int64[Tensor, ""]:
+def nonzero_gradients(learner: Learner) -> Int64[Tensor, ""]:
     """How many weights of the first layer have a gradient, for which every layer above must let something through.
 
     Also while nothing is learnt yet, as at the start, no gradient is exactly 0; behind a layer whose rectifiers are all
-    shut, or with a head whose weights are all 0, all of them are, and stay so.
+    shut, or with a head whose weights are all 0, all of them are, and stay so. Of several networks the worst counts.
     """
-    gradient = encoder.layers[0].weight.grad
-    assert isinstance(gradient, Tensor)
-    return gradient.count_nonzero()
+    counts = []
+    for weights in learner.first_layers():
+        assert isinstance(weights.grad, Tensor)
+        counts.append(weights.grad.count_nonzero())
+    return torch.stack(counts).amin()
 
 
 class DivergedError(UserError):

@@ -70,7 +70,7 @@ def write_results(folder: Path) -> None:
     encoder = draw_encoder(parse("4c5-4c5-8f"), mean=torch.full((3, 32, 32), 0.5), generator=generator)
     save_encoder(encoder, folder / "data/encoders/exemplar.safetensors")
     save_encoder(Pixels(), folder / "data/encoders/pixels.safetensors")
-    save_curve([Epoch(1, 2.0, 0.5, 0.4, 0.1, 900.0)], folder / "results/training/exemplar")
+    save_curve([Epoch(1, 2.0, 0.5, 0.4, 0.3, 0.1, 60, 900.0)], folder / "results/training/exemplar")
     save_curve([], folder / "results/training/pixels")
     record = Evaluation(
         dataset="photos",

@@ -1,43 +1,29 @@
 """What every method obeys: each file of exemplar/methods is a way to get an encoder."""
 
+import math
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from small import MODEL, begun, timeless
 
 from exemplar import methods
-from exemplar.models.architecture import parse
 from exemplar.models.network import Encoder, Pixels
 from exemplar.models.saved import load_encoder, save_encoder
 from exemplar.params import names
 from exemplar.runtime.device import Compute
-from exemplar.surrogate.sets import SurrogateSet, measure_mean
-from exemplar.training.contract import Fitting, Settings, TrainInputs
+from exemplar.surrogate.sets import SurrogateSet
+from exemplar.training.contract import Fitting
 
 NAMES = sorted(path.stem for path in Path(methods.__path__[0]).glob("*.py") if path.stem != "__init__")
-MODEL = "4c5-4c5-8f"
-SETTINGS = Settings(epochs=2, batch_size=32, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
 IMAGES = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
 
-def begin(
-    name: str, data: SurrogateSet, compute: Compute, folder: Path, *, random_seed: int = 0, recipe: str = "fast"
-) -> Fitting:
+def begin(name: str, data: SurrogateSet, compute: Compute, folder: Path, **more: Any) -> Fitting:
     """A training of the method that has not begun."""
-    begun: Fitting = import_module(f"exemplar.methods.{name}").fit(
-        TrainInputs(
-            architecture=parse(MODEL),
-            surrogate=data,
-            mean=measure_mean(data, device=torch.device("cpu")),
-            settings=SETTINGS,
-            recipe=recipe,
-            compute=compute,
-            random_seed=random_seed,
-            checkpoint=folder / "state.pt",
-        )
-    )
-    return begun
+    return begun(name, data, compute, checkpoint=folder / "state.pt", **more)
 
 
 def fitted(name: str, data: SurrogateSet, compute: Compute, folder: Path, *, random_seed: int = 0) -> Encoder | Pixels:
@@ -129,3 +115,31 @@ def test_random_filters_are_those_that_exemplar_starts_from(
     )
     assert start.keys() == drawn.keys()
     assert all(torch.equal(start[name], drawn[name]) for name in start)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_interrupted_training_goes_on_bit_for_bit(
+    name: str, surrogate_set: SurrogateSet, compute: Compute, tmp_path: Path
+) -> None:
+    """After its first epoch, into the same records and the same encoder."""
+    whole = begin(name, surrogate_set, compute, tmp_path / "whole")
+    (tmp_path / "whole").mkdir()
+    records = list(whole.epochs)
+    (tmp_path / "halved").mkdir()
+    next(begin(name, surrogate_set, compute, tmp_path / "halved").epochs, None)
+    again = begin(name, surrogate_set, compute, tmp_path / "halved")
+    assert timeless(list(again.epochs)) == timeless(records)
+    assert torch.equal(described(again.finish().eval()), described(whole.finish().eval()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_of_an_epoch_mean_something(
+    name: str, surrogate_set: SurrogateSet, compute: Compute, tmp_path: Path
+) -> None:
+    """Losses are finite, no score is above 1, and every method is told as many encoder passes as the exemplar task."""
+    for epoch in begin(name, surrogate_set, compute, tmp_path).epochs:
+        assert all(math.isfinite(number) for number in epoch.numbers().values())
+        assert epoch.score <= 1
+        assert 0 <= epoch.chance < 1
+        assert epoch.held_out_score is not None
+        assert epoch.encoder_passes == pytest.approx(len(surrogate_set), rel=0.2)

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from exemplar.errors import UserError
 from exemplar.params import names
 from exemplar.params.load import load_params, load_yaml
+from exemplar.params.options import load_options
 from exemplar.surrogate.ranges import PAPER, RELEASE, Ranges
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +87,7 @@ def paths(section: dict[str, Any], before: str = "") -> list[str]:
 KEYS = paths(EMBEDDED)
 SECTIONS = [
     "",
-    *(f"{key}." for key in KEYS if isinstance(PUBLISHED.get(key), dict) and key not in ("sources", "probe")),
+    *(f"{key}." for key in KEYS if isinstance(PUBLISHED.get(key), dict) and key not in ("sources", "probe", "tasks")),
 ]
 
 
@@ -96,10 +97,25 @@ def test_every_key_is_needed(change: Change, key: str):
     assert key in refusal(change(key, GONE))
 
 
-@pytest.mark.parametrize("section", [*SECTIONS, "sources.photos.", "probe.photos.", "invariance.magnitudes."])
+@pytest.mark.parametrize(
+    "section",
+    [*SECTIONS, "sources.photos.", "probe.photos.", "tasks.rotation.", "tasks.random.", "invariance.magnitudes."],
+)
 def test_an_unknown_key_is_refused_wherever_it_stands(change: Change, section: str):
     """A misspelt key is told with its value and does not count as absent."""
     assert f"{section}colour is no known key (its value is 7)" in refusal(change(f"{section}colour", 7))
+
+
+def test_a_task_that_is_no_method_is_refused(change: Change):
+    """With the names that there are."""
+    assert "tasks.rotatoin" in (said := refusal(change("tasks.rotatoin", {})))
+    assert "perhaps rotation?" in said
+
+
+def test_a_value_of_a_task_is_checked_by_its_file(change: Change):
+    """Before anything runs, where the task is among `methods`: the check stage loads the file."""
+    with pytest.raises(UserError, match=r"tasks.rotation.large_share 2.0: expected a number of at most 1"):
+        load_options("rotation", load_params(change("tasks.rotation.large_share", 2.0)).tasks["rotation"])
 
 
 COUNTS = ["seeds.count", "surrogate.samples", "train.epochs", "train.batch_size", "finetune.crops_per_image",

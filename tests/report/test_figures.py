@@ -42,8 +42,9 @@ def curve(epochs: int) -> pd.DataFrame:
         {
             "epoch": epoch,
             "loss": 1 / epoch,
-            "accuracy": 1 - 1 / epoch,
-            "held_out_accuracy": 0.5,
+            "score": 1 - 1 / epoch,
+            "held_out_score": 0.5,
+            "chance": 0.1,
             "learning_rate": np.where(epoch < 3, 0.1, 0.01),
         }
     )
@@ -82,8 +83,8 @@ def test_figures_leave_no_trace() -> None:
 def test_curves_show_the_steps_of_the_learning_rate(epochs: int) -> None:
     """The learning rate is drawn as steps; a single epoch is still a visible dot."""
     figure = figures.learning_curves({"exemplar": curve(epochs), "random": curve(0)})
-    loss, accuracy, rate = figure.axes
-    assert [len(axes.lines) for axes in (loss, accuracy, rate)] == [1, 2, 1]
+    loss, score, rate = figure.axes
+    assert [len(axes.lines) for axes in (loss, score, rate)] == [1, 3, 1]  # held-out samples and chance
     assert rate.lines[0].get_drawstyle() == "steps-mid"
     assert (loss.lines[0].get_marker() == "o") == (epochs <= figures.EPOCHS_MARKED)
     assert len(figures.png(figure)) > 1000

@@ -18,7 +18,6 @@ HOSTILE = '<img src=x onerror="alert(1)">&'
 SETTINGS = {
     "model": "64c5-64c5-128f",
     "seeds": {"count": 20, "scales": [1.0, 0.8]},
-    "surrogate": {"samples": 10},
     "note": HOSTILE,
 }
 ORIGIN = {"date": "26 November 2026", "commit": "0123abc", "machine": "a laptop, 2 cores", "duration": "3.4 minutes"}
@@ -51,8 +50,10 @@ CURVE = pd.DataFrame(
     {
         "epoch": [1, 2],
         "loss": [2.0, 1.5],
-        "accuracy": [0.1, 0.2],
-        "held_out_accuracy": [0.1, 0.15],
+        "score": [0.1, 0.2],
+        "held_out_score": [0.1, 0.15],
+        "chance": [0.05, 0.05],
+        "encoder_passes": [100, 100],
         "learning_rate": [0.1, 0.01],
     }
 )
@@ -144,7 +145,7 @@ def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
     assert "26 November 2026 · 0123abc · a laptop, 2 cores · 3.4 minutes" in text
     assert "All are those of the params.yaml that is committed." in text
     for words in (
-        "exemplar 2 1.500 0.200 0.150 60",
+        "exemplar 2 1.500 0.200 0.150 0.050 200 60",
         "seeds.scales [1.0, 0.8]",
         "train.exemplar feed",
         "probe.photos.exemplar beef",
@@ -152,7 +153,7 @@ def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
         "View-Invariant K-means",
         "exemplar Exemplar-CNN, linear SVM 65.0 ± 5.0",
         "pixels Raw pixels, linear SVM 65.0 ± 5.0",
-        "400 1.4",
+        "200 1.4",
     ):
         assert words in text
 

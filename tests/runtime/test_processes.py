@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -68,6 +69,23 @@ def test_two_processes_learn_what_one_does(folder: Path, recipe: str, rounding: 
         for (loss, accuracy), (other, same_accuracy) in zip(one[name], two[name], strict=True):
             assert other == pytest.approx(loss, abs=rounding)
             assert same_accuracy == accuracy
+
+
+def test_two_processes_learn_every_task_as_one_does(folder: Path) -> None:
+    """Nothing that a task draws depends on who computes which row."""
+    sys.path.insert(0, str(PROGRAM.parent))
+    from together import tasks
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    tasks(folder, processes.Team(0, 1, None))
+    torch.set_num_threads(threads)
+    done = together("tasks", folder)
+    assert done.returncode == 0, done.stderr
+    one, two = (json.loads((folder / f"tasks{count}.json").read_text()) for count in (1, 2))
+    assert one.keys() == two.keys()
+    for name, epochs in one.items():
+        assert np.array(two[name]) == pytest.approx(np.array(epochs), rel=1e-3, abs=1e-3), name
 
 
 @pytest.mark.parametrize(

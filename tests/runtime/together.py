@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 
 from exemplar.errors import UserError
 from exemplar.models.architecture import parse
+from exemplar.params.names import METHOD, names_in
 from exemplar.runtime import processes
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, load_mean
@@ -18,6 +21,9 @@ from exemplar.training.contract import Epoch, Settings
 from exemplar.training.fast import draw_fast
 from exemplar.training.loop import fit
 from stages import cli
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from small import begun
 
 # 60 samples: batches of 16 leave one of 12, batches of 59 one of a single sample, which two processes cannot share.
 BATCHES, EPOCHS = (16, 59), 4
@@ -54,8 +60,18 @@ def curves(folder: Path, team: processes.Team, *, recipe: str) -> None:
     else:
         losses["handed"] = go_on(checkpoint=handed)
     if compute.rank == 0:
-        curves = {name: [[epoch.loss, epoch.accuracy] for epoch in epochs] for name, epochs in losses.items()}
+        curves = {name: [[epoch.loss, epoch.score] for epoch in epochs] for name, epochs in losses.items()}
         (folder / f"curves{compute.processes}.json").write_text(json.dumps(curves))
+
+
+def tasks(folder: Path, team: processes.Team) -> None:
+    """Two epochs of every pretext task, exemplar among them; all numbers that it tells."""
+    compute, told = team.choose(device="cpu", precision="float32"), {}
+    for name in names_in("methods", having=METHOD):
+        epochs = begun(name, SurrogateSet.load(folder), compute).epochs
+        told[name] = [list(replace(epoch, samples_per_second=0.0).numbers().values()) for epoch in epochs]
+    if compute.rank == 0:
+        (folder / f"tasks{compute.processes}.json").write_text(json.dumps(told))
 
 
 def checkpoints(folder: Path, count: int) -> tuple[Path, Path]:
@@ -70,6 +86,9 @@ def main(task: str, folder: Path) -> None:
     with processes.joined() as team:
         if task in DRAW:
             curves(folder, team, recipe=task)
+            return
+        if task == "tasks":
+            tasks(folder, team)
             return
         compute = team.choose(device="cpu", precision="float32")
         begin = partial(train, folder, compute, recipe="release", batch_size=16, checkpoint=None)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.linalg import polar
 from small import SETTINGS, same_weights, timeless, training
 
 from exemplar.models.architecture import parse
@@ -25,7 +26,7 @@ def learner(data: SurrogateSet, *, random_seed: int = 0) -> FastClassifier:
 def test_it_learns(surrogate_set: SurrogateSet, compute: Compute) -> None:
     """Three classes that their colour tells apart, within four epochs; the learning rate ends near 0."""
     epochs = list(training(learner(surrogate_set), surrogate_set, compute))
-    assert epochs[-1].accuracy > 0.95
+    assert epochs[-1].score > 0.95
     assert epochs[-1].loss < epochs[0].loss
     assert epochs[-1].learning_rate < 0.2 * SETTINGS.learning_rate
 
@@ -76,18 +77,42 @@ def test_a_batch_of_one_is_normalised_as_in_evaluation(surrogate_set: SurrogateS
     model = learner(surrogate_set).train()
     samples, targets = surrogate_set.render(torch.tensor([0]))
     with model.sharing(Share(slice(0, 1), 1, 1, 1)):
-        loss, _ = model((samples, targets))
+        loss = model((samples, targets)).loss
     assert loss.isfinite()
-    assert all(torch.equal(norm.mean, torch.zeros_like(norm.mean)) for norm in model.norms)
+    assert all(torch.equal(norm.mean, torch.zeros_like(norm.mean)) for norm in model.trunk.norms)
 
 
-@pytest.mark.parametrize("shape", [(8, 3, 5, 5), (16, 8), (40, 8)])
+@pytest.mark.parametrize("shape", [(8, 3, 5, 5), (8, 8), (16, 8), (40, 8)])
 def test_a_step_of_muon_is_nearly_orthogonal(shape: tuple[int, ...]) -> None:
-    """All singular values lie around 1, which the authors' coefficients reach in five iterations."""
+    """All singular values lie around 1, which the authors' coefficients reach in five iterations.
+
+    The step points as the nearest orthogonal matrix does, SciPy's polar factor, however long the given one was.
+    """
     step = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonalized(step).flatten(1))
+    found = orthogonalized(step).flatten(1)
+    values = torch.linalg.svdvals(found)
     assert values.min() > 0.5
     assert values.max() < 1.3
+    nearest = torch.from_numpy(polar(step.flatten(1).numpy())[0])
+    assert torch.cosine_similarity(found.flatten(), nearest.flatten(), 0) > 0.97
+    torch.testing.assert_close(orthogonalized(1e-3 * step).flatten(1), found, rtol=1e-2, atol=1e-3)
+    assert not orthogonalized(torch.zeros(shape)).any()
+
+
+@pytest.mark.parametrize("length", [1e-3, 20.0])
+def test_an_orthogonal_step_is_as_long_as_the_rate_says(length: float) -> None:
+    """A tenth of the weights' own length against the gradient, whatever its size; without a gradient they stay."""
+    start, gradient = torch.randn(2, 6, 4, 3, 3, generator=torch.Generator().manual_seed(0)).unbind()
+    weights = torch.nn.Parameter(start * (length / start.norm()))
+    optimizer = Muon([{"params": [weights], "lr": 0.1, "orthogonal": True}], momentum=0.9)
+    weights.grad = torch.zeros_like(gradient)
+    optimizer.step()
+    torch.testing.assert_close(weights.detach(), start * (length / start.norm()))
+    weights.grad = 1e-4 * gradient
+    optimizer.step()
+    step = weights.detach() - start * (length / start.norm())
+    assert float(step.norm()) == pytest.approx(0.1 * length, rel=1e-3)
+    assert torch.cosine_similarity(step.flatten(), -orthogonalized(gradient).flatten(), 0) > 0.999
 
 
 def test_filters_keep_their_length(surrogate_set: SurrogateSet) -> None:
@@ -126,11 +151,11 @@ def test_the_loss_is_that_of_both_heads_and_accuracy_that_of_the_first(surrogate
     model.begin(surrogate_set)
     batch = surrogate_set.render(torch.arange(0, 60, 4))
     with torch.no_grad():
-        loss, right = model(batch)
+        outcome = model(batch)
         scores = [head(features) for head, features in zip(model.heads, model.read(batch[0]), strict=True)]
     chosen = [each.log_softmax(1).gather(1, batch[1][:, None]).mean() for each in scores]
-    assert float(loss) == pytest.approx(-float(sum(chosen)), rel=1e-5)
-    assert int(right) == int((scores[0].argmax(1) == batch[1]).sum())
+    assert float(outcome.loss) == pytest.approx(-float(sum(chosen)), rel=1e-5)
+    assert int(outcome.score) == int((scores[0].argmax(1) == batch[1]).sum())
 
 
 def test_the_rate_rises_and_falls_evenly(surrogate_set: SurrogateSet) -> None:
@@ -153,7 +178,7 @@ def test_filters_take_orthogonal_steps_and_only_heads_decay(surrogate_set: Surro
 
 def test_filters_are_drawn_as_he_et_al_do(surrogate_set: SurrogateSet) -> None:
     """A variance of 2 over the number of inputs of a filter."""
-    for layer in learner(surrogate_set).encoder.convolutions():
+    for layer in learner(surrogate_set).trunk.encoder.convolutions():
         expected = (2 / layer.weight[0].numel()) ** 0.5
         assert float(layer.weight.detach().std()) == pytest.approx(expected, rel=0.1)
 

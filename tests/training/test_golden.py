@@ -47,7 +47,7 @@ def losses(model: Learner, data: SurrogateSet, compute: Compute, *, learning_rat
     lost = []
     for step, indices in enumerate(torch.split(order, BATCH)):
         state.set_rate(step / STEPS)
-        lost.append(float(train_step(state, data, indices, compute=compute)[0]))
+        lost.append(float(train_step(state, data, indices, compute=compute).loss))
     return lost
 
 

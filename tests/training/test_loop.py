@@ -1,7 +1,7 @@
 """The one loop: its schedule, its multipliers, and that it gives the same weights every time."""
 
 import csv
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from exemplar.errors import UserError
 from exemplar.models.architecture import parse
 from exemplar.models.initial import draw_encoder, draw_head
 from exemplar.runtime.device import Compute, enough_memory
-from exemplar.surrogate.sets import SurrogateSet
+from exemplar.surrogate.sets import Batch, SurrogateSet
 from exemplar.training import loop
+from exemplar.training.classifier import Classifier
 from exemplar.training.contract import Epoch, Settings
 from exemplar.training.loop import STEPS_BETWEEN_NUMBERS
 from exemplar.training.record import save_curve
@@ -60,7 +61,7 @@ def test_classes_that_differ_in_colour_are_learnt(data: SurrogateSet, compute: C
     epochs = list(training(classifier(data), data, compute, replace(SETTINGS, epochs=12)))
     assert epochs[0].loss == pytest.approx(1.1, abs=0.15)
     assert epochs[-1].loss < 0.4
-    assert epochs[-1].accuracy > 0.85
+    assert epochs[-1].score > 0.85
     assert [epoch.epoch for epoch in epochs] == list(range(1, 13))
     assert epochs[0].learning_rate == 0.1
     assert epochs[-1].learning_rate == pytest.approx(0.001)
@@ -182,13 +183,16 @@ def test_a_broken_checkpoint_says_what_to_do(data: SurrogateSet, compute: Comput
 
 def test_a_curve_is_a_table_with_a_row_per_epoch_and_without_its_speed(tmp_path: Path) -> None:
     """The same training leaves the same file on a slower machine; without epochs there is the head alone."""
-    epochs = [Epoch(number, 2.0 / number, 0.5, 0.4, 0.1, 900.0) for number in (1, 2)]
-    for records in (epochs, []):
+    epochs = [Epoch(number, 2.0 / number, 0.5, 0.4, 0.3, 0.1, 60, 900.0, further={"skill": 0.2}) for number in (1, 2)]
+    for records, more in ((epochs, ["skill"]), ([], [])):
         save_curve(records, tmp_path / "made")
         with (tmp_path / "made" / "curve.csv").open(newline="") as file:
             head, *rows = csv.reader(file)
-        assert head == ["epoch", "loss", "accuracy", "held_out_accuracy", "learning_rate"]
-        expected = [["1", "2.0", "0.5", "0.4", "0.1"], ["2", "1.0", "0.5", "0.4", "0.1"]]
+        own = ["epoch", "loss", "score", "held_out_score", "chance", "learning_rate", "encoder_passes"]
+        assert head == own + more
+        expected = [
+            [number, loss, "0.5", "0.4", "0.3", "0.1", "60", "0.2"] for number, loss in (("1", "2.0"), ("2", "1.0"))
+        ]
         assert rows == expected[: len(records)]
 
 
@@ -224,13 +228,51 @@ def test_new_samples_are_a_share_of_the_set_for_every_epoch(
     assert [sorted(order) for order in seen] == [list(range(first, first + 15)) for first in (0, 15, 30, 45)]
 
 
-def test_held_out_accuracy_is_that_of_the_samples_that_are_not_trained_on(data: SurrogateSet, compute: Compute) -> None:
+def test_held_out_score_is_that_of_the_samples_that_are_not_trained_on(data: SurrogateSet, compute: Compute) -> None:
     """Measured after the epoch and without dropout; a set that holds nothing out has none."""
     model = classifier(data)
     *_, last = training(model, data, compute)
     samples, targets = data.unseen().render(torch.arange(3))
     with torch.no_grad():
-        _, right = model.eval()((samples, targets))
-    assert last.held_out_accuracy == pytest.approx(int(right) / 3)
+        right = model.eval()((samples, targets)).score
+    assert last.held_out_score == pytest.approx(int(right) / 3)
     nothing = replace(data, held_out=data.table[:, :0])
-    assert next(training(classifier(data), nothing, compute)).held_out_accuracy is None
+    assert next(training(classifier(data), nothing, compute)).held_out_score is None
+
+
+class Careless(Classifier):
+    """A learner whose writer forgot something."""
+
+    def optimizer(self, settings: Settings) -> torch.optim.Optimizer:
+        """The head is left out."""
+        return torch.optim.SGD(self.encoder.parameters(), lr=settings.learning_rate)
+
+
+def test_a_weight_that_the_optimizer_does_not_have_is_an_error(data: SurrogateSet, compute: Compute) -> None:
+    """It would stay as it was drawn; the line names it."""
+    model = classifier(data)
+    with pytest.raises(TypeError, match=r"Careless.optimizer has head.scores.weight 0 times"):
+        next(training(Careless(model.encoder, model.head), data, compute))
+
+
+def test_a_draw_inside_forward_is_an_error(data: SurrogateSet, compute: Compute) -> None:
+    """Processes that share a batch would draw apart; only what draws for the whole batch may say so."""
+    model = classifier(data)
+    model.draws = False
+    with pytest.raises(TypeError, match=r"Classifier.forward draws"):
+        next(training(model, data, compute))
+
+
+def test_what_a_subclass_of_a_set_adds_goes_along_to_the_device(data: SurrogateSet) -> None:
+    """A set that renders in its own way is not turned into one that does not."""
+
+    @dataclass(frozen=True)
+    class Darker(SurrogateSet):
+        def render(self, indices: torch.Tensor) -> Batch:
+            samples, labels = super().render(indices)
+            return samples / 2, labels
+
+    darker = Darker(**{field.name: getattr(data, field.name) for field in fields(data)})
+    some = torch.arange(4)
+    assert torch.equal(darker.to(torch.device("cpu")).render(some)[0], data.render(some)[0] / 2)
+    assert torch.equal(darker.unseen().render(some[:3])[0], data.unseen().render(some[:3])[0] / 2)

@@ -1,0 +1,99 @@
+"""A pretext task on patches of unlabeled images: how it is drawn, trained, and what its encoder is in the end.
+
+A task is a file of exemplar/methods with three names: `draw` makes its rows, `PASSES` is how often the encoder runs for
+one of them, and `build` makes the network that learns them.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from exemplar.datasets.streams import torch_stream
+from exemplar.models.architecture import Architecture
+from exemplar.surrogate.patches import Patches, Rows, mean_colour
+from exemplar.training import loop
+from exemplar.training.contract import Fitting, TrainInputs
+from exemplar.training.normalized import NormalizedLearner
+
+HELD_OUT = 20  # of 20 images one is never trained on
+MOST_HELD_OUT = 2000  # rows
+FEWEST_ROWS = 8  # of a batch: what batch normalisation and a head need to see together
+SMALLEST_LOSS = 1e-12
+Options: TypeAlias = Any  # a task's own section of params.yaml, as its file defines it
+
+
+@runtime_checkable
+class Build(Protocol):
+    """Makes the untrained network of a task; `mean` is the mean colour of its patches, `data` the rows to be learnt."""
+
+    def __call__(
+        self,
+        architecture: Architecture,
+        data: Patches,
+        options: Options,
+        *,
+        mean: Float[Tensor, "3 32 32"],
+        generator: torch.Generator,
+    ) -> NormalizedLearner:
+        """The untrained network."""
+        ...
+
+
+@runtime_checkable
+class Draw(Protocol):
+    """Draws rows out of images; the only place where a task throws dice."""
+
+    def __call__(
+        self, images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, generator: torch.Generator
+    ) -> Patches:
+        """So many rows."""
+        ...
+
+
+def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes: int) -> Fitting:
+    """Train a task with as many encoder passes as the exemplar task has samples, so that rows cost the same.
+
+    Every epoch sees rows of its own. A twentieth of the images is kept out, for the score on what was never trained on.
+    """
+    seed, settings = inputs.random_seed, inputs.settings
+    count = max(len(inputs.surrogate) // passes, 1)
+    kept = len(inputs.images) - max(len(inputs.images) // HELD_OUT, 1)
+    data = draw(
+        inputs.images[:kept], inputs.options, count=count * settings.epochs, generator=torch_stream(seed, name, 0)
+    )
+    unseen = draw(
+        inputs.images[kept:],
+        inputs.options,
+        count=min(max(count // HELD_OUT, 1), MOST_HELD_OUT),
+        generator=torch_stream(seed, name, 1),
+    )
+    data = replace(data, held_out=unseen)
+    generator = torch_stream(seed, "weights")
+    model = build(inputs.architecture, data, inputs.options, mean=mean_colour(data), generator=generator)
+    model.passes = passes
+    epochs = loop.fit(
+        model,
+        data,
+        replace(settings, batch_size=max(settings.batch_size // passes, FEWEST_ROWS), new_samples=True),
+        compute=inputs.compute,
+        random_seed=seed,
+        label=name,
+        checkpoint=inputs.checkpoint,
+    )
+    return Fitting(epochs, model.finish)
+
+
+def skill(loss: Float[Tensor, " b"], constant: float | Tensor) -> Float[Tensor, ""]:
+    """The sum over rows of 1 - loss / loss of the best constant answer: 1 is perfect, 0 knows nothing."""
+    return (1 - loss.detach().float() / max(float(constant), SMALLEST_LOSS)).sum()
+
+
+def over_rows(data: Patches, measure: Callable[[Rows], Tensor], *, rows: int = 4096) -> Tensor:
+    """What `measure` gives for the first rows, in batches, one below the other: for constants of the data."""
+    some = torch.arange(min(len(data), rows))
+    return torch.cat([measure(data.render(part)) for part in torch.split(some, 64)])
