@@ -80,8 +80,8 @@ def test_all_parts_train_one_encoder(rows: Patches):
     ("parts", "said"),
     [
         ({}, "tasks.multi_task.parts {}: expected at least 1 of them"),
-        ({"multi_task": {"parts": {}}}, "parts: names multi_task, which is no task on patches; expected some of"),
-        ({"exemplar": {}}, "parts: names exemplar, which is no task on patches"),
+        ({"multi_task": {"parts": {}}}, "parts: names multi_task, which is no other task on patches; expected such"),
+        ({"exemplar": {}}, "parts: names exemplar, which is no other task on patches"),
         ({"rotation": {"large_share": 2}}, "parts: rotation.large_share 2: expected a number of at most 1"),
         ({"rotation": {}}, "parts: rotation.large_share is missing"),
         ({"rotation": None}, "parts: rotation"),
