@@ -1,6 +1,7 @@
 """What this machine has, whether what was made is whole, and what an interrupted run left: one finding a line."""
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -51,6 +52,23 @@ def machine() -> Iterator[Finding]:
     free = shutil.disk_usage(provenance.user_repository()).free / GIGABYTE
     short = free < ROOM_GIGABYTES
     yield Finding(f"{free:.1f} GB free on this disk", "make room, a stage needs some" if short else "")
+
+
+def surroundings(root: Path) -> Iterator[Finding]:
+    """What of the environment is known to stop something: the repository's path, the umask, TMPDIR and HOME."""
+    if not str(root).isascii() or "#" in str(root):
+        yield Finding(
+            f"the path of the repository, {root}, has other characters than ASCII, or #: `dvc exp run` works, but DVC "
+            "fails with --temp and --queue",
+            "move the repository for these two",
+        )
+    umask = os.umask(0)
+    os.umask(umask)
+    if umask & 0o700:
+        yield Finding(f"the umask is {umask:04o}: files that are made cannot be read or written again", "umask 022")
+    for name in ("TMPDIR", "HOME"):
+        if (value := os.environ.get(name)) and not os.access(value, os.W_OK | os.X_OK):
+            yield Finding(f"{name} is {value}, where nothing can be written", f"set {name} to a folder that is yours")
 
 
 def outputs(root: Path) -> Iterator[Finding]:
@@ -156,5 +174,14 @@ def unsent() -> Iterator[Finding]:
 def findings(made: Iterable[Path]) -> Iterator[Finding]:
     """Everything, in the order in which it matters; `made` are the folders that stages write to."""
     root = provenance.user_repository()
-    for look in (versions(), machine(), runs(), unsent(), outputs(root), leftovers(root, made), broken_by_kills(root)):
+    for look in (
+        versions(),
+        machine(),
+        surroundings(root),
+        runs(),
+        unsent(),
+        outputs(root),
+        leftovers(root, made),
+        broken_by_kills(root),
+    ):
         yield from look

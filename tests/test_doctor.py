@@ -1,6 +1,7 @@
 """What the doctor says of a repository that DVC made something in."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -115,3 +116,47 @@ def test_an_output_that_changed_in_the_folder_is_told(repository: Path) -> None:
     (repository / "data/surrogate/mean.npy").write_bytes(b"neam")
     (line,) = complaints()
     assert line == "look  data/surrogate is not what dvc.lock says: dvc checkout --force data/surrogate"
+
+
+@pytest.mark.parametrize("name", ["übung", "C#", "a b"])
+def test_a_path_that_dvc_cannot_take_everywhere_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its temporary copies fail with other characters than ASCII and with #; blanks are fine."""
+    repository = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name} {name}"))
+    monkeypatch.setenv("DVC_ROOT", str(repository))
+    monkeypatch.chdir(repository)
+    told = complaints()
+    assert len(told) == (name != "a b")
+    assert all("DVC fails with --temp and --queue" in line for line in told)
+
+
+def test_a_question_mark_in_the_path_is_told_and_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database would lie beside the repository, and be that of all whose names begin alike."""
+    repository = tmp_path.rename(tmp_path.with_name("it's?"))
+    monkeypatch.setenv("DVC_ROOT", str(repository))
+    monkeypatch.chdir(repository)
+    (line,) = complaints()
+    assert "it's?, has a question mark" in line
+    assert not repository.with_name("it's").exists()
+    assert not (repository / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("name", ["HOME", "TMPDIR"])
+def test_a_folder_of_the_environment_that_is_not_there_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container or another machine leaves it."""
+    monkeypatch.setenv(name, "/home/of-nobody")
+    assert (
+        f"look  {name} is /home/of-nobody, where nothing can be written: set {name} to a folder that is yours"
+        in complaints()
+    )
+
+
+def test_a_umask_that_takes_its_own_rights_is_told() -> None:
+    """What is made under it cannot be read again, by the next stage neither."""
+    before = os.umask(0o277)
+    try:
+        told = list(doctor.surroundings(Path("/")))
+    finally:
+        os.umask(before)
+    assert [finding.line().partition(":")[0] for finding in told] == ["look  the umask is 0277"]

@@ -46,10 +46,19 @@ ORPHANED = "its process is gone and did not say why (kill -9, power cut, out of 
 
 
 def address() -> str:
-    """MLFLOW_TRACKING_URI, else mlflow.db in the user's repository, where a relative SQLite path leads too."""
+    """MLFLOW_TRACKING_URI, else mlflow.db in the user's repository, where a relative SQLite path leads too.
+
+    Raises UserError where the repository's path has a question mark, behind which SQLite would read options.
+    """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     path = uri.removeprefix("sqlite:///")
-    return uri if path == uri else f"sqlite:///{provenance.user_repository() / path}"
+    root = provenance.user_repository()
+    if path != uri and "?" in str(root) and not Path(path).is_absolute():
+        raise UserError(
+            f"the path of the repository, {root}, has a question mark, and the address of MLflow's database cannot: "
+            "move the repository, or set MLFLOW_TRACKING_URI to a store elsewhere"
+        )
+    return uri if path == uri else f"sqlite:///{root / path}"
 
 
 @contextmanager
