@@ -12,17 +12,22 @@ import pytest
 from ruamel.yaml import YAML
 
 from exemplar import doctor
+from exemplar.errors import UserError
+from exemplar.io.sources import source_digest
+from exemplar.tracking import runs
+from exemplar.tracking import store as tracking_store
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:DeprecationWarning", "ignore:.*Any type hint:UserWarning"
 )
+CACHE = Path(".dvc/cache")
 CONTENT = {"data/seeds.npz": b"seeds", "data/surrogate/mean.npy": b"mean"}
 
 
 def store(content: bytes, *, suffix: str = "") -> str:
     """Put bytes into DVC's cache, and return their name there."""
     name = md5(content, usedforsecurity=False).hexdigest() + suffix
-    path = doctor.cached(Path(), name)
+    path = doctor.cached(CACHE, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return name
@@ -64,7 +69,7 @@ def test_a_sound_repository_has_nothing_to_look_at() -> None:
 
 def damage(content: bytes) -> None:
     """Change one byte of an object in the cache."""
-    doctor.cached(Path(), md5(content, usedforsecurity=False).hexdigest()).write_bytes(b"X" + content[1:])
+    doctor.cached(CACHE, md5(content, usedforsecurity=False).hexdigest()).write_bytes(b"X" + content[1:])
 
 
 def cut(name: str) -> None:
@@ -160,3 +165,50 @@ def test_a_umask_that_takes_its_own_rights_is_told() -> None:
     finally:
         os.umask(before)
     assert [finding.line().partition(":")[0] for finding in told] == ["look  the umask is 0277"]
+
+
+def test_a_cache_elsewhere_is_looked_into(repository: Path) -> None:
+    """Where `dvc cache dir` leads; what is missing there is told with its place."""
+    assert doctor.cache_folder(repository) == repository / ".dvc" / "cache"
+    (repository / ".dvc" / "config.local").write_text("[cache]\n    dir = ../shared\n")
+    (repository / ".dvc" / "cache").rename(repository / "shared")
+    assert doctor.cache_folder(repository).resolve() == repository / "shared"
+    assert complaints() == []
+    shutil.rmtree(repository / "shared")
+    assert [str(repository / "shared") in str(Path(line.split()[5]).resolve()) for line in complaints()] == [True, True]
+
+
+def test_a_source_that_was_changed_is_told(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With the md5 that it has now: DVC itself says that all is up to date."""
+    pictures = tmp_path_factory.mktemp("pictures")
+    (pictures / "1.png").write_bytes(b"one")
+    yaml = YAML()
+    settings = yaml.load(repository / "params.yaml")
+    settings["unlabeled"] = "folder"
+    settings["sources"]["folder"] |= {"url": str(pictures), "md5": source_digest(pictures)}
+    yaml.dump(settings, repository / "params.yaml")
+    assert complaints() == []
+    (pictures / "2.png").write_bytes(b"two")
+    (line,) = complaints()
+    assert line.startswith(f"look  {pictures} is not what sources.folder.md5 says")
+    assert line.endswith(source_digest(pictures))
+
+
+def test_the_verdict_counts_what_needs_a_look() -> None:
+    """The first line says whether any other must be read."""
+    sound, broken = doctor.Finding("a"), doctor.Finding("b", "mend it")
+    assert doctor.verdict([sound, sound]) == "all is well, in 2 lines"
+    assert doctor.verdict([sound, broken]) == "1 of 2 lines need a look"
+
+
+def test_a_deleted_experiment_is_told_with_what_brings_it_back() -> None:
+    """By the doctor, and by each stage, which cannot start without it."""
+    client, experiment = tracking_store.connect(tracking_store.address())
+    client.delete_experiment(experiment)
+    (line,) = complaints()
+    assert f"`mlflow experiments restore --experiment-id {experiment}` brings it back" in line
+    with (
+        pytest.raises(UserError, match="was deleted in the MLflow store"),
+        runs.run(stage="x", name="x", parameters={}, inputs=[]),
+    ):
+        pass

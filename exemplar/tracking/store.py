@@ -68,6 +68,8 @@ def answering(uri: str) -> Iterator[None]:
     """Raise a UserError for any error while the store is opened."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): start it, or set "
@@ -149,6 +151,12 @@ def find_experiment(client: "MlflowClient", *, local: bool) -> str:
         else:
             return made
     view.describe(client, experiment.experiment_id, experiment.tags)
+    if experiment.lifecycle_stage != "active":
+        number = experiment.experiment_id
+        raise UserError(
+            f"the experiment {EXPERIMENT!r} was deleted in the MLflow store; `mlflow experiments restore "
+            f"--experiment-id {number}` brings it back, `mlflow gc --experiment-ids {number}` makes room for a new one"
+        )
     return str(experiment.experiment_id)
 
 
