@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -111,7 +112,7 @@ def outputs(root: Path) -> Iterator[Finding]:
     for place, md5 in made.items():
         broken = sorted({name for name in (md5, *members(cache, md5)) if not is_whole(cached(cache, name), name)})
         if broken:
-            files = ", ".join(str(cached(cache, name)) for name in broken)
+            files = " ".join(shlex.quote(str(cached(cache, name))) for name in broken)
             yield Finding(
                 f"{place}: in the cache {files} is missing or not what its name says", f"rm -f {files}; dvc repro"
             )

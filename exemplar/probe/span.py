@@ -26,7 +26,7 @@ RIDGE = 1e-6  # of the mean square of the images' lengths: equal images, whose s
 def is_wide(extracted: Features, train: Int64[np.ndarray, " m"]) -> bool:
     """Whether the features of these training images are too many to be scaled whole, and more than the images."""
     width = extracted.values.shape[1]
-    return len(train) < width and len(train) * width * extracted.values.itemsize > MOST_BYTES
+    return bool(len(train) < width and len(train) * width * extracted.values.itemsize > MOST_BYTES)
 
 
 @dataclass(frozen=True)
