@@ -110,7 +110,7 @@ def train_epoch(
         held_out_score=measure_score(state.model, data.unseen(), compute),
         chance=state.model.chance,
         learning_rate=settings.learning_rate * state.factor,
-        encoder_passes=len(order) * state.model.passes,
+        encoder_passes=round(len(order) * state.model.passes),
         samples_per_second=len(order) / seconds,
         further=further,
     )
@@ -163,7 +163,7 @@ def measure_score(model: Learner, data: Samples, compute: Compute) -> float | No
     total = torch.zeros((), device=compute.device)
     model.eval()
     with torch.inference_mode(), compute.autocast():
-        for indices in torch.split(torch.arange(len(data), device=compute.device), SAMPLES_AT_ONCE // model.passes):
+        for indices in torch.split(torch.arange(len(data), device=compute.device), int(SAMPLES_AT_ONCE / model.passes)):
             total += model(data.render(indices)).score
     model.train()
     return float(total) / len(data)
