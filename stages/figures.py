@@ -35,9 +35,12 @@ def load_invariance(dataset: str, revision: str) -> "pd.DataFrame":
 
 
 def draw() -> None:
-    """Draw Figures 3 to 6, and the table over random seeds, from what `dvc exp show` lists, into results/published."""
+    """Draw Figures 3 to 6, accuracy against encoder passes, and a table over random seeds, into results/published.
+
+    All come from what `dvc exp show` lists.
+    """
     from exemplar.errors import UserError
-    from exemplar.report import published, published_figures, random_seeds
+    from exemplar.report import passes, published, published_figures, random_seeds
 
     shown = subprocess.run([sys.executable, "-m", "dvc", *SHOW], capture_output=True, text=True, check=False)
     if shown.returncode:
@@ -47,6 +50,7 @@ def draw() -> None:
     (FOLDER / "experiments.csv").write_text(shown.stdout)
     for name, figure in published_figures.draw(experiments, load_invariance).items():
         save_figure(name, figure)
+    save_figure("Passes", passes.draw(experiments))
     save_seeds(random_seeds.over_random_seeds(experiments))
 
 
@@ -57,7 +61,8 @@ def save_figure(name: str, figure: "Figure | None") -> None:
 
     file = FOLDER / f"{name.lower().replace(' ', '')}.png"
     if figure is None:
-        print(f"{name}: not drawn, no experiments for it; runs/{file.stem}.sh makes them")
+        maker = file.stem if name.startswith("Figure") else "tasks_cifar10"
+        print(f"{name}: not drawn, no experiments for it; runs/{maker}.sh makes them")
         return
     with replacing(file) as temporary:
         temporary.write_bytes(figures.png(figure))

@@ -61,6 +61,7 @@ def begun(
     random_seed: int = 0,
     recipe: str = "fast",
     images: np.ndarray = PICTURES,
+    options: dict[str, object] | None = None,
 ) -> Fitting:
     """A training of a method, with the published options, that has not begun."""
     fitting: Fitting = import_module(f"exemplar.methods.{name}").fit(
@@ -69,7 +70,7 @@ def begun(
             surrogate=data,
             mean=measure_mean(data, device=torch.device("cpu")),
             images=images,
-            options=load_options(name, PUBLISHED[name]),
+            options=load_options(name, PUBLISHED[name] if options is None else options),
             settings=Settings(epochs=2, batch_size=32, learning_rate=0.1, momentum=0.9, weight_decay=0.004),
             recipe=recipe,
             compute=compute,

@@ -89,6 +89,87 @@ def test_the_choice_that_validates_best_is_used_and_its_labels_are_counted(
     assert measured.labels_for_choice == labels
 
 
+def test_a_single_choice_is_used_without_validation(
+    readout: Finetune, encoder: Encoder, labeled: Labeled, compute: Compute, tmp_path: Path
+) -> None:
+    """Also where there is no other fold to validate on; it costs no labels and no training but the fold's own."""
+    only, quick = replace(labeled, train=labeled.train[:1], test=labeled.test[:1]), Choice(1, 0.01, "none")
+    measured = replace(readout, choices=(quick,)).measure(
+        encoder, only, random_seed=0, compute=compute, unfinished=tmp_path
+    )
+    assert list(measured.chosen) == [{"epochs": 1, "learning_rate": 0.01, "augmentation": "none"}]
+    assert measured.labels_for_choice == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["fold-1.json"]
+    with pytest.raises(UserError, match="no other fold has images of its own"):
+        replace(readout, choices=(quick, quick)).measure(encoder, only, random_seed=0, compute=compute)
+
+
+def test_labels_for_choice_are_those_of_the_fold_with_the_most(
+    readout: Finetune, encoder: Encoder, labeled: Labeled, compute: Compute
+) -> None:
+    """A fold that shares images with the one that validates needs fewer labels than one that shares none."""
+    overlapping = replace(labeled, train=np.array([[0, 1, 2, 3], [0, 1, 4, 5], [2, 3, 6, 7]]))
+    work = Work(replace(readout, choices=(LAZY, GOOD)), encoder, overlapping, random_seed=0, compute=compute)
+    assert work.labels_for_choice() == 4  # what the first fold trains and validates on, without the second's or third's
+    single = Work(readout, encoder, overlapping, random_seed=0, compute=compute)
+    assert single.labels_for_choice() == 0
+
+
+def test_validation_on_other_folds_is_one_training_and_on_halves_two(
+    readout: Finetune, encoder: Encoder, labeled: Labeled, compute: Compute
+) -> None:
+    """The first is the first fold's own; those on halves are named after their half."""
+    found = {
+        validation: Work(
+            replace(readout, choices=(LAZY, GOOD), validation=validation),
+            encoder,
+            labeled,
+            random_seed=0,
+            compute=compute,
+        ).validations(1)
+        for validation in ("other_folds", "nested")
+    }
+    ((own, others),) = found["other_folds"]
+    assert own.images.tolist() == labeled.train[0].tolist()
+    assert others.tolist() == [*labeled.train[1], *labeled.train[2]]
+    (one, rest), (two, swapped) = found["nested"]
+    assert [own.name, one.name, two.name] == ["fold-2", "fold-2-half-1", "fold-2-half-2"]
+    assert (rest.tolist(), swapped.tolist()) == (two.images.tolist(), one.images.tolist())
+
+
+def test_every_epoch_learns_new_squares_of_each_image(
+    readout: Finetune, encoder: Encoder, labeled: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four squares of six images in each of three epochs, in batches of 16: no square comes twice."""
+    seen: list[torch.Tensor] = []
+    begin = finetune.start
+
+    def watched(*given: Any, **more: Any) -> Any:
+        classifier = begin(*given, **more)
+        classifier.register_forward_pre_hook(lambda _, batch: seen.append(batch[0][0]) if classifier.training else None)
+        return classifier
+
+    monkeypatch.setattr(finetune, "start", watched)
+    three = replace(readout, crops_per_image=4, choices=(Choice(3, 0.01, "geometry"),))
+    work = Work(three, encoder, labeled, random_seed=0, compute=compute)
+    work.fit(Training(labeled.train[0], 0), 0)
+    assert [len(samples) for samples in seen] == [16, 8] * 3
+    assert len(torch.cat(seen).flatten(1).unique(dim=0)) == 72
+
+
+def test_a_choice_that_diverges_counts_as_all_wrong(
+    readout: Finetune, encoder: Encoder, labeled: Labeled, compute: Compute
+) -> None:
+    """Its accuracy on validation images is 0; that of a training that ends is the share it answers right."""
+    quick = replace(readout, choices=(Choice(1, 1e9, "none"), Choice(2, 0.01, "none")))
+    work = Work(quick, encoder, labeled, random_seed=0, compute=compute)
+    training, images = Training(labeled.train[0], 0), labeled.train[1]
+    assert work.score(training, 0, images) == 0
+    classifier, _ = work.fit(training, 1)
+    right = sum(work.classify(classifier, images[[i]])[0] == labeled.labels[image] for i, image in enumerate(images))
+    assert work.score(training, 1, images) == pytest.approx(right / 6)
+
+
 def test_a_choice_that_diverges_is_not_used(
     readout: Finetune, encoder: Encoder, labeled: Labeled, compute: Compute
 ) -> None:

@@ -124,8 +124,6 @@ def draw_table(
     has_context = (CONTEXT * side <= min(size))[seed_index[outside]]
     again, mirrored = outside[has_context], outside[~has_context]
     for _ in range(REDRAWS):
-        if len(again) == 0:
-            break
         rows[again] = transformation.draw_geometry(len(again), ranges, generator=generator)
         again = leaving(again)
     table = torch.cat([rows, transformation.draw_colours(count, ranges, generator=generator)], 1)

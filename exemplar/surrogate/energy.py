@@ -25,7 +25,7 @@ def energy_maps(images: UInt8[Tensor, "b 3 h w"], scale: float) -> Float[Tensor,
     coarse = images[:, :, ::STEP, ::STEP].float() / 255
     size = [-(-height // STEP), -(-width // STEP)]
     grey = functional.interpolate(coarse, size, mode="bilinear", antialias=True).sum(1, keepdim=True)
-    energy = smooth((grey - smooth(grey, HIGH_PASS_SIGMA)) ** 2, min(SMOOTHING_SIGMA, size[0] / 4))[:, 0].clamp_min(0)
+    energy = smooth((grey - smooth(grey, HIGH_PASS_SIGMA)) ** 2, SMOOTHING_SIGMA)[:, 0].clamp_min(0)
     if min(size) <= 2 * BORDER:
         return energy.mean((1, 2), keepdim=True)
     inner = energy[:, BORDER:-BORDER, BORDER:-BORDER]

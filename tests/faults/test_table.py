@@ -53,7 +53,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "an unknown dataset": ("datasets", ["fotos"]),
     "an unknown unlabeled set": ("unlabeled", "imagenet"),
     "a dataset that is a path": ("unlabeled", "../datasets/photos"),
-    "an unknown method": ("methods", ["exemplar", "jigsaw"]),
+    "an unknown method": ("methods", ["exemplar", "simclr"]),
     "a row that is no encoder": ("methods", ["finetune"]),
     "raw pixels to fine-tune": ("finetune.methods", ["pixels"]),
     "a fine-tuned encoder that is not made": ("methods", ["random"]),

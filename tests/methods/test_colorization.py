@@ -1,5 +1,7 @@
 """Colorization: what its network sees, what it answers, and what a score of 0 means."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,7 +44,7 @@ def untrained(data: Patches) -> colorization.Colorization:
 
 def skill_after_training(images: np.ndarray, compute: Compute) -> float:
     """The mean skill of the second of two epochs, each of rows of its own."""
-    data = drawn(images, 1600)
+    data = replace(drawn(images, 1600), held_out=drawn(images, 16))
     *_, last = fit(untrained(data), data, SETTINGS, compute=compute, random_seed=0, label="test")
     return last.score
 
@@ -63,7 +65,7 @@ def test_it_learns_the_colours_that_luma_tells_and_no_others(compute: Compute) -
 
 def test_the_encoder_takes_pictures_in_colour_and_sees_their_luma(compute: Compute) -> None:
     """The matrix is folded in: all maps are those of the training path, and other colours of equal luma change none."""
-    data = drawn(checked(tells=True), 64)
+    data = replace(drawn(checked(tells=True), 64), held_out=drawn(checked(tells=True), 16))
     model = untrained(data)
     for _ in fit(model, data, SETTINGS, compute=compute, random_seed=0, label="test"):
         pass

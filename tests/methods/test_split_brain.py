@@ -1,5 +1,7 @@
 """Split-brain: what each half sees, and that both of them are the encoder in the end."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ def untrained(data: Patches, model: str = MODEL) -> split_brain.SplitBrain:
 @pytest.fixture(scope="module")
 def trained() -> split_brain.SplitBrain:
     """One after eight steps."""
-    data = drawn(128)
+    data = replace(drawn(128), held_out=drawn(16))
     model = untrained(data)
     compute = Compute(torch.device("cpu"), torch.float32)
     for _ in fit(model, data, SETTINGS, compute=compute, random_seed=0, label="test"):

@@ -115,16 +115,56 @@ def test_large_features_are_mapped_from_a_file_and_survive_a_kill(
     np.testing.assert_array_equal(again.values, expected.values)
 
 
-def test_small_features_stay_in_memory(compute: Compute, tmp_path: Path) -> None:
-    """Nothing is written that is made again in a moment."""
+def test_small_features_stay_in_memory(compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written that is made again in a moment; with one byte too many all are mapped from a file."""
     features.measure(Pixels(), IMAGES, side=48, cells=(1,), compute=compute, unfinished=tmp_path)
-    assert not list(tmp_path.iterdir())
+    seven = 4 * 7 * 3 * 48**2
+    for most, written in ((seven, []), (seven - 1, [tmp_path / "features"])):
+        monkeypatch.setattr(features, "LARGEST_IN_MEMORY", most)
+        found = features.measure(Pixels(), IMAGES, side=48, cells=(1,), compute=compute, unfinished=tmp_path)
+        assert list(tmp_path.iterdir()) == written
+        assert isinstance(found.values, np.memmap) == bool(written)
+        np.testing.assert_array_equal(found.values, IMAGES.reshape(7, -1).astype(np.float32) / 255)
+
+
+class Counting(Pixels):
+    """Raw pixels, and how many images came at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: list[int] = []
+
+    def extract_features(self, images: torch.Tensor, cells: tuple[int, ...]) -> list[torch.Tensor]:
+        """The batch as it is."""
+        self.counts.append(len(images))
+        return super().extract_features(images, cells)
+
+
+def test_as_many_images_come_at_once_as_their_pixels_allow(compute: Compute, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the probe those of the side that it asks for, behind one image that shows how wide the rows are."""
+    monkeypatch.setattr("exemplar.models.images.BATCH_PIXELS", 3 * 48 * 40)
+    probed, served = Counting(), Counting()
+    features.measure(probed, IMAGES, side=48, cells=(1,), compute=compute)
+    features.extract_features(served, IMAGES[..., :40], cells=(1,))
+    assert (probed.counts, served.counts) == ([1, 2, 2, 2, 1], [3, 3, 1])
 
 
 def test_room_is_asked_for_before_features_are_written(tmp_path: Path) -> None:
     """How much is needed and how much there is stands in the message."""
     with pytest.raises(UserError, match=r"28,000,000,000.0 MB are needed"):
         features.append_features(lambda _: [], IMAGES, tmp_path / "features", shape=(7, 10**15), batch=1)
+
+
+def test_room_is_asked_for_what_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of seven rows of 40 bytes four are there and a part of the fifth, in batches of two: three are needed."""
+    asked: list[int] = []
+    monkeypatch.setattr(features, "require_space", lambda _, needed_bytes: asked.append(needed_bytes))
+    (tmp_path / "features").write_bytes(np.arange(49, dtype=np.float32).tobytes())
+    rows = features.append_features(
+        lambda images: [torch.full((len(images), 10), -1.0)], IMAGES, tmp_path / "features", shape=(7, 10), batch=2
+    )
+    assert asked == [3 * 40]
+    assert rows.tolist() == np.concatenate([np.arange(40).reshape(4, 10), np.full((3, 10), -1)]).tolist()
 
 
 def test_a_percentile_is_that_of_its_block_over_the_given_rows() -> None:

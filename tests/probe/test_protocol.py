@@ -259,12 +259,15 @@ def test_a_killed_measurement_goes_on_with_the_part_it_was_at(
 def test_many_test_images_are_answered_in_blocks(
     hard: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As if all were in memory at once."""
+    """As if all were in memory at once; at least one at a time."""
     found, split = as_features(hard), (hard.train[0], hard.test[0])
     whole = protocol.predict(found, hard, split, PROBE, C_values=[0.003, 3.0], compute=compute)
-    monkeypatch.setattr(protocol, "BYTES_AT_ONCE", 3 * found.values[:1].nbytes)
-    blocks = protocol.predict(found, hard, split, PROBE, C_values=[0.003, 3.0], compute=compute)
-    assert blocks.tolist() == whole.tolist()
+    for most, counts in ((70 * 48 * 4, [70, 70, 60]), (5, [1] * 200)):
+        monkeypatch.setattr(protocol, "BYTES_AT_ONCE", most)
+        blocks = [len(block) for block in protocol.scaled_blocks(found, [1.0, 1.0], split[1], compute)]
+        assert blocks == counts
+        answers = protocol.predict(found, hard, split, PROBE, C_values=[0.003, 3.0], compute=compute)
+        assert answers.tolist() == whole.tolist()
 
 
 @pytest.mark.parametrize("validation", VALIDATIONS)

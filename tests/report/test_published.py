@@ -416,12 +416,13 @@ def test_the_same_experiments_make_the_same_file():
     assert figures.png(first) == figures.png(second)
 
 
+COUNTED = "surrogate:\n  samples: 4\ntrain:\n  epochs: 2\nseeds:\n  count: 0\n"  # the stage reads the last number
 PIPELINE = """
 stages:
   compare:
     cmd: python stage.py
     deps: [stage.py]
-    params: [seeds]
+    params: [seeds, surrogate, train]
     outs: [results/invariance]
     metrics: [results/metrics.json]
 """
@@ -452,9 +453,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     rest = {name: value for name, value in RELEASE.items() if name in ("model", "unlabeled", "random_seed")}
-    (folder / "params.yaml").write_text(
-        json.dumps(rest)[1:-1].replace(", ", "\n").replace('"', "") + "\nseeds:\n  count: 0\n"
-    )
+    settings = json.dumps(rest)[1:-1].replace(", ", "\n").replace('"', "")
+    (folder / "params.yaml").write_text(f"{settings}\n{COUNTED}")
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / "stage.py").write_text(STAGE)
     (folder / ".gitignore").write_text("/results/\n")
@@ -480,6 +480,7 @@ def test_figures_are_drawn_from_what_dvc_shows(repository: Path):
         "Figure 4: not drawn, no experiments for it; runs/figure4.sh makes them",
         "Figure 5: not drawn, no experiments for it; runs/figure5.sh makes them",
         "Figure 6: not drawn, no experiments for it; runs/figure6.sh makes them",
+        "Passes: results/published/passes.png",
         "random seeds: no table, no experiments that differ in random_seed alone; "
         "dvc exp run --queue -S random_seed=0,1,2 and dvc queue start make them",
     ]

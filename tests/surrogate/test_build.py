@@ -83,17 +83,67 @@ def test_the_mirrored_fraction_counts_the_squares_with_a_corner_outside(geometri
     assert float(shift_x.mean()) == pytest.approx((low + high) / 2, abs=0.05)
 
 
-def test_windows_hold_the_images_own_pixels(geometric: Ranges) -> None:
-    """A seed of 32 pixels keeps a part of its image as it is, and lies in it where it lay in the image."""
-    centres = np.array([[21.3, 70.0], [48.0, 48.0], [75.0, 20.0]])
+@pytest.mark.parametrize(("reach", "size"), [(0.9, (60, 60)), (1.0, (66, 60)), (0.7, (48, 48))])
+def test_windows_hold_the_images_own_pixels(reach: float, size: tuple[int, int]) -> None:
+    """A seed of 32 pixels keeps a part of its image as it is, and lies in it where it lay in the image.
+
+    A window is a pixel or two wider on each side than squares can reach, and no larger than the image.
+    """
+    images = NOISE[:, :, :, :60]
+    centres = np.array([[21.3, 76.0], [30.0, 48.0], [43.6, 20.0]])
     seeds = Seeds(image=np.array([2, 0, 1]), centre=centres, side=np.full(3, 32.0))
-    windows, centre = build.cut_windows(NOISE, seeds, reach=build.reach(geometric))
-    assert windows.shape[2:] < (96, 96)
+    windows, centre = build.cut_windows(images, seeds, reach=reach)
+    assert windows.shape[2:] == size
     for window, image, corner in zip(windows, seeds.image, seeds.centre - centre, strict=True):
         x, y = corner.astype(int)
         assert (corner == (x, y)).all()
         height, width = window.shape[1:]
-        np.testing.assert_array_equal(window, NOISE[image, :, y : y + height, x : x + width])
+        np.testing.assert_array_equal(window, images[image, :, y : y + height, x : x + width])
+    assert (np.abs(centre[1] - np.array(size[::-1]) / 2) <= 1).all(), (
+        "a seed in the middle of its image is in the middle"
+    )
+
+
+@pytest.mark.parametrize("angles", [(-20.0, 10.0), (0.0, 0.0), (-30.0, 70.0), (5.0, 45.0)])
+def test_squares_reach_as_far_as_their_farthest_corner(geometric: Ranges, angles: tuple[float, float]) -> None:
+    """The farthest of all corners, turned degree by degree; 45 degrees are the worst that an angle can do."""
+    ranges = replace(geometric, shift_fraction=(-0.3, 0.2), scale_factor=(0.7, 1.4), angle_degrees=angles)
+    turns = np.radians(np.arange(angles[0], angles[1] + 1))
+    corners = [0.5 * np.cos(turn) * x - 0.5 * np.sin(turn) * y for turn in turns for x in (-1, 1) for y in (-1, 1)]
+    assert build.reach(ranges) == pytest.approx((np.max(corners) + 0.3) / 0.7)
+
+
+def test_an_image_a_quarter_wider_than_its_seed_gives_samples_that_lie_in_it(neutral: Ranges) -> None:
+    """Squares that leave it are drawn again; of an image that is narrower in one direction they are mirrored."""
+    ranges = replace(neutral, shift_fraction=(-0.25, 0.25))
+    for size, leaves in (((40, 40), False), ((39, 80), True), ((80, 39), True)):
+        table, mirrored = build.draw_table(
+            centre=torch.tensor([size]).float() / 2,
+            side=torch.tensor([32.0]),
+            size=size,
+            samples=200,
+            ranges=ranges,
+            generator=torch.Generator().manual_seed(0),
+        )
+        reach = 32 * table[0, :, :2].abs() + 16
+        outside = (reach > torch.tensor(size) / 2).any(1)
+        assert mirrored == pytest.approx(float(outside.double().mean()))
+        assert (mirrored > 0) == leaves
+
+
+def test_the_mirrored_fraction_counts_every_class(neutral: Ranges) -> None:
+    """Of one class that fits, one whose image is hardly wider and one that never fits two thirds are mirrored."""
+    shifted = replace(neutral, shift_fraction=(0.2, 0.25))
+    seeds = Seeds(image=np.arange(3), centre=np.full((3, 2), 25.0), side=np.array([32.0, 50.0, 40.0]))
+    _, mirrored = build.build(NOISE[:3, :, :50, :50], seeds, samples=10, ranges=shifted, random_seed=0)
+    assert mirrored == pytest.approx(2 / 3)
+
+
+def test_a_seed_of_an_image_that_is_not_there_is_refused(neutral: Ranges) -> None:
+    """As when other images have been downloaded since."""
+    seeds = Seeds(image=np.array([0, 4]), centre=np.full((2, 2), 48.0), side=np.full(2, 32.0))
+    with pytest.raises(UserError, match="a seed is cut from image 4, but there are 4; run the seeds stage again"):
+        build.build(NOISE, seeds, samples=1, ranges=neutral, random_seed=0)
 
 
 def test_windows_are_wide_enough_for_every_square(release: Ranges) -> None:
@@ -111,10 +161,11 @@ def test_windows_are_wide_enough_for_every_square(release: Ranges) -> None:
 
 
 def test_wide_seeds_are_smoothed_before_they_are_sampled() -> None:
-    """Twice as wide: a Gaussian of half a pixel, as SciPy computes it."""
+    """Twice as wide: a Gaussian of half a pixel, as SciPy computes it; three times: of one; rounded to whole bytes."""
     window = NOISE[0]
-    expected = gaussian_filter(window.astype(float), (0, 0.5, 0.5), mode="mirror", truncate=4)
-    np.testing.assert_allclose(build.smooth_window(window, 2.0), expected, atol=0.51)
+    for ratio, sigma in ((2.0, 0.5), (3.0, 1.0), (1.5, 0.25)):
+        expected = gaussian_filter(window.astype(float), (0, sigma, sigma), mode="mirror", truncate=4)
+        np.testing.assert_allclose(build.smooth_window(window, ratio), expected, atol=0.501)
     np.testing.assert_array_equal(build.smooth_window(window, 1.0), window)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from exemplar.datasets.base import copy_images
 from exemplar.datasets.streams import torch_stream
@@ -137,7 +138,7 @@ def test_seeds_of_one_image_and_scale_keep_a_distance():
     """No seed is cut twice: the neighbourhood of each is closed to the next."""
     found = cut(noise(1, 160, 160), 30, scales=[1.0])
     apart = np.abs(found.centre[:, None] - found.centre[None]).max(2) + 1000 * np.eye(30)
-    assert apart.min() > 11.9  # three cells of 4 pixels
+    assert apart.min() == 12  # three cells of 4 pixels
 
 
 @pytest.mark.parametrize("random_seed", range(12))
@@ -164,6 +165,17 @@ def test_images_smaller_than_a_seed_are_refused():
     assert len(cut(noise(3, 96, 120), 1, scales=[0.334]).image) == 1
     with pytest.raises(UserError, match=r"make images of 31 x 99 smaller than seeds; expected 32 pixels or more$"):
         cut(noise(3, 31, 99), 1)
+    for side, least in ((32, "1.0"), (100, "0.32"), (128, "0.25")):
+        with pytest.raises(UserError, match=rf"expected a scale of at least {least}$"):
+            cut(noise(1, side, side), 1, scales=[0.2])
+
+
+def test_more_seeds_than_the_images_have_cells_are_refused_at_once():
+    """Two images of 41 x 60 pixels have 11 x 15 cells at scale 1 and 9 x 12 at 0.8: nothing is tried for 547 seeds."""
+    with pytest.raises(UserError, match=r"^seeds.count is 547, but these 2 images have only 546 places; lower it$"):
+        cut(noise(2, 41, 60), 547)
+    with pytest.raises(UserError, match=r"^seeds.count is 546, but these 2 images give only \d+ seeds; lower it$"):
+        cut(noise(2, 41, 60), 546)
 
 
 def test_the_same_random_seed_draws_the_same_seeds():
@@ -190,6 +202,29 @@ def test_a_damaged_file_of_seeds_is_a_users_mistake(tmp_path: Path, left: int):
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(UserError, match="remove them and run the seeds stage again"):
         Seeds.load(path)
+
+
+@pytest.mark.parametrize(
+    ("image", "centre", "side"),
+    [
+        ([-1, 0], np.full((2, 2), 20.0), [32.0, 32.0]),
+        ([0, 1], np.full((2, 2), 20.0), [32.0, 0.0]),
+        ([0, 1], np.full((2, 3), 20.0), [32.0, 32.0]),
+        ([0, 1], np.full((1, 2), 20.0), [32.0, 32.0]),
+        ([0, 1], np.full((2, 2), 20.0), [32.0]),
+    ],
+)
+def test_a_file_that_cannot_be_seeds_is_refused(
+    tmp_path: Path, image: list[int], centre: np.ndarray, side: list[float]
+):
+    """No image before the first, no side of 0, and one centre (x, y) and one side for each; narrow seeds are seeds."""
+    path = tmp_path / "seeds.npz"
+    np.savez(path, image=np.array(image), centre=centre, side=np.array(side))
+    with pytest.raises(UserError, match="cannot read the seeds"):
+        Seeds.load(path)
+    narrow = Seeds(image=np.array([0, 1]), centre=np.full((2, 2), 20.0), side=np.array([0.5, 1.0]))
+    narrow.save(path)
+    assert_same(Seeds.load(path), narrow)
 
 
 def test_images_with_much_structure_are_drawn_first() -> None:
@@ -254,3 +289,91 @@ def test_random_seeds_draw_from_streams_of_their_own():
     images, stream = noise(30, 32, 32), torch_stream(4, "seeds")
     order = seeds.draw_order(images, scale=1.0, generator=stream)
     assert (cut(images, 5, scales=[1.0], random_seed=4).image == order[:5]).all()
+
+
+@pytest.mark.parametrize("most", [None, 0.3])
+def test_every_image_gives_a_seed_before_one_gives_its_next(monkeypatch: pytest.MonkeyPatch, most: float | None):
+    """25 seeds of 10 images are two rounds through all and half of a third, in one order and at several scales.
+
+    Each seed lies in its own image: nine in ten of these are flat but for one quarter, which is not the same for all.
+    """
+    images = np.full((10, 3, 160, 160), 128, np.uint8)
+    quarters = [(80 * (number % 2), 80 * (number // 2 % 2)) for number in range(10)]
+    for image, (x, y) in zip(images, quarters, strict=True):
+        image[:, y : y + 80, x : x + 80] = noise(1, 80, 80)[0]
+    order = seeds.draw_order(images, scale=1.0, generator=torch_stream(0, "seeds"))
+    for at_once in (4, 512):
+        monkeypatch.setattr(seeds, "CHUNK", at_once)
+        found = cut(images, 25, scales=[1.0, 0.9], most_overlap=most)
+        assert found.image.tolist() == np.tile(order, 3)[:25].tolist()
+        assert len(set(found.side)) == 2
+        middle = np.array(quarters)[found.image] + 40
+        assert (np.abs(found.centre - middle) < 40 + 16).all()
+        assert np.abs(found.centre - middle).mean() < 30
+
+
+def test_one_round_ends_with_the_chunk_that_completes_the_count(monkeypatch: pytest.MonkeyPatch):
+    """Images behind it are not read; of several rounds each goes through all images."""
+    monkeypatch.setattr(seeds, "CHUNK", 4)
+    images = noise(14, 64, 64)
+    for count, rounds, expected in ((3, 1, 4), (4, 1, 4), (5, 1, 8), (14, 1, 14), (3, 2, 28)):
+        rows = seeds.draw_rounds(
+            images,
+            np.arange(14)[::-1].copy(),
+            count=count,
+            rounds=rounds,
+            scales=[1.0],
+            most_overlap=None,
+            generator=dice(),
+        )
+        assert len(rows) == expected
+        assert rows[:4, 1].tolist() == [13, 12, 11, 10]
+
+
+def dice() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_the_chance_of_an_image_to_come_first_is_proportional_to_its_energy(monkeypatch: pytest.MonkeyPatch):
+    """Half the contrast is a quarter of the energy; images of the same energy come first equally often.
+
+    How many images are read at once does not matter.
+    """
+    strong, weak = noise(1, 64, 64), noise(1, 64, 64, contrast=127)
+    images, generator = np.concatenate([strong, weak, strong]), dice()
+    first = [seeds.draw_order(images, scale=1.0, generator=generator)[0] for _ in range(600)]
+    np.testing.assert_allclose(np.bincount(first) / 600, np.array([4, 1, 4]) / 9, atol=0.06)
+    many = noise(30, 32, 32)
+    whole = seeds.draw_order(many, scale=1.0, generator=dice())
+    monkeypatch.setattr(seeds, "CHUNK", 7)
+    assert seeds.draw_order(many, scale=1.0, generator=dice()).tolist() == whole.tolist()
+
+
+def test_the_next_scale_with_energy_stands_in_for_one_without():
+    """Of four maps the first and the last have some: the last is also drawn in place of the two before it."""
+    some, none = torch.ones(4000, 3, 5), torch.zeros(4000, 3, 5)
+    drawn = seeds.draw_scales([some, none, none, some], generator=dice())
+    np.testing.assert_allclose(drawn.bincount() / 4000, [0.25, 0, 0, 0.75], atol=0.03)
+    drawn = seeds.draw_scales([none, some, none, none], generator=dice())
+    assert (drawn == 1).all()
+    drawn = seeds.draw_scales([some, some, some], generator=dice())
+    np.testing.assert_allclose(drawn.bincount() / 4000, [1 / 3] * 3, atol=0.03)
+
+
+def test_a_cell_is_drawn_by_its_energy_and_named_by_row_and_column():
+    """Three times the energy is drawn three times as often; a map without any gives no cell."""
+    energy = torch.zeros(4000, 4, 7)
+    energy[:-1, 3, 1], energy[:-1, 0, 6] = 0.3, 0.1
+    cells = seeds.draw_cells(energy, generator=dice())
+    assert cells[-1].tolist() == [-1, -1]
+    assert {tuple(cell) for cell in cells[:-1].tolist()} == {(3, 1), (0, 6)}
+    assert (cells[:-1, 0] == 3).double().mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_the_neighbourhood_of_a_cell_is_two_cells_in_every_direction():
+    """Five rows and five columns are closed, fewer at a border, and the other maps keep theirs."""
+    energy = torch.ones(2, 9, 12)
+    left = seeds.without_neighbourhood(energy, torch.tensor([[4, 6], [0, 11]]))
+    expected = torch.ones(2, 9, 12)
+    expected[0, 2:7, 4:9], expected[1, :3, 9:] = 0, 0
+    assert torch.equal(left, expected)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.linalg import polar
 from small import SETTINGS, same_weights, timeless, training
 
 from exemplar.models.architecture import parse
@@ -81,13 +82,37 @@ def test_a_batch_of_one_is_normalised_as_in_evaluation(surrogate_set: SurrogateS
     assert all(torch.equal(norm.mean, torch.zeros_like(norm.mean)) for norm in model.trunk.norms)
 
 
-@pytest.mark.parametrize("shape", [(8, 3, 5, 5), (16, 8), (40, 8)])
+@pytest.mark.parametrize("shape", [(8, 3, 5, 5), (8, 8), (16, 8), (40, 8)])
 def test_a_step_of_muon_is_nearly_orthogonal(shape: tuple[int, ...]) -> None:
-    """All singular values lie around 1, which the authors' coefficients reach in five iterations."""
+    """All singular values lie around 1, which the authors' coefficients reach in five iterations.
+
+    The step points as the nearest orthogonal matrix does, SciPy's polar factor, however long the given one was.
+    """
     step = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonalized(step).flatten(1))
+    found = orthogonalized(step).flatten(1)
+    values = torch.linalg.svdvals(found)
     assert values.min() > 0.5
     assert values.max() < 1.3
+    nearest = torch.from_numpy(polar(step.flatten(1).numpy())[0])
+    assert torch.cosine_similarity(found.flatten(), nearest.flatten(), 0) > 0.97
+    torch.testing.assert_close(orthogonalized(1e-3 * step).flatten(1), found, rtol=1e-2, atol=1e-3)
+    assert not orthogonalized(torch.zeros(shape)).any()
+
+
+@pytest.mark.parametrize("length", [1e-3, 20.0])
+def test_an_orthogonal_step_is_as_long_as_the_rate_says(length: float) -> None:
+    """A tenth of the weights' own length against the gradient, whatever its size; without a gradient they stay."""
+    start, gradient = torch.randn(2, 6, 4, 3, 3, generator=torch.Generator().manual_seed(0)).unbind()
+    weights = torch.nn.Parameter(start * (length / start.norm()))
+    optimizer = Muon([{"params": [weights], "lr": 0.1, "orthogonal": True}], momentum=0.9)
+    weights.grad = torch.zeros_like(gradient)
+    optimizer.step()
+    torch.testing.assert_close(weights.detach(), start * (length / start.norm()))
+    weights.grad = 1e-4 * gradient
+    optimizer.step()
+    step = weights.detach() - start * (length / start.norm())
+    assert float(step.norm()) == pytest.approx(0.1 * length, rel=1e-3)
+    assert torch.cosine_similarity(step.flatten(), -orthogonalized(gradient).flatten(), 0) > 0.999
 
 
 def test_filters_keep_their_length(surrogate_set: SurrogateSet) -> None:

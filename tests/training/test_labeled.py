@@ -66,6 +66,44 @@ def test_equalizing_changes_no_feature_but_its_scale(encoder: Encoder, labeled: 
         assert torch.allclose(new, old * (new.norm() / old.norm()), atol=1e-4)
 
 
+def test_a_large_set_shows_512_samples_from_its_first_to_its_last(neutral: Ranges) -> None:
+    """They are spread evenly: no two neighbours among them are more than two samples apart."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 40, 40), np.uint8)
+    samples = labeled_samples(
+        images, np.arange(3), crops_per_image=100, epochs=2, scales=(1.0,), ranges=neutral, generator=chance()
+    )
+    patches, all_patches = labeled_sets.some_patches(samples), samples.render(torch.arange(600))[0]
+    distances = torch.cdist(patches.flatten(1), all_patches.flatten(1))
+    places = distances.argmin(1)
+    assert len(patches) == 512
+    assert (int(places[0]), int(places[-1])) == (0, 599)
+    assert set(places.diff().tolist()) == {1, 2}
+
+
+def test_a_layer_that_answers_nothing_stays_finite(encoder: Encoder) -> None:
+    """Nothing can bring its mean square to 1; the layers before it are scaled all the same."""
+    with torch.no_grad():
+        encoder.layers[1].bias.fill_(-100.0)
+    patches = torch.rand(9, 3, 32, 32, generator=chance())
+    labeled_sets.lsuv_rescale(encoder, patches)
+    assert all(weights.isfinite().all() for weights in encoder.parameters())
+    first, second, _ = encoder.feature_maps(patches)
+    assert float(first.detach().square().mean()) == pytest.approx(1, rel=0.01)
+    assert not second.any()
+
+
+def test_squares_of_images_that_are_no_squares_lie_all_over_them(neutral: Ranges) -> None:
+    """Of 90 x 40 pixels the wide side is used, and nothing is held out from training."""
+    images = np.zeros((2, 3, 40, 90), np.uint8)
+    samples = labeled_samples(
+        images, np.arange(2), crops_per_image=100, epochs=1, scales=(1.0,), ranges=neutral, generator=chance()
+    )
+    low, high = samples.centre.min(0).values, samples.centre.max(0).values
+    assert low.tolist() == pytest.approx([16, 16], abs=1)
+    assert high.tolist() == pytest.approx([74, 24], abs=1)
+    assert len(samples.unseen()) == 0
+
+
 def test_squares_lie_in_the_image() -> None:
     """At each scale's size, spread over all places where they fit; none is larger than the image."""
     generator = torch.Generator().manual_seed(0)

@@ -1,0 +1,40 @@
+"""Accuracy against encoder passes, from what DVC prints of experiments."""
+
+import pytest
+from test_published import changed, experiment, load
+
+from exemplar.report import passes
+
+OURS = {"stl10.random.accuracy": 0.5, "stl10.random.std": 0.01}
+ROTATION = {"stl10.exemplar.accuracy": 0.65, "stl10.rotation.accuracy": 0.55, "stl10.rotation.std": 0.02} | OURS
+
+
+def test_a_point_is_a_method_with_its_recipe_and_its_passes() -> None:
+    """Classes times samples times epochs; only exemplar has recipes, and random filters have no passes."""
+    table = passes.points(load(changed(ROTATION), experiment(train__recipe="fast")), dataset="stl10")
+    told = table.set_index("label")["passes"].to_dict()
+    assert told == {"exemplar, release": 24e6, "exemplar, fast": 24e6, "rotation": 24e6}
+
+
+def test_experiments_that_differ_in_their_random_seed_alone_are_one_point() -> None:
+    """With the mean of their accuracies, and their spread."""
+    (point,) = passes.points(load(experiment(0.6), experiment(0.7, random_seed=1)), dataset="stl10").to_dict("records")
+    assert point["accuracy"] == pytest.approx(0.65)
+    assert point["seed_std"] == pytest.approx(0.1 / 2**0.5)
+
+
+def test_a_panel_has_a_line_for_each_method_and_two_levels() -> None:
+    """Points of a method are joined from few passes to many; random filters and the paper are levels."""
+    rows = load(changed(ROTATION), changed(ROTATION, train__epochs=16), experiment(train__recipe="fast"))
+    figure = passes.draw(rows)
+    assert figure is not None
+    (axes,) = figure.axes
+    handles, labels = axes.get_legend_handles_labels()
+    assert labels == ["random filters, here", "exemplar, the paper", "exemplar, fast", "exemplar, release", "rotation"]
+    assert handles[-1].lines[0].get_xdata().tolist() == [2.4e6, 24e6]
+    assert axes.get_title(loc="left") == "stl10, 64c5-64c5-128f, unlabeled: stl10"
+
+
+def test_without_experiments_nothing_is_drawn() -> None:
+    """None stands for it."""
+    assert passes.draw(load(changed({"stl10.exemplar.accuracy": ""} | OURS))) is None
