@@ -19,7 +19,6 @@ from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import Tensor
 
-from exemplar.errors import UserError
 from exemplar.models.architecture import Architecture
 from exemplar.models.network import Encoder
 from exemplar.params.schema import Section
@@ -74,13 +73,9 @@ class Colorization(NormalizedLearner):
 def build(
     architecture: Architecture, data: Patches, options: Options, *, mean: Tensor, generator: torch.Generator
 ) -> Colorization:
-    """An untrained network, with the bins that the data fill. Raises UserError where that is one."""
-    bins = Bins(over_rows(data, chroma_cells).flatten(0, 1), width=options.bin_width)
-    if len(bins) == 1:
-        raise UserError(
-            f"colorization: the images have one colour at bin_width {options.bin_width:g}, and nothing can be learnt; "
-            "take images with colours, or a smaller tasks.colorization.bin_width"
-        )
+    """An untrained network, with the bins that the data fill."""
+    cells = over_rows(data, chroma_cells).flatten(0, 1)
+    bins = Bins(cells, width=options.bin_width, key="tasks.colorization.bin_width")
     trunk = draw_trunk(architecture, mean=mean, generator=generator, colours=LUMA)
     return Colorization(trunk, bins, generator=generator)
 

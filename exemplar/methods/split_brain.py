@@ -120,7 +120,9 @@ class SplitBrain(NormalizedLearner):
             losses.append(loss.mean())
             skills.append(skill(loss, scores.bins.entropy()))
         return Outcome(
-            losses[0] + losses[1], (skills[0] + skills[1]) / 2, {"skill_colours": skills[0], "skill_light": skills[1]}
+            losses[0] + losses[1],
+            (skills[0] + skills[1]) / 2,
+            {"skill_of_colours": skills[0], "skill_of_light": skills[1]},
         )
 
     def finish(self) -> Encoder:
@@ -134,7 +136,10 @@ def build(
     """An untrained network, with the bins that the data fill. Raises UserError for a layer of odd width."""
     narrow = halved(architecture)
     values = over_rows(data, lambda rows: lab_cells(rows[0][:, 0])).flatten(0, 1)
-    bins = (Bins(values[:, 1:], width=options.bin_width), Bins(values[:, :1], width=options.light_bin_width))
+    bins = (
+        Bins(values[:, 1:], width=options.bin_width, key="tasks.split_brain.bin_width"),
+        Bins(values[:, :1], width=options.light_bin_width, key="tasks.split_brain.light_bin_width"),
+    )
     light, colour = (
         draw_trunk(narrow, mean=mean, generator=generator, colours=colours) for colours in (LUMA, COLOUR_DIFFERENCES)
     )

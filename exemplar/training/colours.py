@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from exemplar.errors import UserError
 from exemplar.models.architecture import Conv
 from exemplar.surrogate.kernels.colour import to_lab
 from exemplar.surrogate.patches import Patches, one_square, whole_numbers
@@ -51,7 +52,8 @@ def coloured_squares(images: UInt8[np.ndarray, "m 3 h w"], *, count: int, genera
 class Bins(nn.Module):
     """Classes of colours: the squares of a grid (for one value: the intervals) that cells of the training fall into.
 
-    `log_shares` has the logarithm of each one's share of those cells.
+    `log_shares` has the logarithm of each one's share of those cells. Raises UserError where there is one class; `key`
+    says which number of params.yaml the width is.
     """
 
     lowest: Tensor
@@ -59,10 +61,15 @@ class Bins(nn.Module):
     classes: Tensor
     log_shares: Tensor
 
-    def __init__(self, values: Float[Tensor, "n k"], *, width: float) -> None:
+    def __init__(self, values: Float[Tensor, "n k"], *, width: float, key: str) -> None:
         super().__init__()
         self.width = width
         places, counts = torch.unique((values / width).round(), dim=0, return_counts=True)
+        if len(places) == 1:
+            raise UserError(
+                f"{key} {width:g}: all squares of the unlabeled images have one class of colour, and nothing can be "
+                "learnt; use a smaller number, or images that differ in colour"
+            )
         lowest, highest = places.amin(0), places.amax(0)
         axes = [torch.arange(int(low), int(high) + 1) for low, high in zip(lowest, highest, strict=True)]
         grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).float()
@@ -103,7 +110,8 @@ class CellScores(nn.Module):
     def forward(self, maps: list[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b 64 q"]:
         """Of the maps of all layers."""
         cells = functional.adaptive_avg_pool2d(maps[self.index], CELLS).flatten(2).transpose(1, 2)
-        return self.here(cells) + self.everywhere(maps[-1].flatten(1))[:, None]
+        scores: Tensor = self.here(cells) + self.everywhere(maps[-1].flatten(1))[:, None]
+        return scores
 
     def loss(self, maps: list[Float[Tensor, "b _ _ _"]], values: Float[Tensor, "b 64 k"]) -> Float[Tensor, " b"]:
         """The mean cross-entropy over the cells of each row, in nats."""

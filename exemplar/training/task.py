@@ -55,7 +55,7 @@ class Draw(Protocol):
         ...
 
 
-def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes: float) -> Fitting:
+def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes: int | float) -> Fitting:
     """Train a task with as many encoder passes as the exemplar task has samples, so that rows cost the same.
 
     Every epoch sees rows of its own. A twentieth of the images is kept out, for the score on what was never trained on.

@@ -44,7 +44,7 @@ def untrained(data: Patches) -> colorization.Colorization:
 
 def skill_after_training(images: np.ndarray, compute: Compute) -> float:
     """The mean skill of the second of two epochs, each of rows of its own."""
-    data = replace(drawn(images, 1600), held_out=drawn(images, 16))
+    data = replace(drawn(images, 960), held_out=drawn(images, 16))
     *_, last = fit(untrained(data), data, SETTINGS, compute=compute, random_seed=0, label="test")
     return last.score
 
@@ -94,7 +94,9 @@ def test_a_cell_has_the_colour_of_its_mean() -> None:
 
 def test_bins_are_the_squares_that_are_filled() -> None:
     """Each value has the class of its own square, and one from an empty square that of the nearest that is filled."""
-    bins = Bins(torch.tensor([[0.0, 0.0], [1.0, -2.0], [4.0, 4.9], [31.0, 0.0]]), width=10.0)
+    bins = Bins(
+        torch.tensor([[0.0, 0.0], [1.0, -2.0], [4.0, 4.9], [31.0, 0.0]]), width=10.0, key="tasks.colorization.bin_width"
+    )
     assert len(bins) == 2
     assert bins.log_shares.exp().tolist() == pytest.approx([0.75, 0.25])
     assert float(bins.entropy()) == pytest.approx(-(0.75 * np.log(0.75) + 0.25 * np.log(0.25)))
@@ -113,7 +115,7 @@ def test_images_without_colours_are_not_drawn() -> None:
 
 
 def test_grey_images_alone_are_told() -> None:
-    """There is one bin, and nothing to learn."""
+    """There is one class, and nothing to learn."""
     data = drawn(np.full((3, 3, 40, 40), 100, np.uint8), 20)
-    with pytest.raises(UserError, match="colorization: the images have one colour at bin_width 10"):
+    with pytest.raises(UserError, match="bin_width 10: all squares of the unlabeled images have one class"):
         untrained(data)
