@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro figures test soak check bench mutants ui doctor sync
+.PHONY: help setup repro figures test soak check bench mutants ui table doctor sync
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,6 +37,7 @@ repro: $(READY)  ## run the pipeline: train, measure, compare; results/report.ht
 	dvc repro
 	@# The page is no output, so where DVC took the comparison out of its cache the page is an older one's.
 	@$(BIN)/python -m exemplar.report.stamp results || dvc repro --force --single-item compare
+	@$(BIN)/python -m exemplar.report.ending results
 
 figures: $(READY)  ## draw the paper's figures from all experiments: results/published
 	$(BIN)/python -m stages.figures
@@ -60,8 +61,11 @@ mutants: $(READY)  ## change operators and numbers, SAMPLE of them, and see whet
 	$(BIN)/python -m pip install --quiet --group mutants
 	$(BIN)/python tests/mutants.py --sample $(or $(SAMPLE),40) $(MODULES)
 
-ui: $(READY)  ## show the MLflow runs on http://127.0.0.1:5000
-	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+ui: $(READY)  ## show the MLflow runs on http://127.0.0.1:PORT, 5000 unless it is named
+	@$(BIN)/python -m stages.ui --port $(or $(PORT),5000)
+
+table: $(READY)  ## list all experiments: what was changed, accuracy, spread over random seeds
+	@$(BIN)/python -m exemplar table
 
 doctor: $(READY)  ## say what this machine has, and whether what was made is whole
 	@$(BIN)/python -m stages.doctor

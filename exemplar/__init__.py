@@ -1,6 +1,6 @@
 """Features of images, learnt without labels: what is needed to use a trained encoder.
 
-Each function is imported when it is first asked for, so that `import exemplar` takes no time and needs no torch.
+Each name is imported when it is first asked for, so that `import exemplar` takes no time and needs no torch.
 """
 
 from importlib import import_module
@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from exemplar.models.architecture import parse
-    from exemplar.models.saved import load_encoder
-    from exemplar.probe.features import extract_features
+    from exemplar.use.loaded import load_encoder
+    from exemplar.use.transformer import ExemplarFeatures
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "extract_features", "load_encoder", "parse"]
+__all__ = ["ExemplarFeatures", "__version__", "load_encoder", "parse"]
 
 HOMES = {
-    "extract_features": "exemplar.probe.features",
-    "load_encoder": "exemplar.models.saved",
+    "ExemplarFeatures": "exemplar.use.transformer",
+    "load_encoder": "exemplar.use.loaded",
     "parse": "exemplar.models.architecture",
 }
 
 
 def __getattr__(name: str) -> object:
-    """A public function out of the module that defines it (PEP 562)."""
+    """A public name out of the module that defines it (PEP 562)."""
     if name not in HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(HOMES[name]), name)

@@ -7,10 +7,12 @@ from stages import cli
 
 def compare() -> None:
     """Put every row side by side, with the paper's numbers where they exist, and log one summary run."""
+    from exemplar.datasets.base import Labeled
     from exemplar.datasets.evaluation import Evaluation
     from exemplar.io import integrity
+    from exemplar.models.saved import load_encoder
     from exemplar.params.load import load_params
-    from exemplar.report import comparison, gallery, page, panels, paper
+    from exemplar.report import comparison, gallery, likeness, origin, page, panels, paper
     from exemplar.tracking import runs, sidecars
 
     settings = load_params()
@@ -30,14 +32,17 @@ def compare() -> None:
         for name in settings.invariance.methods
     }
     results = encoder_paths | evaluations | curves
-    inputs = [surrogate, *results.values(), *(training / name for name in settings.methods)]
+    first, labeled = settings.datasets[0], Path("data/labeled")
+    inputs = [surrogate, labeled / first, *results.values(), *(training / name for name in settings.methods)]
     integrity.require_intact(inputs)
     records = [Evaluation.load(path) for path in evaluations.values()]
     invariance = panels.load(list(curves.values()))
     pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training, methods=settings.methods)
+    shown = {name: load_encoder(encoders / f"{name}.safetensors") for name in likeness.chosen(settings.methods)}
+    tested = Labeled.load(labeled / first)
     made = sidecars.collect(results)
-    all_settings, name = settings.model_dump(), f"{settings.model} on {', '.join(settings.datasets)}"
-    with runs.work("compare", name=name, settings=all_settings, inputs=inputs) as (run, _):
+    all_settings = settings.model_dump()
+    with runs.work("compare", settings=all_settings, inputs=inputs) as (run, _):
         page.save(
             Path("results"),
             records=records,
@@ -47,8 +52,12 @@ def compare() -> None:
             unlabeled=settings.unlabeled,
             settings=all_settings,
             made=made,
+            origin=origin.origin(made),
+            changed=origin.changed_settings(all_settings),
+            likeness=likeness.collect(tested, shown, dataset=first, side=settings.probe[first].side),
         )
         run.log_metrics(comparison.flat_metrics(records))
+        run.nest(sidecar.run_id for sidecar in made.values() if sidecar)
         run.log_tags({name: sidecar.run_id for name, sidecar in made.items() if sidecar})
         for file in ("report.html", "comparison.csv", "figures"):
             run.log_file(Path("results") / file)

@@ -28,10 +28,10 @@ def finetune(dataset: str, method: str) -> None:
     )
     validation = settings.probe[dataset].validation
     run_settings |= {"model": encoder.model, "validation": validation}
-    name = f"{dataset} {method} {encoder.model}"
-    with runs.work(
-        "finetune", dataset, method, name=name, settings=run_settings, inputs=inputs, result=record_path
-    ) as (run, unfinished):
+    with runs.work("finetune", dataset, method, settings=run_settings, inputs=inputs, result=record_path) as (
+        run,
+        unfinished,
+    ):
         measured = Finetune.of(settings.finetune.model_dump(exclude={"methods"}), validation=validation).measure(
             encoder,
             labeled,

@@ -24,13 +24,10 @@ def measure(dataset: str, method: str) -> None:
     integrity.require_intact(inputs)
     encoder, labeled = saved.load_encoder(encoder_path), Labeled.load(labeled_folder)
     run_settings = settings.model_dump(
-        include={"random_seed": True, "probe": True, "invariance": True, "compute": {"device"}}
+        include={"random_seed": True, "probe": {dataset}, "invariance": True, "compute": {"device"}}
     )
     run_settings |= {"model": encoder.model}
-    name = f"{dataset} {method} {encoder.model}"
-    with runs.work(
-        "invariance", dataset, method, name=name, settings=run_settings, inputs=inputs, result=table_path
-    ) as (run, _):
+    with runs.work("invariance", dataset, method, settings=run_settings, inputs=inputs, result=table_path) as (run, _):
         table = invariance.measure(
             encoder,
             labeled,

@@ -26,8 +26,7 @@ def probe(dataset: str, method: str) -> None:
     run_settings = settings.model_dump(include={"random_seed": True, "probe": {dataset}, "compute": {"device"}}) | {
         "model": encoder.model
     }
-    name = f"{dataset} {method} {encoder.model}"
-    with runs.work("probe", dataset, method, name=name, settings=run_settings, inputs=inputs, result=record_path) as (
+    with runs.work("probe", dataset, method, settings=run_settings, inputs=inputs, result=record_path) as (
         run,
         unfinished,
     ):

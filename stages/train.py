@@ -61,10 +61,11 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
                 pass
         return
     encoder_path, folder = Path(f"data/encoders/{method}.safetensors"), Path(f"results/training/{method}")
-    run_settings = settings.model_dump(include={"model", "random_seed", "train", "compute"})
+    run_settings = settings.model_dump(
+        include={"model", "random_seed", "train", "compute", "unlabeled", "seeds", "surrogate", "transformation"}
+    )
     run_settings["tasks"] = {method: settings.tasks[method]}
-    name = f"{method} {settings.model}"
-    with runs.work("train", method, name=name, settings=run_settings, inputs=inputs, result=encoder_path) as (
+    with runs.work("train", method, settings=run_settings, inputs=inputs, result=encoder_path) as (
         run,
         unfinished,
     ):

@@ -4,6 +4,7 @@ Nothing of the package is imported before a test needs it: pytest loads this fil
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,3 +81,18 @@ def surrogate_set(geometric: "Ranges") -> "SurrogateSet":
     images = coloured(np.arange(3), side=96)
     built, _ = build.build(images, seeds, samples=20, ranges=geometric, random_seed=0)
     return built
+
+
+@pytest.fixture(scope="session")
+def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained encoder of three layers, saved."""
+    import torch
+
+    from exemplar.models.architecture import parse
+    from exemplar.models.initial import draw_encoder
+    from exemplar.models.saved import save_encoder
+
+    path = tmp_path_factory.mktemp("encoders") / "small.safetensors"
+    generator = torch.Generator().manual_seed(0)
+    save_encoder(draw_encoder(parse("4c5-4c5-8f"), mean=torch.full((3, 32, 32), 0.4), generator=generator), path)
+    return path

@@ -131,6 +131,7 @@ def reruns(file: str) -> set[str]:
         ("exemplar/datasets/stl10.py", {"download", "download_unlabeled"}),
         ("exemplar/training/loop.py", {"train", "finetune"}),
         ("exemplar/tracking/runs.py", set()),
+        ("exemplar/use/loaded.py", set()),
         ("exemplar/io/atomic.py", set()),
         ("exemplar/runtime/progress.py", set()),
         ("exemplar/params/schema.py", set()),

@@ -22,8 +22,10 @@ ORDER = (
     "finetune.py",
     "invariance.py",
     "tracking",
+    "use",
     "report",
     "doctor.py",
+    "__main__.py",
     "stages",
 )
 # What the excused import of the packages that make numbers; a stage computes with nothing that they hand back: params

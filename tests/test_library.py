@@ -39,7 +39,7 @@ def test_the_lines_of_the_first_page_use_an_encoder_without_dvc_and_mlflow(page:
     encoder = draw_encoder(exemplar.parse("4c5-4c5-8f"), mean=torch.zeros(3, 32, 32), generator=generator)
     save_encoder(encoder, tmp_path / "data" / "encoders" / "exemplar.safetensors")
     Image.effect_noise((90, 70), 64).save(tmp_path / "picture.jpg")
-    assert run(f"{lines}\nprint(features.dtype, *features.shape)", tmp_path) == f"float32 1 {4 * (4 + 4 + 8)}\n"
+    assert run(f"{lines}\nprint(features.dtype, *features.shape)", tmp_path) == f"float32 {4 * (4 + 4 + 8)}\n"
 
 
 def test_an_import_alone_brings_no_torch(tmp_path: Path):

@@ -51,8 +51,20 @@ def test_a_moved_repository_is_set_up_anew_once(repository: Path) -> None:
 def test_a_page_of_other_results_is_written_anew(repository: Path) -> None:
     """DVC restores a comparison from its cache, but not the page; where the page is current nothing more runs."""
     assert make(repository, "repro").count("called: dvc") == 1
-    (repository / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    older = '#!/bin/sh\ncase "$*" in *stamp*) exit 1;; esac\n'
+    (repository / ".venv" / "bin" / "python").write_text(older)
     assert "called: dvc repro --force --single-item compare" in make(repository, "repro")
+
+
+def test_a_run_of_the_pipeline_ends_with_the_table(repository: Path) -> None:
+    """Behind whatever DVC advises."""
+    assert make(repository, "repro").splitlines()[-1] == "called: python -m exemplar.report.ending results"
+
+
+def test_the_pages_of_mlflow_have_a_port(repository: Path) -> None:
+    """5000, or the one that is named."""
+    assert "called: python -m stages.ui --port 5000" in make(repository, "ui")
+    assert "called: python -m stages.ui --port 5005" in make(repository, "ui", "PORT=5005")
 
 
 def test_files_that_a_kill_emptied_do_not_keep_dvc_from_starting(repository: Path) -> None:

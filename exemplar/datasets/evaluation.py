@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from pydantic import TypeAdapter, ValidationError
 
 from exemplar.datasets.base import Labeled
@@ -22,15 +22,18 @@ ROUNDING = 1e-9  # all folds test equally many images, so that their mean is tha
 class Measurement:
     """Accuracies between 0 and 1, one per fold, over all test images and averaged over the classes.
 
-    `confusion` counts test images over all folds, rows true and columns predicted. `labels_for_choice` counts the
-    labeled images that choosing settings used beyond a fold's own training images, in the fold with the most. Where
-    there are such things, `knn_accuracy` is that of nearest neighbours on the features that the SVM sees, `chosen` the
-    settings that a rule chose for each fold, as the SVM's C, and `curves` each fold's learning curve.
+    `confusion` counts test images over all folds, rows true and columns predicted. `answers` has a line per fold, in it
+    a sign for each image that any fold tests, in their order: 1 right, 0 wrong, . not tested in this fold.
+    `labels_for_choice` counts the labeled images that choosing settings used beyond a fold's own training images, in
+    the fold with the most. Where there are such things, `knn_accuracy` is that of nearest neighbours on the features
+    that the SVM sees, `chosen` the settings that a rule chose for each fold, as the SVM's C, and `curves` each fold's
+    learning curve.
     """
 
     accuracy: tuple[float, ...]
     class_accuracy: tuple[float, ...]
     confusion: Int64[np.ndarray, "k k"]
+    answers: tuple[str, ...]
     training_samples: int
     labels_for_choice: int = 0
     knn_accuracy: tuple[float, ...] | None = None
@@ -60,7 +63,8 @@ class Evaluation:
     `accuracy` and `class_accuracy` (the mean over classes) have a number per fold between 0 and 1, and so has
     `knn_accuracy` beside an SVM; `training_samples` counts the labeled images of a fold, and `labels_for_choice` those
     that choosing used beyond them; `chosen` are the settings of each fold's training, where a rule chose them;
-    `confusion` sums over the folds, true class by row.
+    `confusion` sums over the folds, true class by row; `answers` are those of `Measurement`, by which two rows are
+    compared image by image.
     """
 
     dataset: str
@@ -75,6 +79,7 @@ class Evaluation:
     chosen: list[dict[str, Any]]
     classes: list[str]
     confusion: list[list[int]]
+    answers: list[str]
 
     @classmethod
     def of(
@@ -101,6 +106,7 @@ class Evaluation:
             chosen=[dict(each) for each in measured.chosen],
             classes=list(classes),
             confusion=measured.confusion.tolist(),
+            answers=list(measured.answers),
         )
 
     @property
@@ -114,6 +120,11 @@ class Evaluation:
     def title(self) -> str:
         """The row's name for people: `exemplar`, `exemplar, fine-tuned`, `supervised`."""
         return self.row.replace("-finetuned", ", fine-tuned")
+
+    def right(self) -> Float[np.ndarray, "folds images"]:
+        """1 for each right answer and 0 for each wrong one; NaN where a fold does not test an image."""
+        meanings = {"1": 1.0, "0": 0.0, ".": np.nan}
+        return np.array([[meanings[sign] for sign in line] for line in self.answers])
 
     def save(self, path: Path) -> None:
         """Write the record as JSON."""
@@ -144,6 +155,11 @@ class Evaluation:
             return "accuracy, class_accuracy and knn_accuracy are not as many numbers between 0 and 1"
         if abs(np.mean(self.accuracy) - np.trace(table) / table.sum()) > ROUNDING:
             return f"accuracy is {np.mean(self.accuracy):.4f}, its confusion {np.trace(table) / table.sum():.4f}"
+        signs = ["".join(sorted(line)) for line in self.answers]
+        shares = [line.count("1") / max(1, len(line.strip("."))) for line in signs]
+        as_told = len(signs) == len(self.accuracy) and np.allclose(shares, self.accuracy, rtol=0, atol=ROUNDING)
+        if not as_told or len({*map(len, signs)}) > 1 or {*"".join(signs)} - {*"01."}:
+            return "answers are not a line of as many 1, 0 and . per fold, with that fold's accuracy"
         if self.labels_for_choice < 0 or self.training_samples < 1:
             return "training_samples or labels_for_choice is negative"
         return None
@@ -184,12 +200,22 @@ def measure_accuracy(
         accuracy=tuple(float(np.trace(table) / table.sum()) for table in tables),
         class_accuracy=tuple(mean_class_accuracy(table) for table in tables),
         confusion=np.sum(tables, 0),
+        answers=answer_lines(labeled, predictions),
         training_samples=labeled.train.shape[1],
         labels_for_choice=labels_for_choice,
         knn_accuracy=None if by_neighbours is None else share_right(labeled, by_neighbours),
         chosen=chosen,
         curves=curves,
     )
+
+
+def answer_lines(labeled: Labeled, predictions: Sequence[Int64[np.ndarray, " t"]]) -> tuple[str, ...]:
+    """For each fold a sign per image that any fold tests: 1 right, 0 wrong, . not tested in this fold."""
+    tested = np.unique(labeled.test)
+    lines = np.full((len(labeled.test), len(tested)), ".")
+    for line, test, predicted in zip(lines, labeled.test, predictions, strict=True):
+        line[np.searchsorted(tested, test)] = np.where(labeled.labels[test] == predicted, "1", "0")
+    return tuple("".join(line) for line in lines)
 
 
 def share_right(labeled: Labeled, predictions: Sequence[Int64[np.ndarray, " t"]]) -> tuple[float, ...]:

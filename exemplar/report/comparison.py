@@ -1,4 +1,4 @@
-"""Records of evaluations -> one table, in the forms that files, DVC and the README want."""
+"""Records of evaluations -> one table and one answer, in the forms that files, DVC and the README want."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -7,21 +7,27 @@ import numpy as np
 import pandas as pd
 
 from exemplar.datasets.evaluation import Evaluation
-from exemplar.report import paper
+from exemplar.report import intervals, paper
+from exemplar.report.intervals import Interval
+
+BASELINE = "random"  # what a pretext task must beat
 
 
 def table(records: Sequence[Evaluation], *, unlabeled: str) -> pd.DataFrame:
     """Put each record in a row, datasets together, else in the order given, with the paper's number where it has one.
 
-    Accuracies are between 0 and 1, spreads population standard deviations over the folds, as in the authors' release.
+    Accuracies are between 0 and 1, spreads population standard deviations over the folds, as in the authors' release;
+    margins are half the width of a 95 % interval, and differences are those from the first row of the same dataset.
     """
     datasets = list(dict.fromkeys(record.dataset for record in records))
     ordered = sorted(records, key=lambda record: datasets.index(record.dataset))
-    return pd.DataFrame([row(record, unlabeled=unlabeled) for record in ordered])
+    firsts = {record.dataset: record for record in reversed(ordered)}
+    return pd.DataFrame([row(record, firsts[record.dataset], unlabeled=unlabeled) for record in ordered])
 
 
-def row(record: Evaluation, *, unlabeled: str) -> dict[str, Any]:
+def row(record: Evaluation, first: Evaluation, *, unlabeled: str) -> dict[str, Any]:
     """One row of the table."""
+    difference = intervals.of_difference(record, first) if record is not first else Interval(np.nan, np.nan)
     reported = paper.reported(dataset=record.dataset, method=record.row, model=record.model, unlabeled=unlabeled)
     return {
         "dataset": record.dataset,
@@ -30,6 +36,9 @@ def row(record: Evaluation, *, unlabeled: str) -> dict[str, Any]:
         "readout": record.readout,
         "accuracy_mean": float(np.mean(record.accuracy)),
         "accuracy_std": float(np.std(record.accuracy)),
+        "accuracy_margin": intervals.of_accuracy(record).margin,
+        "difference": difference.mean,
+        "difference_margin": difference.margin,
         "class_accuracy_mean": float(np.mean(record.class_accuracy)),
         "knn_accuracy_mean": np.nan if record.knn_accuracy is None else float(np.mean(record.knn_accuracy)),
         "folds": len(record.accuracy),
@@ -43,13 +52,18 @@ def row(record: Evaluation, *, unlabeled: str) -> dict[str, Any]:
 
 
 def metrics(records: Sequence[Evaluation]) -> dict[str, dict[str, dict[str, float]]]:
-    """What DVC compares: {dataset: {row: {accuracy, std, knn_accuracy}}}, between 0 and 1, the last of SVMs only.
+    """What DVC compares: {dataset: {row: {accuracy, std, margin, knn_accuracy}}}, between 0 and 1.
 
-    A row's key is `Evaluation.row`.
+    A row's key is `Evaluation.row`; std is the spread over the folds, margin half the width of the 95 % interval; only
+    SVMs have the last.
     """
     metrics_of: dict[str, dict[str, dict[str, float]]] = {}
     for record in records:
-        accuracies = {"accuracy": float(np.mean(record.accuracy)), "std": float(np.std(record.accuracy))}
+        accuracies = {
+            "accuracy": float(np.mean(record.accuracy)),
+            "std": float(np.std(record.accuracy)),
+            "margin": intervals.of_accuracy(record).margin,
+        }
         if record.knn_accuracy is not None:
             accuracies["knn_accuracy"] = float(np.mean(record.knn_accuracy))
         metrics_of.setdefault(record.dataset, {})[record.row] = accuracies
@@ -57,9 +71,9 @@ def metrics(records: Sequence[Evaluation]) -> dict[str, dict[str, dict[str, floa
 
 
 def flat_metrics(records: Sequence[Evaluation]) -> dict[str, float]:
-    """What MLflow compares: `<dataset>.<row>.accuracy`, `.accuracy_std` and `.knn_accuracy`, between 0 and 1."""
+    """What MLflow compares: `<dataset>.<row>.accuracy`, `.accuracy_std`, `.accuracy_margin` and `.knn_accuracy`."""
     return {
-        f"{dataset}.{row}.{'accuracy_std' if name == 'std' else name}": value
+        f"{dataset}.{row}.{f'accuracy_{name}' if name in ('std', 'margin') else name}": value
         for dataset, rows in metrics(records).items()
         for row, accuracies in rows.items()
         for name, value in accuracies.items()
@@ -74,18 +88,46 @@ def percent(mean: float, std: float) -> str:
 
 
 def headline(rows: pd.DataFrame) -> str:
-    """Say in a sentence how the first method of the first dataset stands against the others there."""
+    """Say in a sentence whether the first row of the first dataset differs from the baseline there, and how surely."""
     rows = rows[rows["dataset"] == rows["dataset"].iloc[0]]
     first, *others = rows.to_dict("records")
     sentence = f"On {first['dataset']}, {first['method']} reaches {100 * first['accuracy_mean']:.1f} %"
-    stands = [f"{gap(first['accuracy_mean'], other['accuracy_mean'])} {other['method']}" for other in others]
-    return f"{sentence}: {', '.join(stands)}." if stands else f"{sentence}."
+    if not others:
+        return f"{sentence}."
+    other = next((row for row in others if row["method"] == BASELINE), others[0])
+    ahead = Interval(-other["difference"], other["difference_margin"])
+    stands = f"{gap(first['accuracy_mean'], other['accuracy_mean'])} {other['method']}"
+    if ahead.is_shown:
+        return f"{sentence}: {stands}, with 95 % confidence {between(ahead)}."
+    return (
+        f"{sentence}, and no difference from {other['method']} is shown: it is {stands}, "
+        f"with 95 % confidence {between(ahead)}."
+    )
+
+
+def between(ahead: Interval) -> str:
+    """`between 8.1 and 15.9 points above`, or `between 2.1 points below and 3.7 above`."""
+    low, high = 100 * ahead.low, 100 * ahead.high
+    if ahead.is_shown:
+        near, far = sorted((abs(low), abs(high)))
+        return f"between {near:.1f} and {far:.1f} points {'above' if low > 0 else 'below'}"
+    return f"between {abs(low):.1f} points below and {abs(high):.1f} above"
 
 
 def gap(ours: float, theirs: float) -> str:
     """`2.0 points above`: the difference of what is shown, so that a reader who subtracts finds the same."""
     tenths = round(1000 * ours) - round(1000 * theirs)
     return f"{abs(tenths) / 10:.1f} points {'above' if tenths > 0 else 'below'}" if tenths else "level with"
+
+
+def span(mean: float, margin: float) -> str:
+    """`56.4 to 64.2` for 0.603 and 0.039, an interval within 0 to 100 %."""
+    return f"{100 * max(0, mean - margin):.1f} to {100 * min(1, mean + margin):.1f}"
+
+
+def signed(mean: float, margin: float) -> str:
+    """`-12.0 ± 3.9`, in points, for a difference of two accuracies; empty for none."""
+    return "" if np.isnan(mean) else f"{100 * mean:+.1f} ± {100 * margin:.1f}".replace("-", "−")
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -97,7 +139,8 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def markdown_table(rows: pd.DataFrame) -> str:
     """The table for the README, in percent."""
     head = (
-        "dataset, method, model, accuracy (%), k-NN (%), the paper (%), labels trained on, labels to choose by, folds"
+        "dataset, method, model, accuracy (%) ± spread over the folds, 95 % interval, k-NN (%), the paper (%), "
+        "labels trained on, labels to choose by, folds"
     )
     return markdown(head.split(", "), (cells(row) for row in rows.to_dict("records")))
 
@@ -110,6 +153,7 @@ def cells(row: Mapping[Hashable, Any]) -> Sequence[object]:
         row["method"],
         row["model"],
         percent(row["accuracy_mean"], row["accuracy_std"]),
+        span(row["accuracy_mean"], row["accuracy_margin"]),
         percent(row["knn_accuracy_mean"], np.nan) or "–",
         f"{reported} ({row['paper_source']})" if reported else "–",
         row["training_samples"],

@@ -1,8 +1,10 @@
 """All results of a pipeline, as one self-contained page."""
 
+import ast
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,20 @@ from exemplar.io.atomic import replacing
 from exemplar.params.dotted import flatten
 from exemplar.report import comparison, figures, panels, paper, sheets
 from exemplar.report.gallery import Gallery
+from exemplar.report.likeness import Likeness
 from exemplar.report.stamp import stamp_of
 from exemplar.tracking.sidecars import Sidecar
 
 ELSEWHERE = "made elsewhere"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a row is, in a few words, and what it cost; texts, with a dash for what is not known."""
+
+    words: str
+    passes: str
+    minutes: str
 
 
 def page(
@@ -36,12 +48,16 @@ def page(
     marks: pd.DataFrame,
     settings: Mapping[str, Any],
     made: Mapping[str, Sidecar | None],
+    origin: Mapping[str, str],
+    changed: Sequence[tuple[str, object, object]],
     stamp: str,
+    likeness: Likeness | None = None,
 ) -> str:
     """Write the page: it carries its images inside, needs no script and asks no other address for anything.
 
     `curves` and `filters` are keyed by the encoder's name, `invariance` is what `panels.load` reads, `marks` what
-    `paper.invariance` finds, `made` what `sidecars.collect` finds, and `stamp` names the results that are shown.
+    `paper.invariance` finds, `made` what `sidecars.collect` finds, `origin` and `changed` what `origin.py` finds, and
+    `stamp` names the results that are shown.
     """
     rows = comparison.table(records, unlabeled=unlabeled)
     trained = {name: frame for name, frame in curves.items() if len(frame)}
@@ -52,6 +68,12 @@ def page(
         headline=comparison.headline(rows),
         groups=[(dataset, group.to_dict("records")) for dataset, group in rows.groupby("dataset", sort=False)],
         percent=comparison.percent,
+        span=comparison.span,
+        signed=comparison.signed,
+        has_paper=bool(rows["paper_accuracy"].notna().any()),
+        costs={(record.dataset, record.title): cost(record, trained, made) for record in records},
+        origin=origin,
+        changed=changed,
         readouts={name: label for name, (label, _) in figures.READOUTS.items()},
         accuracy=data_uri(figures.accuracy_bars(rows)),
         curves=data_uri(figures.learning_curves(trained)) if trained else None,
@@ -69,7 +91,32 @@ def page(
         seconds={(record.dataset, record.title): seconds(made.get(key(record))) for record in records},
         runs={name: sidecar.run_id if sidecar else ELSEWHERE for name, sidecar in made.items()},
         stamp=stamp,
+        likeness=likeness,
     )
+
+
+def cost(
+    record: Evaluation,
+    trained: Mapping[str, pd.DataFrame],
+    made: Mapping[str, Sidecar | None],
+) -> Cost:
+    """What a row is and what it cost: an encoder that was not trained has seen no samples and took no time."""
+    learnt, encoder = record.method in trained, made.get(f"train.{record.method}")
+    parts = [made.get(key(record)), *([encoder] if learnt else [])]
+    known = [part.seconds for part in parts if part]
+    return Cost(
+        f"{what_is(record.method)}, {'linear SVM' if record.readout == 'probe' else 'trained on labels'}",
+        f"{int(trained[record.method]['encoder_passes'].sum()):,}" if learnt else "0",
+        f"{sum(known) / 60:.1f}" if len(known) == len(parts) else "–",
+    )
+
+
+def what_is(method: str) -> str:
+    """A method in two words: how the docstring of its file begins."""
+    file = files("exemplar.methods").joinpath(f"{method}.py")
+    if not method.isidentifier() or not file.is_file():
+        return method
+    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or method).partition(":")[0]
 
 
 def key(record: Evaluation) -> str:
@@ -118,6 +165,9 @@ def save(
     unlabeled: str,
     settings: Mapping[str, Any],
     made: Mapping[str, Sidecar | None],
+    origin: Mapping[str, str],
+    changed: Sequence[tuple[str, object, object]],
+    likeness: Likeness,
 ) -> None:
     """Write comparison.csv, metrics.json, figures and, last, the page that shows them, report.html, into `folder`."""
     rows = comparison.table(records, unlabeled=unlabeled)
@@ -135,7 +185,10 @@ def save(
         marks=marks,
         settings=settings,
         made=made,
+        origin=origin,
+        changed=changed,
         stamp=stamp_of(folder),
+        likeness=likeness,
     )
     save_text(folder / "report.html", html)
 

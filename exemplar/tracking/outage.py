@@ -143,8 +143,26 @@ def perform(client: "MlflowClient", run_id: str, operation: Operation) -> None:
             client.log_artifact(run_id, operation["path"], operation["folder"] or None)
         case "encoder":
             log_model(client, run_id, Path(operation["path"]), example=np.array(operation["example"], np.uint8))
+        case "nest":
+            nest(client, run_id, operation["runs"])
         case "end":
             client.set_terminated(run_id, operation["status"], operation["at"])
+
+
+def nest(client: "MlflowClient", parent: str, run_ids: list[str]) -> None:
+    """Show runs below `parent`; one that is below another already stays there, and one of another store is not here."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+    for run_id in run_ids:
+        try:
+            known = client.get_run(run_id).data.tags
+        except MlflowException as error:
+            if not refused(error):
+                raise
+            continue
+        if MLFLOW_PARENT_RUN_ID not in known:
+            client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, parent)
 
 
 def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8[np.ndarray, "n 3 h w"]) -> None:

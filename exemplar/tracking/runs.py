@@ -4,6 +4,7 @@ Only this package imports mlflow, when a run starts, which takes 2 seconds. The 
 Afterwards no error of the store stops the work: what it does not take is kept on disk and sent later.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -114,6 +115,10 @@ class Run:
         now = time.monotonic()
         self.next_send = now + max(SECONDS_BETWEEN_SENDS, (now - started) / SHARE_OF_TIME)
 
+    def nest(self, run_ids: Iterable[str]) -> None:
+        """Show other runs below this one, unless they are below another; those of another store are passed over."""
+        self.send_or_spool("nest", runs=list(run_ids))
+
     def log_file(self, path: Path, *, folder: str = "") -> None:
         """A copy of a file or a folder as an artifact, in `folder`."""
         self.send_or_spool("file", path=str(path), folder=folder)
@@ -179,17 +184,25 @@ def run(
         started.end("FINISHED")
 
 
+def name_of(stage: str, *of: str) -> str:
+    """What a run is called: method, stage, dataset, and the DVC experiment where there is one."""
+    parts = (*of[-1:], stage, *of[:-1], os.environ.get("DVC_EXP_NAME", ""))
+    return " · ".join(filter(None, parts))
+
+
 @contextmanager
 def work(
-    stage: str, *of: str, name: str, settings: Mapping[str, object], inputs: list[Path], result: Path | None = None
+    stage: str, *of: str, settings: Mapping[str, object], inputs: list[Path], result: Path | None = None
 ) -> Iterator[tuple[Run, Path]]:
-    """A run in MLflow, shown as `name`, and a folder of the stage's own; where a kill left both, they go on.
+    """A run in MLflow and a folder of the stage's own, `of` a dataset, a method or both; a kill leaves both to go on.
 
     The block writes `result`, beside which a sidecar then says how it was made.
     """
     with (
         work_folder(stage, *of, settings=settings, inputs=inputs) as unfinished,
-        run(stage=stage, name=name, parameters=settings, inputs=inputs, marker=unfinished / "run") as started,
+        run(
+            stage=stage, name=name_of(stage, *of), parameters=settings, inputs=inputs, marker=unfinished / "run"
+        ) as started,
     ):
         begun = time.monotonic()
         yield started, unfinished

@@ -21,16 +21,18 @@ from filelock import FileLock
 from exemplar.errors import UserError
 from exemplar.io import provenance
 from exemplar.io.atomic import replacing
+from exemplar.tracking import view
 from exemplar.tracking.outage import one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "exemplar"
-# Set before mlflow is imported, unless the user has set them: no telemetry, only warnings, no address with its password
-# on stdout, and an error about a dead server within 20 seconds instead of minutes.
+# Set before mlflow is imported, unless the user has set them: no telemetry, no bars, only warnings, no address with its
+# password on stdout, and an error about a dead server within 20 seconds instead of minutes.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -120,18 +122,24 @@ def make_database(file: Path) -> None:
 
 
 def find_experiment(client: "MlflowClient", *, local: bool) -> str:
-    """The id of our experiment, made if it is missing; a local store keeps its artifacts in the user's repository."""
+    """The id of our experiment, made if it is missing; a local store keeps its artifacts in the user's repository.
+
+    It gets its note and its table there, too.
+    """
     from mlflow.exceptions import MlflowException
 
     location = (provenance.user_repository() / ARTIFACTS).as_uri() if local else None
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         try:
-            return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+            made = str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=view.TAGS))
         except MlflowException:  # another job was faster
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
                 raise
+        else:
+            return made
+    view.describe(client, experiment.experiment_id, experiment.tags)
     return str(experiment.experiment_id)
 
 

@@ -1,5 +1,6 @@
 """What is counted, and how a record is kept."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ RECORD = Evaluation(
     chosen=[{"C": 0.01}],
     classes=["chélsea", "rocket"],
     confusion=[[9, 1], [3, 7]],
+    answers=["1111111110", "1111111000"],
 )
 
 
@@ -46,6 +48,7 @@ def test_accuracy_is_counted_per_fold() -> None:
     assert measured.accuracy == (3 / 4, 2 / 4)
     assert measured.class_accuracy == pytest.approx(((2 / 3 + 1) / 2, (0 + 1 + 0) / 3))
     assert measured.confusion.tolist() == [[2, 1, 1], [0, 3, 0], [1, 0, 0]]
+    assert measured.answers == ("1101..", "..0110")
     assert measured.training_samples == 3
     assert measured.knn_accuracy is None
     knn = evaluation.measure_accuracy(
@@ -98,4 +101,18 @@ def test_a_broken_record_says_what_to_do(tmp_path: Path, content: str | None) ->
     if content is not None:
         (tmp_path / "record.json").write_text(content)
     with pytest.raises(UserError, match=r"cannot read the evaluation .*record.json"):
+        Evaluation.load(tmp_path / "record.json")
+
+
+def test_answers_are_numbers_by_fold_and_image() -> None:
+    """An image that a fold does not test has none there."""
+    right = replace(RECORD, answers=["10.", ".01"]).right()
+    np.testing.assert_array_equal(right, [[1, 0, np.nan], [np.nan, 0, 1]])
+
+
+@pytest.mark.parametrize("answers", [["1111111110"], ["1111111110", "11111110"], ["1111111110", "11111112.."], []])
+def test_answers_that_belie_the_accuracy_are_refused(tmp_path: Path, answers: list[str]) -> None:
+    """Too few folds, folds of other images, signs of another kind."""
+    replace(RECORD, answers=answers).save(tmp_path / "record.json")
+    with pytest.raises(UserError, match=r"cannot use the evaluation .*record.json \(answers are not a line of"):
         Evaluation.load(tmp_path / "record.json")

@@ -85,6 +85,7 @@ def write_results(folder: Path) -> None:
         chosen=[{"C": 0.5}],
         classes=["red", "green", "blue"],
         confusion=[[12, 0, 0], [0, 12, 0], [9, 0, 3]],
+        answers=["111111111000"] * 3,
     )
     record.save(folder / "results/evaluations/probe/photos-exemplar.json")
     replace(record, method="pixels", model="pixels").save(folder / "results/evaluations/probe/photos-pixels.json")

@@ -115,6 +115,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         chosen=[],
         classes=[HOSTILE, "$\\bad$"],
         confusion=[[1, 0], [0, 1]],
+        answers=["11"],
     )
     curve = pd.DataFrame([[1, 2.0, 0.5, 0.4, 0.1]], columns=CURVE)
     point = {"transformation": "angle_degrees", "magnitude": 0.0, "accuracy": 1.0, "distance_pooled": 0.0}
@@ -129,6 +130,8 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         marks=paper.invariance(unlabeled=HOSTILE, ranges=asdict(RELEASE)),
         settings={"sources": {HOSTILE: {"url": HOSTILE}}},
         made={HOSTILE: Sidecar(HOSTILE, 1.0)},
+        origin={"commit": HOSTILE},
+        changed=[(HOSTILE, HOSTILE, HOSTILE)],
         stamp=HOSTILE,
     )
     assert "<script" not in html

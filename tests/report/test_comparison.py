@@ -2,13 +2,23 @@
 
 import json
 import math
+import re
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from exemplar.datasets.evaluation import Evaluation
-from exemplar.report.comparison import flat_metrics, headline, markdown_table, metrics, percent, table
+from exemplar.report.comparison import (
+    flat_metrics,
+    headline,
+    markdown_table,
+    metrics,
+    percent,
+    signed,
+    span,
+    table,
+)
 
 RECORD = Evaluation(
     dataset="stl10",
@@ -23,6 +33,7 @@ RECORD = Evaluation(
     chosen=[{"C": 0.01}],
     classes=["cat", "dog"],
     confusion=[[9, 1], [3, 7]],
+    answers=["1111110000", "1111111000", "1111111100"],
 )
 
 
@@ -67,6 +78,7 @@ def test_metrics_agree_with_the_table() -> None:
             method: {
                 "accuracy": rows.loc[method, "accuracy_mean"],
                 "std": rows.loc[method, "accuracy_std"],
+                "margin": rows.loc[method, "accuracy_margin"],
                 "knn_accuracy": rows.loc[method, "knn_accuracy_mean"],
             }
             for method in ("exemplar", "random")
@@ -81,21 +93,46 @@ def test_percent_leaves_out_what_is_not_known() -> None:
     assert percent(math.nan, math.nan) == ""
 
 
-def test_the_headline_compares_the_first_method_with_the_others() -> None:
-    """Differences are in points, and only rows of the same dataset are compared."""
-    others = [
-        replace(RECORD, method="random", accuracy=[0.5]),
-        replace(RECORD, readout="finetune", accuracy=[0.72]),
-        replace(RECORD, dataset="photos", accuracy=[0.1]),
-    ]
-    rows = table([RECORD, *others], unlabeled="stl10")
-    assert (
-        headline(rows)
-        == "On stl10, exemplar reaches 70.0 %: 20.0 points above random, 2.0 points below exemplar, fine-tuned."
+def answering(name: str, share: float, readout: str = "probe") -> Evaluation:
+    """A row that is right about this share of 100 test images in each of three folds, the same images in all."""
+    answers = ["1" * round(100 * share) + "0" * (100 - round(100 * share))] * 3
+    return replace(RECORD, method=name, readout=readout, accuracy=[share] * 3, answers=answers)
+
+
+def test_the_headline_says_how_sure_the_difference_from_random_filters_is() -> None:
+    """In points, with an interval; rows of other datasets and other rows of this one are left to the table."""
+    others = [answering("pixels", 0.2), answering("random", 0.5), answering("exemplar", 0.72, "finetune")]
+    rows = table([answering("exemplar", 0.7), *others, replace(RECORD, dataset="photos")], unlabeled="stl10")
+    assert headline(rows) == (
+        "On stl10, exemplar reaches 70.0 %: 20.0 points above random, with 95 % confidence between 12.0 and 28.0 "
+        "points above."
     )
-    level = table([RECORD, replace(RECORD, method="random", accuracy=[0.70004])], unlabeled="stl10")
-    assert headline(level) == "On stl10, exemplar reaches 70.0 %: level with random."
+    behind = table([answering("exemplar", 0.5), answering("random", 0.7)], unlabeled="stl10")
+    assert headline(behind).endswith(
+        "20.0 points below random, with 95 % confidence between 12.0 and 28.0 points below."
+    )
     assert headline(table([RECORD], unlabeled="stl10")) == "On stl10, exemplar reaches 70.0 %."
+
+
+def test_the_headline_shows_no_difference_where_none_is_shown() -> None:
+    """An interval that holds 0 is no finding, however the means stand."""
+    close = table([answering("exemplar", 0.72), answering("random", 0.7)], unlabeled="stl10")
+    assert headline(close) == (
+        "On stl10, exemplar reaches 72.0 %, and no difference from random is shown: it is 2.0 points above random, "
+        "with 95 % confidence between 0.8 points below and 4.8 above."
+    )
+    level = table([answering("exemplar", 0.7), answering("random", 0.7)], unlabeled="stl10")
+    assert "no difference from random is shown: it is level with random" in headline(level)
+
+
+def test_differences_are_from_the_first_row_of_the_dataset() -> None:
+    """Where it stands itself there is none."""
+    rows = table([answering("exemplar", 0.7), answering("random", 0.5)], unlabeled="stl10")
+    assert math.isnan(rows["difference"][0])
+    assert rows["difference"][1] == pytest.approx(-0.2)
+    assert signed(rows["difference"][1], rows["difference_margin"][1]) == "−20.0 ± 8.0"
+    assert signed(math.nan, math.nan) == ""
+    assert span(0.98, 0.05) == "93.0 to 100.0"
 
 
 def test_the_markdown_table_has_one_line_per_row() -> None:
@@ -103,9 +140,11 @@ def test_the_markdown_table_has_one_line_per_row() -> None:
     head, rule, *lines = markdown_table(
         table([RECORD, replace(RECORD, dataset="a|b", method="pixels")], unlabeled="stl10")
     ).splitlines()
-    assert head.startswith("| dataset | method | model | accuracy (%) | k-NN (%) | the paper (%) | labels trained on |")
-    assert {line.count("|") for line in (head, rule, *lines)} == {10}
-    assert "| 70.0 ± 8.2 | 70.0 | 67.1 ± 0.2 (Table 1) | 1000 |" in lines[0]
+    assert head.startswith(
+        "| dataset | method | model | accuracy (%) ± spread over the folds | 95 % interval | k-NN (%) |"
+    )
+    assert {line.count("|") for line in (head, rule, *lines)} == {11}
+    assert re.search(r"\| 70.0 ± 8.2 \| [\d.]+ to [\d.]+ \| 70.0 \| 67.1 ± 0.2 \(Table 1\) \| 1000 \|", lines[0])
     assert lines[0].endswith("| 3 |")
     assert lines[1].startswith("| a&#124;b | pixels |")
 
@@ -121,6 +160,7 @@ def test_rows_have_names_for_people_and_keys_for_programs() -> None:
     assert [name for name in flat_metrics(records) if "finetuned" in name and "knn" not in name] == [
         "stl10.exemplar-finetuned.accuracy",
         "stl10.exemplar-finetuned.accuracy_std",
+        "stl10.exemplar-finetuned.accuracy_margin",
     ]
 
 

@@ -27,6 +27,7 @@ RECORD = Evaluation(
     chosen=[{"C": 0.01}],
     classes=["cat", "dog"],
     confusion=[[9, 1], [3, 7]],
+    answers=["1111110000", "1111111000"],
 )
 ROWS = comparison.table(
     [RECORD, replace(RECORD, readout="finetune"), replace(RECORD, dataset="$a_b^{$")],

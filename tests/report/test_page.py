@@ -10,12 +10,17 @@ import pandas as pd
 import pytest
 
 from exemplar.datasets.evaluation import Evaluation
-from exemplar.report import comparison, figures, page, paper, sheets, stamp
+from exemplar.report import comparison, figures, likeness, page, paper, sheets, stamp
 from exemplar.surrogate.ranges import RELEASE
 from exemplar.tracking.sidecars import Sidecar
 
 HOSTILE = '<img src=x onerror="alert(1)">&'
-SETTINGS = {"model": "64c5-64c5-128f", "seeds": {"count": 20, "scales": [1.0, 0.8]}, "note": HOSTILE}
+SETTINGS = {
+    "model": "64c5-64c5-128f",
+    "seeds": {"count": 20, "scales": [1.0, 0.8]},
+    "note": HOSTILE,
+}
+ORIGIN = {"date": "26 November 2026", "commit": "0123abc", "machine": "a laptop, 2 cores", "duration": "3.4 minutes"}
 MADE = {
     "train.exemplar": Sidecar("feed", 70.0, samples_per_second=60.0),
     "probe.photos.exemplar": Sidecar("beef", 12.5),
@@ -34,6 +39,7 @@ RECORD = Evaluation(
     chosen=[{"C": 0.01}],
     classes=["cat", HOSTILE],
     confusion=[[9, 1], [3, 7]],
+    answers=["1111110000", "1111111000"],
 )
 RECORDS = [
     RECORD,
@@ -96,6 +102,8 @@ def write(**changes: Any) -> str:
         "marks": MARKS.iloc[:0],
         "settings": SETTINGS,
         "made": MADE,
+        "origin": ORIGIN,
+        "changed": [],
         "stamp": "0123",
         **PICTURES,
     }
@@ -109,11 +117,14 @@ def source() -> str:
 
 
 def test_the_page_needs_nothing_else(source: str) -> None:
-    """All images are inside; there is no script, style sheet or font to load, and one link, to the paper."""
+    """All images are inside; there is no script, style sheet or font to load, and links lead to its own headings."""
     page = Page(source)
-    assert [address for address in page.addresses if not address.startswith("data:")] == [
-        "https://arxiv.org/abs/1406.6909"
-    ]
+    links = [address for address in page.addresses if not address.startswith("data:")]
+    assert links
+    assert all(link.startswith("#") and f'id="{link[1:]}"' in source for link in links)
+    with_paper = Page(write(records=[replace(RECORD, dataset="stl10")], unlabeled="stl10"))
+    others = [address for address in with_paper.addresses if not address.startswith(("data:", "#"))]
+    assert others == ["https://arxiv.org/abs/1406.6909"]
     assert page.elements.count("img") == 5 + INVARIANCE["dataset"].nunique() + len(RECORDS)
     assert "script" not in page.elements
     assert "url(" not in source
@@ -131,6 +142,8 @@ def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
     text = " ".join(Page(source).text.split())
     assert comparison.headline(comparison.table(RECORDS, unlabeled="photos")) in text
     assert text.count("65.0 ± 5.0") == len(RECORDS)
+    assert "26 November 2026 · 0123abc · a laptop, 2 cores · 3.4 minutes" in text
+    assert "All are those of the params.yaml that is committed." in text
     for words in (
         "exemplar 2 1.500 0.200 0.150 0.050 200 60",
         "seeds.scales [1.0, 0.8]",
@@ -138,8 +151,43 @@ def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
         "probe.photos.exemplar beef",
         "0.01 12.5",
         "View-Invariant K-means",
+        "exemplar Exemplar-CNN, linear SVM 65.0 ± 5.0",
+        "pixels Raw pixels, linear SVM 65.0 ± 5.0",
+        "200 1.4",
     ):
         assert words in text
+
+
+def test_the_page_names_the_settings_that_differ_from_the_committed_ones() -> None:
+    """Their values there and here, before all settings, which are folded."""
+    text = " ".join(Page(write(changed=[("train.epochs", 2, 9)])).text.split())
+    assert "parameter committed here train.epochs 2 9 All settings in use" in text
+
+
+def test_the_paper_has_a_column_only_where_it_has_a_number() -> None:
+    """On data that it never saw there is nothing to compare with."""
+    assert "the paper, %" not in Page(write()).text
+    assert "the paper, %" in Page(write(records=[replace(RECORD, dataset="stl10")], unlabeled="stl10")).text
+
+
+def test_neighbours_and_the_map_show_each_image_once(source: str) -> None:
+    """An encoder's pictures use the same ones; those of another class are framed otherwise, and names are text."""
+    view = likeness.View(np.full((3, 2), 0.5), np.array([[1, 2]]))
+    alike = likeness.Likeness(
+        dataset="photos",
+        images=[f"data:image/jpeg;base64,{place}" for place in range(3)],
+        classes=["cat", "cat", HOSTILE],
+        colours={"cat": "hsl(0 70% 50%)", HOSTILE: "hsl(180 70% 50%)"},
+        queries=np.array([0]),
+        views={"exemplar": view, "random": view},
+    )
+    shown = write(likeness=alike)
+    assert shown.count("data:image/jpeg;base64,1") == 1
+    assert shown.count('href="#image-1"') == 2 + 2
+    assert (shown.count('class="same"'), shown.count('class="other"')) == (2, 2)
+    assert HOSTILE not in shown
+    assert 'id="map"' in shown
+    assert 'id="map"' not in source
 
 
 def test_the_stand_in_is_called_what_it_is(source: str) -> None:

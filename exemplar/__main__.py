@@ -1,0 +1,149 @@
+"""The command `exemplar`: features of your own pictures, their neighbours, and what a network costs.
+
+Results go to stdout, progress and mistakes to stderr, so that `--json` can be piped into a program. Nothing that is
+there is overwritten unasked. Libraries are imported when a command needs them, so that --help answers at once.
+"""
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exemplar.errors import UserError, one_line
+from exemplar.runtime.signals import sigterm_raises
+
+INTERRUPTED = 130  # the shell's status for Ctrl-C
+app = typer.Typer(
+    help="Features of pictures by an encoder that was trained without labels.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its import takes longer than all else that --help does
+)
+Encoder = Annotated[str, typer.Option(help="A .safetensors file, or a training's run in MLflow: its id or its name.")]
+Side = Annotated[int, typer.Option(min=1, help="Pixels that a picture's largest middle square is scaled to.")]
+Cells = Annotated[int, typer.Option(min=1, help="Every layer's map is max-pooled in CELLS x CELLS cells.")]
+Device = Annotated[str, typer.Option(help="auto (CUDA where there is one), cpu or cuda.")]
+SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Pass over unreadable pictures, and name them.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def features(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders with pictures in and below them.")],
+    encoder: Encoder,
+    out: Annotated[Path, typer.Option(help="F.npy, whose rows F.txt names, or F.parquet.")],
+    side: Side = 96,
+    cells: Cells = 2,
+    device: Device = "auto",
+    skip_broken: SkipBroken = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the features of PICTURES, a row each."""
+    from exemplar.use import tables
+    from exemplar.use.loaded import load_encoder
+    from exemplar.use.pictures import Reader, find, iter_features
+
+    tables.require_writable(out, overwrite=overwrite)
+    paths = find(pictures)
+    loaded = load_encoder(encoder, cells=(cells,)).to(chosen(device))
+    loaded.require_size(side, side)
+    reader = Reader(side, skip_broken)
+    count, width = tables.save(iter_features(loaded, paths, reader), out)
+    told = {"out": str(out), "pictures": count, "features": width, "model": loaded.model, "skipped": reader.skipped}
+    left = f", {len(reader.skipped)} skipped" if reader.skipped else ""
+    say(told, f"{out}: {count} pictures{left}, {width} features each", as_json=as_json)
+
+
+@app.command()
+def neighbours(
+    picture: Annotated[Path, typer.Argument(help="The picture whose like are sought.")],
+    among: Annotated[Path, typer.Argument(help="A folder with pictures, or what `exemplar features` wrote of them.")],
+    encoder: Encoder,
+    count: Annotated[int, typer.Option(min=1, help="How many are told.")] = 10,
+    side: Side = 96,
+    cells: Cells = 2,
+    device: Device = "auto",
+    skip_broken: SkipBroken = False,
+    as_json: AsJson = False,
+) -> None:
+    """Name the pictures AMONG others that are most like PICTURE, by the cosine of their features."""
+    from dataclasses import asdict
+
+    from exemplar.use import tables
+    from exemplar.use.loaded import load_encoder
+    from exemplar.use.neighbours import nearest
+    from exemplar.use.pictures import Reader, find, iter_features
+
+    (sought, *_), others = find([picture]), None if among.is_file() else find([among])
+    loaded = load_encoder(encoder, cells=(cells,)).to(chosen(device))
+    loaded.require_size(side, side)
+    own = loaded.features(sought, side=side)
+    rows = tables.load(among) if others is None else iter_features(loaded, others, Reader(side, skip_broken))
+    found = nearest(own, rows, widths=loaded.block_widths(side), count=count)
+    lines = "\n".join(f"{neighbour.similarity:.3f}  {neighbour.picture}" for neighbour in found)
+    say([asdict(neighbour) for neighbour in found], lines, as_json=as_json)
+
+
+@app.command()
+def describe(
+    model: Annotated[str, typer.Argument(help="A model string such as 64c5-128c5-256c5-512f, or an encoder's file.")],
+    side: Annotated[int, typer.Option(min=1, help="Pixels of the images on each side.")] = 96,
+    cells: Cells = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Print the layers of MODEL, their shapes, parameters and multiply-adds, before anyone trains it."""
+    from exemplar.use import describe as description
+
+    string = description.model_of(Path(model)) if Path(model).exists() else model
+    told = description.as_json(string, side=side, cells=cells)
+    say(told, description.as_text(told, cells=cells), as_json=as_json)
+
+
+@app.command()
+def table(as_json: AsJson = False) -> None:
+    """Print all experiments of this repository: name, what was changed, accuracy of each row."""
+    from exemplar.report import experiments
+
+    listed = experiments.read(experiments.show())
+    say(experiments.as_json(listed), experiments.as_text(listed), as_json=as_json)
+
+
+def chosen(device: str) -> str:
+    """The device that a word means; raises UserError for one that is not there."""
+    from exemplar.runtime.device import choose
+
+    return str(choose(device=device, precision="float32").device)
+
+
+def say(told: object, text: str, *, as_json: bool) -> None:
+    """Print a result, for programs or for people."""
+    print(json.dumps(told) if as_json else text)
+
+
+def main() -> None:
+    """Run the command; exit status 1 and one line on stderr for a mistake of the user or the machine."""
+    try:
+        with sigterm_raises():
+            app()
+    except UserError as error:
+        fail(str(error))
+    except BrokenPipeError:
+        sys.exit(0)  # whoever reads has read enough
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+            raise
+        fail(f"{error.filename or 'the output'}: {error.strerror}; make room or change its permissions")
+
+
+def fail(message: str) -> None:
+    """Say what was wrong on one line and leave."""
+    print(f"error: {one_line(message)}", file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

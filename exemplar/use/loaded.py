@@ -1,0 +1,104 @@
+"""A trained encoder, out of a file or a run, that turns images of any kind into features."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from exemplar.datasets.base import PATCH_PIXELS
+from exemplar.errors import UserError
+from exemplar.models import saved
+from exemplar.models.images import images_at_once, resize
+from exemplar.models.network import Encoder, Pixels
+from exemplar.probe.features import exact_inference
+from exemplar.use.inputs import Images, is_one, middle_square, to_batches, unit_range
+
+LARGEST_PIXELS = 1 << 22  # of one image, whose maps in 64 channels then take 1 GB
+
+
+class LoadedEncoder:
+    """An encoder in evaluation mode, and how its maps become one vector: max-pooled in each grid of `cells`."""
+
+    def __init__(self, encoder: Encoder | Pixels, *, cells: tuple[int, ...] = (2,)) -> None:
+        self.encoder, self.cells, self.model = encoder.eval(), cells, encoder.model
+        self.device = torch.device("cpu")
+
+    def to(self, device: str | torch.device) -> "LoadedEncoder":
+        """Move the encoder to a device, where its features are computed from then on."""
+        self.device = torch.device(device)
+        self.encoder.to(self.device)
+        return self
+
+    @property
+    def smallest_side(self) -> int:
+        """The pixels that an image needs on each side, so that the last map has a place for every cell."""
+        if isinstance(self.encoder, Pixels):
+            return 1
+        return PATCH_PIXELS + self.encoder.total_stride * (max(self.cells) - 1)
+
+    def features(self, images: Images, *, side: int | None = None) -> Float[np.ndarray, "..."]:
+        """The features of one image [d], or of many [n d]; float32, not scaled.
+
+        An image is a path, a PIL image, or an array or tensor [3 h w] or [h w 3] of bytes or of floats between 0 and 1;
+        many are a list or another iterable of images, or one array [n 3 h w] or [n h w 3]. With `side` its largest
+        middle square is scaled to so many pixels; without, it is taken as it is. Raises UserError for what is no image.
+        """
+        rows = [row for block in self.feature_blocks(images, side=side) for row in block]
+        if not rows:
+            raise UserError("there is no image; expected at least one")
+        if len({len(row) for row in rows}) > 1:
+            raise UserError("raw pixels of images of several sizes have no common length; pass side=96")
+        return rows[0] if is_one(images) else np.stack(rows)
+
+    def feature_blocks(self, images: Images, *, side: int | None = None) -> Iterator[Float[np.ndarray, "n d"]]:
+        """The features of `features`, so many rows at once as the network takes: memory does not grow with them."""
+        for batch in to_batches(images, side=side):
+            height, width = (side, side) if side else batch.shape[2:]
+            self.require_size(height, width)
+            for chunk in torch.split(batch, images_at_once(height * width, self.device)):
+                yield self.forward(chunk, side=side)
+
+    def block_widths(self, side: int) -> list[int]:
+        """How many features each layer gives in each grid of cells, in their order."""
+        with exact_inference():
+            blocks = self.encoder.extract_features(torch.zeros(1, 3, side, side, device=self.device), self.cells)
+        return [block.shape[1] for block in blocks]
+
+    def forward(self, images: Tensor, *, side: int | None) -> Float[np.ndarray, "n d"]:
+        """The features of a batch, in float32 on every machine."""
+        with exact_inference():
+            rgb = unit_range(images.to(self.device))
+            rgb = resize(middle_square(rgb), side) if side else rgb
+            blocks = self.encoder.extract_features(rgb.contiguous(memory_format=torch.channels_last), self.cells)
+            return torch.cat(blocks, 1).cpu().numpy()
+
+    def require_size(self, height: int, width: int) -> None:
+        """Raise UserError for images that are too small for the network, or too large for the memory."""
+        if min(height, width) < self.smallest_side:
+            raise UserError(
+                f"images of {width} x {height} pixels are too small for {self.model} with {max(self.cells)} cells a "
+                f"side; expected {self.smallest_side} or more: pass side=96 to enlarge them"
+            )
+        if height * width > LARGEST_PIXELS:
+            raise UserError(
+                f"images of {width} x {height} pixels are too large to be taken as they are; pass side=96 instead"
+            )
+
+
+def load_encoder(run_or_file: str | Path, *, cells: tuple[int, ...] = (2,)) -> LoadedEncoder:
+    """Load an encoder from a safetensors file, or from a training's run in MLflow, by its id or its name.
+
+    Raises UserError for a file that is broken, and for a run that is not there, with the nearest one.
+    """
+    path = Path(run_or_file)
+    if not path.exists() and path.suffix != ".safetensors":
+        from exemplar.tracking.encoders import fetched
+
+        with fetched(str(run_or_file)) as downloaded:
+            return LoadedEncoder(saved.load_encoder(downloaded), cells=cells)
+    if not path.exists():
+        raise UserError(f"there is no encoder {path}; expected a .safetensors file, or a run of MLflow")
+    return LoadedEncoder(saved.load_encoder(path), cells=cells)
