@@ -16,7 +16,7 @@ from exemplar.models.architecture import Architecture
 from exemplar.models.network import Encoder
 from exemplar.surrogate.patches import Patches, Rows
 from exemplar.training.learner import Outcome
-from exemplar.training.normalized import Hidden, NormalizedLearner
+from exemplar.training.normalized import SCORES_SPREAD, Hidden, NormalizedLearner
 from exemplar.training.task import over_rows, skill
 from exemplar.training.trunk import Trunk, draw_trunk
 
@@ -30,7 +30,7 @@ Answer = Callable[[Pictures, Holes], Pictures]
 
 
 class Decoder(nn.Module):
-    """A vector -> 16 maps of 8 x 8 -> 16 x 16 -> a picture of 32 x 32, which is 0 at the start.
+    """A vector -> 16 maps of 8 x 8 -> 16 x 16 -> a picture of 32 x 32, hardly off 0 at the start.
 
     It costs 1.2 million multiplications, where the encoder 64c5-64c5-128f has 31.
     """
@@ -40,7 +40,8 @@ class Decoder(nn.Module):
         self.spread = Hidden(width, CHANNELS * COARSE * COARSE, generator=generator)
         self.refined = Hidden(CHANNELS, CHANNELS, side=3, generator=generator)
         # Of each place of the second map four pixels, three colours each.
-        self.weight, self.bias = nn.Parameter(torch.zeros(12, CHANNELS, 3, 3)), nn.Parameter(torch.zeros(12))
+        weight = torch.empty(12, CHANNELS, 3, 3).normal_(0, SCORES_SPREAD, generator=generator)
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(torch.zeros(12))
 
     def forward(self, vectors: Float[Tensor, "b d"]) -> Pictures:
         """A picture in float32."""
