@@ -49,7 +49,7 @@ def test_squares_hide_the_share_to_a_hundredth(share: float) -> None:
     holes = context_encoder.draw_holes(share, stream())
     assert holes.shape == (1024, 1, 32, 32)
     assert (holes.mean((1, 2, 3)) - share).abs().max() <= context_encoder.TOLERANCE
-    assert len(holes.flatten(1).unique(dim=0)) > 1000
+    assert len(holes.flatten(1).unique(dim=0)) > 500
 
 
 def test_squares_reach_every_border() -> None:
