@@ -39,7 +39,7 @@ def compare() -> None:
     invariance = panels.load(list(curves.values()))
     pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training, methods=settings.methods)
     shown = {name: load_encoder(encoders / f"{name}.safetensors") for name in likeness.chosen(settings.methods)}
-    alike = likeness.collect(Labeled.load(labeled / first), shown, dataset=first, side=settings.probe[first].side)
+    tested = Labeled.load(labeled / first)
     made = sidecars.collect(results)
     all_settings = settings.model_dump()
     with runs.work("compare", settings=all_settings, inputs=inputs) as (run, _):
@@ -54,7 +54,7 @@ def compare() -> None:
             made=made,
             origin=origin.origin(made),
             changed=origin.changed_settings(all_settings),
-            likeness=alike,
+            likeness=likeness.collect(tested, shown, dataset=first, side=settings.probe[first].side),
         )
         run.log_metrics(comparison.flat_metrics(records))
         run.nest(sidecar.run_id for sidecar in made.values() if sidecar)

@@ -63,7 +63,8 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     encoder_path, folder = Path(f"data/encoders/{method}.safetensors"), Path(f"results/training/{method}")
     run_settings = settings.model_dump(
         include={"model", "random_seed", "train", "compute", "unlabeled", "seeds", "surrogate", "transformation"}
-    ) | {"tasks": {method: settings.tasks[method]}}
+    )
+    run_settings["tasks"] = {method: settings.tasks[method]}
     with runs.work("train", method, settings=run_settings, inputs=inputs, result=encoder_path) as (
         run,
         unfinished,

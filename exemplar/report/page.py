@@ -32,7 +32,7 @@ class Cost:
     """What a row is, in a few words, and what it cost; texts, with a dash for what is not known."""
 
     words: str
-    samples: str
+    passes: str
     minutes: str
 
 
@@ -71,7 +71,7 @@ def page(
         span=comparison.span,
         signed=comparison.signed,
         has_paper=bool(rows["paper_accuracy"].notna().any()),
-        costs={(record.dataset, record.title): cost(record, trained, settings, made) for record in records},
+        costs={(record.dataset, record.title): cost(record, trained, made) for record in records},
         origin=origin,
         changed=changed,
         readouts={name: label for name, (label, _) in figures.READOUTS.items()},
@@ -98,17 +98,15 @@ def page(
 def cost(
     record: Evaluation,
     trained: Mapping[str, pd.DataFrame],
-    settings: Mapping[str, Any],
     made: Mapping[str, Sidecar | None],
 ) -> Cost:
     """What a row is and what it cost: an encoder that was not trained has seen no samples and took no time."""
     learnt, encoder = record.method in trained, made.get(f"train.{record.method}")
-    samples = settings["seeds"]["count"] * settings["surrogate"]["samples"] if learnt else 0
     parts = [made.get(key(record)), *([encoder] if learnt else [])]
     known = [part.seconds for part in parts if part]
     return Cost(
         f"{what_is(record.method)}, {'linear SVM' if record.readout == 'probe' else 'trained on labels'}",
-        f"{samples * len(trained[record.method]):,}" if learnt else "0",
+        f"{int(trained[record.method]['encoder_passes'].sum()):,}" if learnt else "0",
         f"{sum(known) / 60:.1f}" if len(known) == len(parts) else "–",
     )
 

@@ -32,7 +32,7 @@ READS = {
     "probe": [ENCODERS[0], *LABELED],
     "invariance": [ENCODERS[0], *LABELED],
     # the mean is the encoders' business
-    "compare": [*SURROGATE[:-1], *ENCODERS, *TRAINING, *MEASURED],
+    "compare": [*SURROGATE[:-1], *LABELED, *ENCODERS, *TRAINING, *MEASURED],
 }
 FLIPS = 6
 # of the tuples that stand for YAML's lists, see `run`

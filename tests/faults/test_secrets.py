@@ -128,7 +128,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         samples=np.zeros((1, 2, 3, 32, 32), np.uint8),
         invariance=pd.DataFrame([{**point, "dataset": HOSTILE, "method": HOSTILE}]),
         marks=paper.invariance(unlabeled=HOSTILE, ranges=asdict(RELEASE)),
-        settings={"sources": {HOSTILE: {"url": HOSTILE}}, "seeds": {"count": 1}, "surrogate": {"samples": 1}},
+        settings={"sources": {HOSTILE: {"url": HOSTILE}}},
         made={HOSTILE: Sidecar(HOSTILE, 1.0)},
         origin={"commit": HOSTILE},
         changed=[(HOSTILE, HOSTILE, HOSTILE)],

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from exemplar.datasets.evaluation import Evaluation
-from exemplar.report import comparison, figures, page, paper, sheets, stamp
+from exemplar.report import comparison, figures, likeness, page, paper, sheets, stamp
 from exemplar.surrogate.ranges import RELEASE
 from exemplar.tracking.sidecars import Sidecar
 
@@ -18,7 +18,6 @@ HOSTILE = '<img src=x onerror="alert(1)">&'
 SETTINGS = {
     "model": "64c5-64c5-128f",
     "seeds": {"count": 20, "scales": [1.0, 0.8]},
-    "surrogate": {"samples": 10},
     "note": HOSTILE,
 }
 ORIGIN = {"date": "26 November 2026", "commit": "0123abc", "machine": "a laptop, 2 cores", "duration": "3.4 minutes"}
@@ -154,7 +153,7 @@ def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
         "View-Invariant K-means",
         "exemplar Exemplar-CNN, linear SVM 65.0 ± 5.0",
         "pixels Raw pixels, linear SVM 65.0 ± 5.0",
-        "400 1.4",
+        "200 1.4",
     ):
         assert words in text
 
@@ -169,6 +168,26 @@ def test_the_paper_has_a_column_only_where_it_has_a_number() -> None:
     """On data that it never saw there is nothing to compare with."""
     assert "the paper, %" not in Page(write()).text
     assert "the paper, %" in Page(write(records=[replace(RECORD, dataset="stl10")], unlabeled="stl10")).text
+
+
+def test_neighbours_and_the_map_show_each_image_once(source: str) -> None:
+    """An encoder's pictures use the same ones; those of another class are framed otherwise, and names are text."""
+    view = likeness.View(np.full((3, 2), 0.5), np.array([[1, 2]]))
+    alike = likeness.Likeness(
+        dataset="photos",
+        images=[f"data:image/jpeg;base64,{place}" for place in range(3)],
+        classes=["cat", "cat", HOSTILE],
+        colours={"cat": "hsl(0 70% 50%)", HOSTILE: "hsl(180 70% 50%)"},
+        queries=np.array([0]),
+        views={"exemplar": view, "random": view},
+    )
+    shown = write(likeness=alike)
+    assert shown.count("data:image/jpeg;base64,1") == 1
+    assert shown.count('href="#image-1"') == 2 + 2
+    assert (shown.count('class="same"'), shown.count('class="other"')) == (2, 2)
+    assert HOSTILE not in shown
+    assert 'id="map"' in shown
+    assert 'id="map"' not in source
 
 
 def test_the_stand_in_is_called_what_it_is(source: str) -> None:

@@ -1,15 +1,17 @@
-"""The command `exemplar`, as a shell calls it."""
+"""The command `exemplar`."""
 
 import json
-import os
 import resource
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import exemplar
+from exemplar import __main__ as command
 from exemplar.use import tables
 from exemplar.use.loaded import load_encoder
 from exemplar.use.pictures import find
@@ -17,21 +19,40 @@ from exemplar.use.pictures import find
 ROOT = Path(exemplar.__path__[0]).parent
 
 
-def run(*words: object, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Call the command."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    command = [sys.executable, "-m", "exemplar", *map(str, words)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
 
 
-def told(*words: object) -> str:
-    """The one line about a mistake; nothing is on stdout."""
-    done = run(*words)
-    assert (done.returncode, done.stdout) == (1, ""), done
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "Traceback" not in done.stderr
-    return line
+class Shell:
+    """Calls the command in this process, as a shell does in another: that would import torch again each time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, *words: object) -> Done:
+        self.monkeypatch.setattr(sys, "argv", ["exemplar", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            command.main()
+        printed = self.capsys.readouterr()
+        return Done(int(end.value.code or 0), printed.out, printed.err)
+
+    def told(self, *words: object) -> str:
+        """The one line about a mistake; nothing is on stdout."""
+        done = self(*words)
+        assert (done.status, done.stdout) == (1, ""), done
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert "Traceback" not in done.stderr
+        return line
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capsys)
 
 
 def test_help_answers_at_once() -> None:
@@ -44,11 +65,13 @@ def test_help_answers_at_once() -> None:
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert imported.isdisjoint({"torch", "mlflow", "numpy", "pandas", "pydantic", "rich"})
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
-    for command in ("features", "neighbours", "describe", "table"):
-        assert f"  {command}" in done.stdout
+    for name in ("features", "neighbours", "describe", "table"):
+        assert f"  {name}" in done.stdout
 
 
-def test_features_of_a_folder_are_those_of_the_library(pictures: Path, encoder_file: Path, tmp_path: Path) -> None:
+def test_features_of_a_folder_are_those_of_the_library(
+    run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path
+) -> None:
     """A row per picture in the order of their names; the answer for programs is on stdout, progress on stderr."""
     out = tmp_path / "f.npy"
     done = run("features", pictures, "--encoder", encoder_file, "--out", out, "--side", 40, "--json")
@@ -60,12 +83,12 @@ def test_features_of_a_folder_are_those_of_the_library(pictures: Path, encoder_f
     np.testing.assert_allclose(np.load(out), load_encoder(encoder_file).features(paths, side=40), rtol=1e-5)
 
 
-def test_parquet_holds_the_same(pictures: Path, encoder_file: Path, tmp_path: Path) -> None:
+def test_parquet_holds_the_same(run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path) -> None:
     """Two columns, which pandas reads; both files are searched alike."""
     import pandas as pd
 
     for name in ("f.npy", "f.parquet"):
-        assert not run("features", pictures, "--encoder", encoder_file, "--out", tmp_path / name).returncode
+        assert not run("features", pictures, "--encoder", encoder_file, "--out", tmp_path / name).status
     frame = pd.read_parquet(tmp_path / "f.parquet")
     np.testing.assert_array_equal(np.stack(list(frame["features"])), np.load(tmp_path / "f.npy"))
     assert frame["picture"].tolist() == (tmp_path / "f.txt").read_text().splitlines()
@@ -81,25 +104,27 @@ def test_parquet_holds_the_same(pictures: Path, encoder_file: Path, tmp_path: Pa
     assert answers[0] == answers[1] == answers[2]
 
 
-def test_nothing_is_overwritten_unasked(pictures: Path, encoder_file: Path, tmp_path: Path) -> None:
+def test_nothing_is_overwritten_unasked(run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path) -> None:
     """Neither the features nor the list of names."""
     words = ("features", pictures, "--encoder", encoder_file, "--out")
     (tmp_path / "f.npy").write_text("mine")
-    assert told(*words, tmp_path / "f.npy").endswith(
+    assert run.told(*words, tmp_path / "f.npy").endswith(
         "f.npy is there already; choose another --out, or pass --overwrite"
     )
     (tmp_path / "g.txt").write_text("mine")
-    assert "g.txt is there already" in told(*words, tmp_path / "g.npy")
-    assert not run(*words, tmp_path / "f.npy", "--overwrite").returncode
+    assert "g.txt is there already" in run.told(*words, tmp_path / "g.npy")
+    assert not run(*words, tmp_path / "f.npy", "--overwrite").status
     assert np.load(tmp_path / "f.npy").shape == (5, 64)
 
 
-def test_a_broken_picture_stops_the_command_or_is_named(pictures: Path, encoder_file: Path, tmp_path: Path) -> None:
+def test_a_broken_picture_stops_the_command_or_is_named(
+    run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path
+) -> None:
     """As asked; what was stopped leaves nothing behind."""
     (pictures / "bad.jpg").write_bytes(b"no picture")
     words = ("features", pictures, "--encoder", encoder_file, "--out", tmp_path / "f.npy")
-    line = told(*words)
-    assert f"{pictures / 'bad.jpg'} is no whole JPEG, PNG or WebP picture" in line
+    line = run.told(*words)
+    assert f"{pictures / 'bad.jpg'} is no whole picture" in line
     assert line.endswith("; remove it, or pass --skip-broken")
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
     done = run(*words, "--skip-broken", "--json")
@@ -108,25 +133,25 @@ def test_a_broken_picture_stops_the_command_or_is_named(pictures: Path, encoder_
     assert len(np.load(tmp_path / "f.npy")) == 5
 
 
-def test_mistakes_are_one_line(pictures: Path, encoder_file: Path, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path) -> None:
     """A folder without pictures, a place that is not there, an encoder that is none, an unknown kind of file."""
     out = tmp_path / "f.npy"
     (empty := tmp_path / "empty").mkdir()
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"no encoder")
     known = ("--encoder", encoder_file)
-    assert "has no pictures; expected files that end in .jpg" in told("features", empty, *known, "--out", out)
-    assert "there is no file or folder" in told("features", tmp_path / "gone", *known, "--out", out)
-    assert "cannot read the encoder" in told("features", pictures, "--encoder", broken, "--out", out)
-    assert "expected a name that ends in .npy or .parquet" in told("features", pictures, *known, "--out", "f.csv")
-    assert "there is no folder" in told("features", pictures, *known, "--out", tmp_path / "gone" / "f.npy")
-    assert "too small for 4c5-4c5-8f" in told("features", pictures, *known, "--out", out, "--side", 20)
-    assert "cannot read" in told("neighbours", pictures / "a.png", broken.rename(tmp_path / "x.parquet"), *known)
+    assert "has no pictures; expected files that end in .jpg" in run.told("features", empty, *known, "--out", out)
+    assert "there is no file or folder" in run.told("features", tmp_path / "gone", *known, "--out", out)
+    assert "cannot read the encoder" in run.told("features", pictures, "--encoder", broken, "--out", out)
+    assert "expected a name that ends in .npy or .parquet" in run.told("features", pictures, *known, "--out", "f.csv")
+    assert "there is no folder" in run.told("features", pictures, *known, "--out", tmp_path / "gone" / "f.npy")
+    assert "too small for 4c5-4c5-8f" in run.told("features", pictures, *known, "--out", out, "--side", 20)
+    assert "cannot read" in run.told("neighbours", pictures / "a.png", broken.rename(tmp_path / "x.parquet"), *known)
     assert not out.exists()
 
 
-def test_a_network_is_described_before_it_is_trained(encoder_file: Path) -> None:
+def test_a_network_is_described_before_it_is_trained(run: Shell, encoder_file: Path) -> None:
     """For people and for programs; a mistake in the string is one line."""
     assert "128f           128 x 17 x 17         524,416" in run("describe", "64c5-64c5-128f").stdout
     assert json.loads(run("describe", encoder_file, "--json").stdout)["model"] == "4c5-4c5-8f"
-    assert "'64x5' is no layer" in told("describe", "64c5-64x5-8f")
+    assert "'64x5' is no layer" in run.told("describe", "64c5-64x5-8f")

@@ -200,7 +200,7 @@ def fault(archive: Path, error: Exception) -> str:
 
 def first_bytes(stream: Stream) -> bytes:
     """The bytes that show what it is; it is read from its beginning afterwards."""
-    head = stream.read(contents.HEAD_BYTES)
+    head: bytes = stream.read(contents.HEAD_BYTES)
     stream.seek(0)
     return head
 
