@@ -52,7 +52,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"model": "64c5-"}, "model '64c5-': a hyphen stands at its end, and no layer follows"),
     ({"model": "0c5-8f"}, "'0c5' has a 0 where a number begins; expected"),
     ({"model": "64c4-8f"}, "'64c4' has filters of even side 4"),
-    ({"methods": ["exemplar", "jigsaw"]}, "'jigsaw': is unknown; expected one of exemplar"),
+    ({"methods": ["exemplar", "simclr"]}, "'simclr': is unknown; expected one of exemplar"),
     ({"datasets": ["fotos"]}, "'fotos': is unknown; expected one of"),
     ({"unlabeled": "fotos"}, "'fotos': is unknown; expected one of"),
     ({"seeds": {"count": 0}}, "seeds.count 0: "),

@@ -20,6 +20,7 @@ from exemplar.runtime.progress import track
 
 SIDE_PIXELS = 32
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+FILES = (*TRAIN_BATCHES, "test_batch", "batches.meta")
 MOST_BYTES = 1 << 26  # a batch has 31 million
 Content = dict[bytes, object]
 
@@ -82,12 +83,14 @@ class Batch(NamedTuple):
 
 def read_batches(archive: Path | None) -> tuple[Batch, Batch, tuple[str, ...]]:
     """The training batches in order as one, the test batch, and the names of the classes."""
-    contents = {
-        member.path.name: unpickle(member.read(most_bytes=MOST_BYTES), name=f"{archive}: {member.path.name!r}")
-        for member in members(archive)
-        if member.path.name in (*TRAIN_BATCHES, "test_batch", "batches.meta")
-    }
-    for name in (*TRAIN_BATCHES, "test_batch", "batches.meta"):
+    contents: dict[str, Content] = {}
+    for member in members(archive):
+        name = member.path.name
+        if name in contents:
+            raise UserError(f"{archive} has {name!r} twice; expected the Python version of CIFAR-10")
+        if name in FILES:
+            contents[name] = unpickle(member.read(most_bytes=MOST_BYTES), name=f"{archive}: {name!r}")
+    for name in FILES:
         if name not in contents:
             raise UserError(f"{archive} lacks {name!r}; expected the Python version of CIFAR-10")
     classes = class_names(contents["batches.meta"], name=f"{archive}: 'batches.meta'")

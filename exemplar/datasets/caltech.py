@@ -25,7 +25,7 @@ def write_images(
     """
     paths: dict[PurePosixPath, None] = {}
     with growing(folder / "images.npy", side_pixels=side_pixels) as images:
-        for member in members(archive, inside=f"{root}.tar.gz"):
+        for member in members(archive, inside=root):
             path = PurePosixPath(*member.path.parts[-2:])
             # what lies deeper or has another suffix (056.dog/greg/, 198.spider/RENAME2) was left behind by its authors
             if member.path.parts[-3:-2] != (root,) or path.suffix != ".jpg" or path.name.startswith("."):
@@ -40,7 +40,9 @@ def write_images(
             picture = decode(BytesIO(member.read(most_bytes=MOST_BYTES)), name=f"{archive}: {str(member.path)!r}")
             images.append(stretched(picture, side_pixels=side_pixels)[None])
     if not paths:
-        raise UserError(f"{archive} has no pictures under {root!r}")
+        raise UserError(
+            f"{archive} has no pictures under {root!r}; expected that folder or an archive of it, with class folders"
+        )
     return list(paths)
 
 

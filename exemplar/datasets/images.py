@@ -5,17 +5,31 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BufferedWriter, BytesIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from exemplar.errors import UserError
+from exemplar.io import contents
 
-FORMATS = ("JPEG", "PNG", "WEBP")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 MOST_PIXELS = 1 << 26  # 67 million, 8192 x 8192: decoded, such a picture takes 0.2 GB
+MOST_REDUCED_PIXELS = 1 << 28  # of a JPEG that is not progressive, which is decoded at half its size or less
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would warn of what is read here, and stop what is reduced
+ORIENTATION = 0x0112  # EXIF's tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 UNDECODABLE = (
     OSError,
     SyntaxError,
@@ -27,31 +41,108 @@ UNDECODABLE = (
     AttributeError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )
 
 
-def decode(source: Path | BytesIO, *, name: str) -> Image.Image:
-    """The picture as a person sees it: RGB, upright, what is transparent on white.
+class SizeError(ValueError):
+    """A sound picture of more pixels than are read."""
 
-    Raises UserError that names it for a file that is broken, of another format or of too many pixels.
+
+class DepthError(ValueError):
+    """A sound picture of values that cannot be scaled to 8 bits by a rule that suits them."""
+
+
+def decode(source: Path | BytesIO, *, name: str, bits: int = 16) -> Image.Image:
+    """The picture as a person sees it: RGB, upright, what is transparent on white, of several the first.
+
+    Grey values of 16 bits of which no more than the lower `bits` are used give the upper 8 of these. Raises UserError
+    that names it for a file that is broken, of another format, of too many pixels, or of floating-point values.
     """
     try:
-        # Pillow warns of odd metadata, which do not concern the pixels
-        with warnings.catch_warnings(action="ignore"), Image.open(source, formats=FORMATS) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, at most {MOST_PIXELS:,} are read")
-            return opaque(eight_bit(ImageOps.exif_transpose(image)))
+        with opened(source) as image:
+            return opaque(eight_bit(upright(image), bits=bits))
+    except (SizeError, DepthError) as error:
+        raise UserError(f"{name} {error}") from None
     except UNDECODABLE as error:
-        reason = "nothing in it says so" if isinstance(error, UnidentifiedImageError) else error
-        raise UserError(f"{name} is no whole JPEG, PNG or WebP picture ({reason})") from None
+        if isinstance(error, OSError) and error.errno:
+            raise UserError(f"{name} cannot be read ({error.strerror})") from None
+        unknown = isinstance(error, UnidentifiedImageError)
+        raise UserError(f"{name} is no whole picture ({shown_as(source) if unknown else error})") from None
 
 
-def eight_bit(image: Image.Image) -> Image.Image:
-    """The picture itself, or the upper 8 bits of grey values of 16, which Pillow would clip."""
-    if not image.mode.startswith("I"):
+@contextmanager
+def opened(source: Path | BytesIO) -> Iterator[Image.Image]:
+    """Open a picture, whose pixels are not yet decoded; a large JPEG will be at a fraction of its size."""
+    # Pillow warns of odd metadata, which do not concern the pixels
+    with warnings.catch_warnings(action="ignore"), Image.open(source, formats=FORMATS) as image:
+        reducible = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
+        most = MOST_REDUCED_PIXELS if reducible else MOST_PIXELS
+        if image.width * image.height > most:
+            size = f"{image.width} x {image.height} pixels"
+            raise SizeError(f"has {size}; at most {most:,} are read of such a file, so scale it down")
+        if image.width * image.height > MOST_PIXELS:
+            image.draft(None, (image.width // 2, image.height // 2))
+        yield image
+
+
+def shown_as(source: Path | BytesIO) -> str:
+    """What the first bytes of a file say that Pillow does not read."""
+    if isinstance(source, BytesIO):
+        head = source.getvalue()[: contents.HEAD_BYTES]
+    else:
+        with source.open("rb") as file:
+            head = file.read(contents.HEAD_BYTES)
+    said = contents.described(head)
+    return f"it {said}" if said else "nothing in it says so"
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its camera says; metadata that cannot be read turn nothing.
+
+    `ImageOps.exif_transpose` writes all metadata anew and fails where any of them is odd.
+    """
+    image.load()
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except UNDECODABLE:
         return image
-    return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    return image.transpose(turn) if turn is not None else image
+
+
+def has_deep_values(image: Image.Image) -> bool:
+    """Whether its grey values have more than 8 bits, which Pillow would clip; it reduces those of colours itself."""
+    return image.mode.startswith("I")
+
+
+def eight_bit(image: Image.Image, *, bits: int) -> Image.Image:
+    """The picture itself, or the upper 8 of the lower `bits` of its grey values; raises DepthError for other values."""
+    if image.mode == "F":
+        raise DepthError("has floating-point values, whose range is unknown; save it with 8 or 16 bits a value")
+    if not has_deep_values(image):
+        return image
+    values = np.asarray(image)
+    if values.min() < 0 or int(values.max()) >> bits:
+        raise DepthError(f"has values from {values.min()} to {values.max()}; expected 0 to {(1 << bits) - 1:,}")
+    return Image.fromarray((values.astype(np.uint32) >> (bits - 8)).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a file's header says before its pixels are decoded."""
+
+    most_value: int = 0  # of grey values of more than 8 bits, 0 where they have 8
+    several: bool = False  # an animation, or pages
+
+
+def glance(path: Path) -> Glance:
+    """Look at a file's header; of a file that cannot be read nothing is said, which `decode` will."""
+    try:
+        with opened(path) as image:
+            several = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: a phone's own preview
+            most = int(np.asarray(image).max()) if has_deep_values(image) else 0
+            return Glance(most, several)
+    except UNDECODABLE:
+        return Glance()
 
 
 def opaque(image: Image.Image) -> Image.Image:

@@ -1,6 +1,6 @@
 """Random splits into training and test images, and the splits of training images on which settings are chosen."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Int64
@@ -28,12 +28,19 @@ def take(
 
 
 def require_members(
-    groups: Sequence[Int64[np.ndarray, " _"]], names: Sequence[str], *, least: int, remedy: str = ""
+    groups: Sequence[Int64[np.ndarray, " _"]],
+    names: Sequence[str],
+    *,
+    least: int,
+    remedy: Callable[[str], str] = lambda _: "",
 ) -> None:
-    """Raise UserError for the first group with fewer than `least` members, and say what helps where something does."""
+    """Raise UserError for a single group, and for the first with fewer than `least` members, with what helps it."""
+    if len(names) < 2:
+        raise UserError(f"there is one class only, {names[0]!r}; the protocol needs two or more")
     for group, name in zip(groups, names, strict=True):
         if len(group) < least:
-            raise UserError(f"the class {name!r} has {len(group)} images; the protocol needs at least {least}{remedy}")
+            few = f"the class {name!r} has {len(group)} images; the protocol needs at least {least}"
+            raise UserError(f"{few}{remedy(name)}")
 
 
 def selection_splits(labeled: Labeled, *, validation: str, random_seed: int, fold: int = 0) -> list[Split]:

@@ -60,17 +60,24 @@ class Patches:
 
     def render(self, indices: Int64[Tensor, " b"]) -> Rows:
         """Patches (0..1) of some rows, and their columns."""
-        columns = {name: values[indices] for name, values in self.columns.items()}
         fine = 2 if float(self.side.max()) > FINE * PATCH_PIXELS else 1
-        points = geometry.pixel_points(fine * PATCH_PIXELS, device=indices.device)
+        squares = self.squares(indices, fine * PATCH_PIXELS)
+        if fine > 1:
+            squares = functional.avg_pool2d(squares.flatten(0, 1), fine).view(
+                *squares.shape[:3], PATCH_PIXELS, PATCH_PIXELS
+            )
+        return squares, {name: values[indices] for name, values in self.columns.items()}
+
+    def squares(self, indices: Int64[Tensor, " b"], size: int) -> Float[Tensor, "b p 3 s s"]:
+        """The squares (0..1) of some rows at `size` x `size` places, each sampled once."""
+        points = geometry.pixel_points(size, device=indices.device)
         flip = torch.ones(len(indices), 1, 1, 2, device=indices.device)
-        if "mirrored" in columns:
-            flip[..., 0] = 1 - 2 * columns["mirrored"].float()[:, None, None]
+        if "mirrored" in self.columns:
+            flip[..., 0] = 1 - 2 * self.columns["mirrored"][indices].float()[:, None, None]
         where = self.centre[indices][:, :, None] + self.side[indices][:, :, None, None] * points * flip
         images = self.images.index_select(0, self.image[indices].flatten())
-        cut = geometry.cut(images, where.flatten(0, 1), fine * PATCH_PIXELS)
-        cut = functional.avg_pool2d(cut, fine) if fine > 1 else cut
-        return cut.view(len(indices), -1, *cut.shape[1:]), columns
+        cut = geometry.cut(images, where.flatten(0, 1), size)
+        return cut.view(len(indices), -1, *cut.shape[1:])
 
 
 def whole_numbers(limit: int, count: int, generator: torch.Generator) -> Int64[Tensor, " count"]:

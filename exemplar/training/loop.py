@@ -102,12 +102,14 @@ def train_epoch(
     watch.check_loss(float(part.loss_sum))
     watch.check_network(state.model, signal=float(signal))
     seconds = part.seconds()
+    unseen = measure(state.model, data.unseen(), compute)
     further = {name: float(value) / len(order) for name, value in part.sums.items()}
+    further |= {f"held_out_{name}": mean for name, mean in unseen.items() if name != "score"}
     return Epoch(
         epoch=epoch + 1,
         loss=float(part.loss_sum) / len(order),
         score=float(part.score) / len(order),
-        held_out_score=measure_score(state.model, data.unseen(), compute),
+        held_out_score=unseen.get("score"),
         chance=state.model.chance,
         learning_rate=settings.learning_rate * state.factor,
         encoder_passes=len(order) * state.model.passes,
@@ -156,14 +158,19 @@ def same_start(state: TrainState, compute: Compute) -> None:
         state.load_state_dict(torch.load(BytesIO(given), map_location="cpu", weights_only=True))
 
 
-def measure_score(model: Learner, data: Samples, compute: Compute) -> float | None:
-    """The mean score of rows, each once, by a network as it stands; None where there are none."""
+def measure(model: Learner, data: Samples, compute: Compute) -> dict[str, float]:
+    """The mean `score` of rows, each once, by a network as it stands, and of what else it tells; {} for no rows.
+
+    Every process measures all of them, in the same batches.
+    """
     if not len(data):
-        return None
-    total = torch.zeros((), device=compute.device)
+        return {}
+    totals: dict[str, Tensor] = {}
     model.eval()
     with torch.inference_mode(), compute.autocast():
         for indices in torch.split(torch.arange(len(data), device=compute.device), SAMPLES_AT_ONCE // model.passes):
-            total += model(data.render(indices)).score
+            outcome = model(data.render(indices))
+            for name, value in {"score": outcome.score, **outcome.sums}.items():
+                totals[name] = totals.get(name, 0) + value.float()
     model.train()
-    return float(total) / len(data)
+    return {name: float(total) / len(data) for name, total in totals.items()}

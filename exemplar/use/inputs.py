@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
-from exemplar.datasets.images import channels_first, cropped, decode, eight_bit, opaque
+from exemplar.datasets.images import channels_first, cropped, decode, eight_bit, opaque, upright
 from exemplar.errors import UserError
 
 Images = Any  # what a user hands over; the functions below say what is wrong with it
@@ -42,7 +42,7 @@ def to_batch(images: Images, *, side: int | None) -> Tensor:
     if isinstance(images, str | os.PathLike):
         images = decode(Path(images), name=os.fspath(images))
     if isinstance(images, Image.Image):
-        picture = opaque(eight_bit(ImageOps.exif_transpose(images)))
+        picture = opaque(eight_bit(upright(images), bits=16))
         return torch.from_numpy(np.array(cropped(picture, side_pixels=side) if side else channels_first(picture)))[None]
     if isinstance(images, np.ndarray) and images.dtype.kind in "biuf":
         images = torch.from_numpy(np.array(images))

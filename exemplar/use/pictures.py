@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from exemplar.datasets import folder
 from exemplar.datasets.images import cropped, decode
+from exemplar.datasets.tree import survey
 from exemplar.errors import UserError
 from exemplar.models.images import images_at_once
 from exemplar.runtime.progress import track
@@ -28,7 +28,7 @@ def find(places: Sequence[Path]) -> list[Path]:
     found = list[Path]()
     for place in places:
         if place.is_dir():
-            found += [place / name for name in folder.pictures(place)]
+            found += [place / name for name in survey(place).pictures]
         elif place.exists():
             found.append(place)
         else:

@@ -94,7 +94,7 @@ def test_a_broken_picture_is_told(pack: Pack, files: dict[str, bytes], out: Path
     """The line names the archive and the picture in it."""
     name = "101_ObjectCategories/yin_yang/image_0007.jpg"
     files[name] = files[name][:-200]
-    with pytest.raises(UserError, match=rf"a.tar.gz: '{name}' is no whole JPEG"):
+    with pytest.raises(UserError, match=rf"a.tar.gz: '{name}' is no whole picture"):
         caltech101.write_unlabeled(pack("a.tar.gz", files), out)
 
 
@@ -105,5 +105,5 @@ def test_an_archive_of_something_else_is_told(pack: Pack, out: Path) -> None:
         caltech101.write_unlabeled(other, out)
     with zipfile.ZipFile(other.with_name("other.zip"), "w") as package:
         package.writestr("a", b"b")
-    with pytest.raises(UserError, match=r"other.zip .*expected one file '101_ObjectCategories.tar.gz' in it"):
+    with pytest.raises(UserError, match=r"other.zip has no pictures under '101_ObjectCategories'"):
         caltech101.write_unlabeled(other.with_name("other.zip"), out)

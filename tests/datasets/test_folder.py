@@ -1,12 +1,16 @@
 """Pictures of one's own, in a tree."""
 
 import os
+import re
+import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from exemplar.datasets import folder
 from exemplar.datasets.base import Labeled, load_images
@@ -60,7 +64,7 @@ def test_a_broken_picture_stops_or_is_skipped(tree: Path, out: Path, capsys: pyt
     broken = tree / "blue" / "1.png"
     broken.write_bytes(broken.read_bytes()[:60])
     for write in (folder.write_unlabeled, folder.write_labeled):
-        with pytest.raises(UserError, match=r"blue/1.png is no whole JPEG.*skip_broken"):
+        with pytest.raises(UserError, match=r"blue/1.png is no whole picture.*move it elsewhere, or set .*skip_broken"):
             write(tree, out, **OPTIONS)
         write(tree, out, **OPTIONS | {"skip_broken": True})
         assert capsys.readouterr().err.count("skipped: ") == 1
@@ -80,7 +84,7 @@ def test_a_tree_without_a_whole_picture_is_told(tmp_path: Path, out: Path) -> No
 
 def test_a_class_with_too_few_pictures_is_told(tree: Path, out: Path) -> None:
     """An empty class, one with too few, and one that has too few once broken pictures are skipped."""
-    with pytest.raises(UserError, match=r"'blue' has 5 images; .* at least 6; lower .*train_per_class"):
+    with pytest.raises(UserError, match=r"'blue' has 5 images; .* at least 6; .*; lower .*train_per_class"):
         folder.write_labeled(tree, out, **OPTIONS | {"train_per_class": 5})
     (tree / "blue" / "1.png").write_bytes(b"x")
     with pytest.raises(UserError, match="the class 'blue' has 4 images; the protocol needs at least 5"):
@@ -123,3 +127,168 @@ def test_a_class_name_that_is_not_utf_8_is_kept_readable(tree: Path, out: Path, 
         (odd / f"{number}.png").write_bytes(picture(number, kind="PNG"))
     folder.write_labeled(tree, out, **OPTIONS)
     assert Labeled.load(out).classes == ("blue", "röd", "zo?")
+
+
+def test_links_to_folders_are_followed(tree: Path, tmp_path: Path, out: Path) -> None:
+    """A linked class is a class, a linked album belongs to its folder; a loop and a second link are told."""
+    (tmp_path / "elsewhere").mkdir()
+    (tree / "blue").rename(tmp_path / "elsewhere" / "blue")
+    (tree / "blue").symlink_to(tmp_path / "elsewhere" / "blue")
+    (tree / "röd" / "loop").symlink_to(tree)
+    folder.write_labeled(tree, out, **OPTIONS)
+    written = Labeled.load(out)
+    assert written.classes == ("blue", "röd")
+    assert written.labels.tolist() == [0] * 5 + [1] * 7
+    (tree / "again").symlink_to(tmp_path / "elsewhere" / "blue")
+    folder.write_labeled(tree, out, **OPTIONS)
+    assert Labeled.load(out).labels.tolist() == [0] * 5 + [1] * 7
+
+
+def test_what_is_passed_over_is_counted_by_its_cause(
+    tree: Path, out: Path, picture: Picture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Formats that are not read, folders and files of a system, hidden files, links to nothing, pipes."""
+    for name in ("röd/1.HEIC", "blue/2.heic", "blue/3.nef"):
+        (tree / name).write_bytes(b"x")
+    for system in ("@eaDir", "__MACOSX", "System Volume Information", "$RECYCLE.BIN"):
+        (tree / "blue" / system).mkdir()
+        (tree / "blue" / system / "0.png").write_bytes(picture(kind="PNG"))
+    (tree / "blue" / "Thumbs.db").touch()
+    (tree / "blue" / "gone.jpg").symlink_to("nowhere")
+    os.mkfifo(tree / "blue" / "pipe.jpg")
+    folder.write_unlabeled(tree, out, **OPTIONS)
+    assert len(load_images(out)) == 12
+    said = capsys.readouterr().err
+    for part in (
+        "folder: 12 pictures of ",
+        "2 .heic (convert them, for example with the package pillow-heif)",
+        "1 .nef (convert them, for example with the package rawpy)",
+        "1 .txt",
+        "2 hidden",
+        *(f"1 of the system ({name})" for name in ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "Thumbs.db")),
+        "1 links that lead nowhere",
+        "1 pipes, sockets or devices",
+    ):
+        assert part in said, part
+
+
+def test_any_number_of_suffixes_is_one_readable_line(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As copies with a date behind the name have: the most frequent causes by name, the others by their number."""
+    for number in range(300):
+        (tree / "blue" / f"0.png.{number}").touch()
+    folder.write_unlabeled(tree, out, **OPTIONS)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "passed over" in line]
+    assert line.endswith("of other kinds")
+    assert len(line) < 400
+
+
+def test_a_system_s_folder_is_no_class(tree: Path, out: Path, picture: Picture) -> None:
+    """As a Mac's zip and a Windows disk leave them beside the classes."""
+    for system in ("__MACOSX", "System Volume Information", "lost+found"):
+        (tree / system / "blue").mkdir(parents=True)
+        (tree / system / "blue" / "._0.png").write_bytes(picture(kind="PNG"))
+    folder.write_labeled(tree, out, **OPTIONS)
+    assert Labeled.load(out).classes == ("blue", "röd")
+
+
+def test_a_class_of_another_format_is_told_with_it(tree: Path, out: Path) -> None:
+    """Its folder is not empty, as whoever looks into it sees."""
+    (tree / "dog").mkdir()
+    for number in range(6):
+        (tree / "dog" / f"{number}.HEIC").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"class 'dog' has 0 images; .*; passed over: 6 .heic \(convert them"):
+        folder.write_labeled(tree, out, **OPTIONS)
+
+
+def test_folders_above_the_classes_are_told(tmp_path: Path, tree: Path, out: Path) -> None:
+    """The parts of a split, one folder too many, and one class only, before anything is read or trained."""
+    for names, line in (
+        (("train", "val", "Test"), r"the folders Test, train, val are parts of a split .* such as .*/split/Test"),
+        (("all",), r"has one class only, 'all'; .* if its subfolders are the classes, name .*/split/all"),
+    ):
+        above = tmp_path / "split"
+        for name in names:
+            shutil.copytree(tree, above / name)
+        with pytest.raises(UserError, match=line):
+            folder.write_labeled(above, out, **OPTIONS)
+        assert not (out / "images.npy").exists()
+        shutil.rmtree(above)
+    shutil.rmtree(tree / "blue")
+    with pytest.raises(UserError, match=r"has one class only, 'röd'; expected a subfolder for each of two"):
+        folder.write_labeled(tree, out, **OPTIONS)
+
+
+def test_names_that_hint_at_a_mistake_are_told(
+    tree: Path, out: Path, picture: Picture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One class twice, as Mac and Linux write it or in another case, and the same subfolder in every class."""
+    shutil.copytree(tree / "röd", tree / unicodedata.normalize("NFD", "röd"))
+    shutil.copytree(tree / "blue", tree / "Blue")
+    folder.write_labeled(tree, out, **OPTIONS)
+    said = capsys.readouterr().err
+    assert "'Blue' and 'blue' look alike and are taken for different classes" in said
+    assert said.count("look alike") == 2
+    assert "every class has" not in said
+    shutil.rmtree(tree)
+    for name in ("2021/cat", "2021/dog", "2022/cat", "2022/dog"):
+        (tree / name).mkdir(parents=True)
+        for number in range(2):
+            (tree / name / f"{number}.png").write_bytes(picture(number, kind="PNG"))
+    folder.write_labeled(tree, out, **OPTIONS)
+    assert "every class has the subfolders cat, dog; if these are the classes" in capsys.readouterr().err
+
+
+def test_copies_are_counted_within_and_across_classes(
+    tree: Path, out: Path, picture: Picture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By their pixels, whatever the file's name and format; and how many of them a fold trains on and tests."""
+    folder.write_labeled(tree, out, **OPTIONS)
+    assert "are copies of others" not in capsys.readouterr().err
+    content = picture(0, colour="red", size=(30, 24), kind="PNG")
+    for name in ("röd/7.png", "röd/8.png", "röd/9.png", "blue/9.png"):
+        (tree / name).write_bytes(content)
+    Image.open(tree / "röd" / "7.png").save(tree / "röd" / "8.webp", lossless=True)
+    folder.write_labeled(tree, out, **OPTIONS)
+    said = capsys.readouterr().err
+    assert "5 of 17 pictures are copies of others (the same pixels), 5 in several classes" in said
+    assert re.search(r"in a fold up to [1-5] of 11 test pictures are also trained on", said)
+
+
+def test_deep_pictures_are_scaled_by_the_largest_value_of_the_set(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """12 bits in 16, as microscopes write them, use all 256 grey values; two pictures keep their relation."""
+    for name, largest in (("dark", 2047), ("light", 4095)):
+        values = np.linspace(0, largest, 24 * 24).reshape(24, 24).astype(np.uint16)
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    folder.write_unlabeled(tmp_path, out, **OPTIONS)
+    images = load_images(out)
+    assert [int(image.max()) for image in images] == [127, 255]
+    assert "2 pictures have 16 bits a value, of which the set uses 12; the upper 8 are kept" in capsys.readouterr().err
+
+
+def test_a_set_that_is_nearly_black_is_told(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As colours of 12 bits in 16 are, which Pillow itself reduces to 8."""
+    Image.new("RGB", (24, 24), (15, 9, 3)).save(tmp_path / "x.png")
+    folder.write_unlabeled(tmp_path, out, **OPTIONS)
+    assert "no value of any picture is above 15 of 255" in capsys.readouterr().err
+
+
+def test_files_of_several_pictures_are_told(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of an animation and of pages the first is taken, and the number of such files is said."""
+    pages = [Image.new("L", (24, 24), level) for level in (255, 0)]
+    for suffix in ("gif", "tif", "webp"):
+        pages[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=pages[1:])
+    folder.write_unlabeled(tmp_path, out, **OPTIONS)
+    assert load_images(out).min() > 250
+    assert "3 files are animations or have several pages; the first picture of each is taken" in capsys.readouterr().err
+
+
+def test_a_name_cannot_write_lines_of_its_own(tree: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A skipped picture is one line, whatever its name."""
+    (tree / "blue" / "\x1b[2J\nerror: all is lost.png").write_bytes(b"x")
+    folder.write_unlabeled(tree, out, **OPTIONS | {"skip_broken": True})
+    lines = [line for line in capsys.readouterr().err.splitlines() if "skipped: " in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("folder: skipped: ")
+    assert "\x1b" not in lines[0]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from exemplar.datasets.images import cropped, decode, growing, stretched
+from exemplar.datasets.images import Glance, cropped, decode, glance, growing, stretched
 from exemplar.errors import UserError
 
 
@@ -69,6 +69,65 @@ def test_a_camera_s_rotation_is_undone(orientation: int) -> None:
     assert np.array_equal(shown, np.asarray(seen))
 
 
+def test_odd_metadata_turn_nothing_and_stop_nothing() -> None:
+    """A rotated picture whose EXIF has a number that cannot be written again is turned like any other."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[258] = 7
+    content = encoded(Image.new("RGB", (16, 32), "red"), "JPEG", exif=exif).getvalue()
+    entry = struct.pack("<HHIHH", 258, 3, 1, 7, 0)
+    assert entry in content or struct.pack(">HHIHH", 258, 3, 1, 7, 0) in content
+    for order, short in (("<", entry), (">", struct.pack(">HHIHH", 258, 3, 1, 7, 0))):
+        content = content.replace(short, struct.pack(f"{order}HHIi", 258, 9, 1, -5))
+    assert pixels(io.BytesIO(content)).shape == (16, 32, 3)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "AVIF", "PPM", "MPO"])
+def test_other_formats_that_pillow_reads_are_read(kind: str) -> None:
+    """GIF, BMP, TIFF, AVIF, PPM, and the two pictures in one file that some phones write."""
+    image = Image.new("RGB", (32, 16), "red")
+    assert np.abs(pixels(encoded(image, kind)).astype(int) - [255, 0, 0]).max() < 6
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(np.uint16, "PNG"), (np.uint16, "TIFF"), (np.int32, "TIFF")])
+def test_deep_values_are_scaled_from_the_bits_that_are_used(dtype: type, kind: str) -> None:
+    """The upper 8 of 12 bits, when 12 are used; values beyond them are refused and never wrapped."""
+    image = Image.fromarray(np.array([[0, 16, 4095]], dtype))
+    seen = decode(encoded(image, kind), name="it", bits=12)
+    assert np.asarray(seen)[0, :, 0].tolist() == [0, 1, 255]
+    with pytest.raises(UserError, match=r"it has values from 0 to 4095; expected 0 to 1,023"):
+        decode(encoded(image, kind), name="it", bits=10)
+
+
+def test_floating_point_values_are_refused() -> None:
+    """Their range is unknown: between 0 and 1, all of them would be black."""
+    image = Image.fromarray(np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4))
+    with pytest.raises(UserError, match=r"it has floating-point values, .* save it with 8 or 16 bits a value"):
+        decode(encoded(image, "TIFF"), name="it")
+
+
+def test_a_glance_says_what_the_header_does(tmp_path: Path) -> None:
+    """The largest of deep values, and whether there is more than one picture; of a broken file it says nothing."""
+    path = tmp_path / "x"
+    page = Image.new("L", (4, 4))
+    for content, expected in (
+        (encoded(Image.fromarray(np.array([[7, 900]], np.uint16))), Glance(900, False)),
+        (encoded(page, "TIFF", save_all=True, append_images=[page.copy()]), Glance(0, True)),
+        (encoded(page.convert("RGB"), "JPEG"), Glance(0, False)),
+        (io.BytesIO(b"broken"), Glance(0, False)),
+    ):
+        path.write_bytes(content.getvalue())
+        assert glance(path) == expected
+
+
+def test_a_phone_s_large_jpeg_is_read_at_half_its_size() -> None:
+    """108 million pixels; a progressive one would need its memory whole, and is told by its size."""
+    large = Image.new("L", (12_000, 9_000), 77)
+    assert decode(encoded(large, "JPEG"), name="it").size == (6_000, 4_500)
+    with pytest.raises(UserError, match=r"it has 12000 x 9000 pixels; at most 67,108,864 .* scale it down"):
+        decode(encoded(large, "JPEG", progressive=True), name="it")
+
+
 def png_header(width: int, height: int) -> bytes:
     """The beginning of a PNG that claims a size."""
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -78,21 +137,24 @@ def png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "nothing in it says so"),
+        (b"", "it is empty"),
         (b"hello", "nothing in it says so"),
-        (png_header(8193, 8193), "8193 x 8193 pixels, at most 67,108,864 are read"),
-        (png_header(60_000, 60_000), "decompression bomb"),
+        (png_header(8193, 8193), "8193 x 8193 pixels; at most 67,108,864 are read"),
+        (png_header(60_000, 60_000), "60000 x 60000 pixels; at most 67,108,864 are read"),
         (png_header(4, 4), ""),
-        (encoded(Image.new("RGB", (4, 4)), "GIF").getvalue(), "nothing in it says so"),
+        (b"\0\0\0\x18ftypheic" + bytes(60), "it has the format HEIC, which the package pillow-heif converts"),
+        (b"%PDF-1.7\n" + bytes(60), "it has the format PDF"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS"),
+        (b"<html><title>404</title>", "it is a web page"),
         (encoded(Image.effect_noise((64, 64), 50), "JPEG").getvalue()[:-300], "truncated"),
         (encoded(Image.effect_noise((64, 64), 50), "PNG").getvalue()[:-300], ""),
         (encoded(Image.effect_noise((64, 64), 50), "WEBP").getvalue()[:-300], ""),
     ],
-    ids=["empty", "text", "large", "bomb", "header", "gif", "cut jpeg", "cut png", "cut webp"],
+    ids=["empty", "text", "large", "bomb", "header", "heic", "pdf", "lfs", "html", "cut jpeg", "cut png", "cut webp"],
 )
 def test_a_file_that_is_no_whole_picture_is_told(content: bytes, reason: str) -> None:
     """Empty, of another kind, cut short, or of a size that only means to fill the memory."""
-    with pytest.raises(UserError, match="it is no whole JPEG, PNG or WebP picture") as caught:
+    with pytest.raises(UserError, match=r"it (is no whole picture|has \d+ x)") as caught:
         decode(io.BytesIO(content), name="it")
     assert reason in str(caught.value)
 

@@ -416,6 +416,7 @@ def test_the_same_experiments_make_the_same_file():
     assert figures.png(first) == figures.png(second)
 
 
+COUNTED = "surrogate:\n  samples: 4\ntrain:\n  epochs: 2\nseeds:\n  count: 0\n"  # the stage reads the last number
 PIPELINE = """
 stages:
   compare:
@@ -452,10 +453,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     rest = {name: value for name, value in RELEASE.items() if name in ("model", "unlabeled", "random_seed")}
-    (folder / "params.yaml").write_text(
-        json.dumps(rest)[1:-1].replace(", ", "\n").replace('"', "")
-        + "\nsurrogate:\n  samples: 4\ntrain:\n  epochs: 2\nseeds:\n  count: 0\n"
-    )
+    settings = json.dumps(rest)[1:-1].replace(", ", "\n").replace('"', "")
+    (folder / "params.yaml").write_text(f"{settings}\n{COUNTED}")
     (folder / "dvc.yaml").write_text(PIPELINE)
     (folder / "stage.py").write_text(STAGE)
     (folder / ".gitignore").write_text("/results/\n")

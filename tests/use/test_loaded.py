@@ -98,7 +98,7 @@ REFUSED: list[tuple[Any, str]] = [
     (np.full((1, 3, 40, 40), np.nan), "images with values from nan to nan"),
     (IMAGES[:, :, :30], "images of 52 x 30 pixels are too small for 4c5-4c5-8f with 2 cells a side; expected 36"),
     (np.zeros((3, 2100, 2100), np.uint8), "images of 2100 x 2100 pixels are too large to be taken as they are"),
-    ("nosuch.png", "nosuch.png is no whole JPEG, PNG or WebP picture"),
+    ("nosuch.png", "nosuch.png cannot be read (No such file or directory)"),
 ]
 
 

@@ -1,6 +1,9 @@
-"""Archives read member by member, without unpacking anything to the disk."""
+"""Archives read member by member, without unpacking anything to the disk, and folders that somebody unpacked."""
 
+import bz2
 import gzip
+import lzma
+import os
 import stat
 import tarfile
 import zipfile
@@ -8,15 +11,30 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from exemplar.errors import UserError
+from exemplar.io import contents
+from exemplar.io.sources import look
 from exemplar.runtime.progress import track
 
 BLOCK_BYTES = 1 << 20
 # what the libraries raise for content that cannot be read; RuntimeError stands for a zip that is encrypted
-UNREADABLE = (OSError, tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
+UNREADABLE = (
+    OSError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+)
+ZIP, GZIP, BZIP2, XZ = b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
+Stream = Any  # files, and what gzip, bz2, lzma and zipfile open, have no type in common that is checked when tests run
+EXPECTED = "expected a tar (plain or with gzip, bzip2 or xz), a zip or a folder that was unpacked from one"
+CORRECT = "correct url and md5 of this set under `sources` in params.yaml"
 EXTENSIONS = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -76,32 +94,87 @@ class Member:
 
 
 def members(archive: Path | None, *, inside: str = "") -> Iterator[Member]:
-    """Go once through the files in a tar, plain or with gzip, in the order in which they lie there.
+    """Go once through the files of an archive, in the order in which they lie there, or of a folder, in that of names.
 
-    A zip is taken for the wrapping of the tar whose name is `inside`. Raises UserError for an archive that is cut,
-    corrupt or has members that climb out of it.
+    An archive is a tar, plain or with gzip, bzip2 or xz, or a zip, of the files themselves or of the one tar whose name
+    without suffixes is `inside`. Raises UserError for one that is cut, corrupt, of another packing, or has members that
+    climb out of it.
     """
     if archive is None:
         raise UserError("this set is read from an archive, but none was fetched; expected its entry under `sources`")
+    if archive.is_dir():
+        yield from in_folder(archive)
+        return
     with ExitStack() as stack, explained(archive):
         raw = stack.enter_context(archive.open("rb"))
         progress = stack.enter_context(track(total=archive.stat().st_size, unit="B", label=f"read {archive.name}"))
-        stream = stack.enter_context(unwrapped(raw, inside))
-        tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK_BYTES, tarinfo=Header))
 
         def seen() -> None:
             if ahead := raw.tell() - progress.done:
                 progress.advance(ahead)
 
+        if not first_bytes(raw).startswith(ZIP):
+            yield from in_tar(archive, stack.enter_context(decompressed(raw)), seen)
+            return
+        package = stack.enter_context(zipfile.ZipFile(raw))
+        wrapped = [info for info in package.infolist() if inside and is_tar_of(inside, PurePosixPath(info.filename))]
+        if len(wrapped) > 1 or any(is_link(info) for info in wrapped):
+            raise zipfile.BadZipFile(f"expected one file {wrapped[0].filename!r} in it")
+        if wrapped:
+            tar = stack.enter_context(decompressed(stack.enter_context(package.open(wrapped[0]))))
+            yield from in_tar(archive, tar, seen)
+        else:
+            yield from in_zip(archive, package, seen)
+
+
+def in_folder(folder: Path) -> Iterator[Member]:
+    """The files of a folder, named as in an archive of it."""
+    tree = look(folder)
+    root = PurePosixPath(folder.resolve().name)
+    with track(total=len(tree.files), unit="files", label=f"read {folder.name}") as progress:
+        for name in tree.files:
+            with explained(folder / name), (folder / name).open("rb") as file:
+                yield Member(folder, root / name, os.fstat(file.fileno()).st_size, file.read, lambda: None)
+            progress.advance(1)
+
+
+def in_tar(archive: Path, stream: Stream, seen: Callable[[], None]) -> Iterator[Member]:
+    """The files of a tar, to its end, where a checksum is compared."""
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK_BYTES, tarinfo=Header) as tar:
         for info in tar:
-            path = PurePosixPath(info.name)
-            if path.is_absolute() or ".." in path.parts:
-                raise UserError(f"{archive}: its member {info.name!r} climbs out of the archive; refused")
+            path = inner_path(archive, info.name)
             if not info.isdir():
                 content = tar.extractfile(info) if info.isreg() and not info.issparse() else None
                 yield Member(archive, path, info.size, content.read if content else None, seen)
-        while stream.read(BLOCK_BYTES):  # to its end, where gzip's checksum is compared
+        while stream.read(BLOCK_BYTES):
             pass
+
+
+def in_zip(archive: Path, package: zipfile.ZipFile, seen: Callable[[], None]) -> Iterator[Member]:
+    """The files of a zip."""
+    for info in package.infolist():
+        path = inner_path(archive, info.filename)
+        if not info.is_dir():
+            with package.open(info) as content:
+                yield Member(archive, path, info.file_size, None if is_link(info) else content.read, seen)
+
+
+def inner_path(archive: Path, name: str) -> PurePosixPath:
+    """The path of a member, which may not lead out of the archive."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{archive}: its member {name!r} climbs out of the archive; refused")
+    return path
+
+
+def is_link(info: zipfile.ZipInfo) -> bool:
+    """Whether a member of a zip is a link."""
+    return stat.S_ISLNK(info.external_attr >> 16)
+
+
+def is_tar_of(name: str, path: PurePosixPath) -> bool:
+    """Whether a path is that of the tar `name`, whatever it is packed with."""
+    return path.name.partition(".")[0] == name and (".tar" in path.suffixes or path.suffix == ".tgz")
 
 
 @contextmanager
@@ -110,20 +183,40 @@ def explained(archive: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise UserError(f"{archive} is cut, corrupt or no archive ({error}); remove it and fetch it again") from None
+        raise UserError(f"{archive} {fault(archive, error)}; {CORRECT}") from None
+
+
+def fault(archive: Path, error: Exception) -> str:
+    """What is wrong with an archive: another packing by its name, a file that cannot be opened, or broken content."""
+    if isinstance(error, OSError) and error.errno:
+        return f"cannot be read ({error.strerror})"
+    with archive.open("rb") as raw:
+        head = raw.read(tarfile.BLOCKSIZE)
+    is_read = head.startswith((ZIP, GZIP, BZIP2, XZ)) or tarfile.POSIX_MAGIC[:5] in head
+    if not is_read and (said := contents.described(head)):
+        return f"{said}; {EXPECTED}"
+    return f"is cut, corrupt or no archive ({error})"
+
+
+def first_bytes(stream: Stream) -> bytes:
+    """The bytes that show what it is; it is read from its beginning afterwards."""
+    head: bytes = stream.read(contents.HEAD_BYTES)
+    stream.seek(0)
+    return head
 
 
 @contextmanager
-def unwrapped(raw: BufferedIOBase, inside: str) -> Iterator[BufferedIOBase]:
-    """The tar itself, out of its zip and its gzip where it has them."""
-    with ExitStack() as stack:
-        magic = raw.read(4)
-        raw.seek(0)
-        if magic == b"PK\x03\x04":
-            package = stack.enter_context(zipfile.ZipFile(raw))
-            named = [info for info in package.infolist() if PurePosixPath(info.filename).name == inside]
-            if len(named) != 1 or stat.S_ISLNK(named[0].external_attr >> 16):
-                raise zipfile.BadZipFile(f"expected one file {inside!r} in it")
-            yield stack.enter_context(gzip.open(stack.enter_context(package.open(named[0]))))
-        else:
-            yield stack.enter_context(gzip.open(raw)) if magic[:2] == b"\x1f\x8b" else raw
+def decompressed(stream: Stream) -> Iterator[Stream]:
+    """The tar itself, out of what it is packed with."""
+    head = first_bytes(stream)
+    if head.startswith(GZIP):
+        with gzip.GzipFile(fileobj=stream) as plain:
+            yield plain
+    elif head.startswith(BZIP2):
+        with bz2.BZ2File(stream) as plain:
+            yield plain
+    elif head.startswith(XZ):
+        with lzma.LZMAFile(stream) as plain:
+            yield plain
+    else:
+        yield stream

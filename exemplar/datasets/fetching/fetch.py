@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from exemplar.datasets.fetching.transfer import BLOCK_BYTES, TransferError, append_missing
 from exemplar.errors import UserError
 from exemplar.io.atomic import flush_to_disk
-from exemplar.io.sources import digest, local_path, shown
+from exemplar.io.sources import digest, local_path, shown, source_digest
 
 
 class Patience(NamedTuple):
@@ -35,7 +35,8 @@ def fetch(
 ) -> Path:
     """Return a local file whose digest is `md5`, from the first of `source_urls` that gives it.
 
-    A source is an http(s) URL, a file:// URL or a path; what is local is verified and used where it lies. What comes
+    A source is an http(s) URL, a file:// URL or a path, of a folder too; what is local is verified and used where it
+    lies. What comes
     over the network is kept in `folder` under its digest: `<md5>` once it is whole, `<md5>.part` until then, so that
     any later call goes on at the byte where this one ended. A source is given up after `attempts` in a row that brought
     nothing; the pauses between them double from `pause_seconds`. Raises UserError where no source gives the file.
@@ -63,9 +64,10 @@ def fetch(
 def verified(path: Path, md5: str) -> Path:
     """Return `path` if its content has this digest; raises TransferError if not."""
     try:
-        actual = digest(path)
+        actual = source_digest(path)
     except OSError as error:
-        raise TransferError(f"it cannot be read ({error.strerror})") from None
+        inner = f"{error.filename}: " if error.filename and Path(error.filename) != path else ""
+        raise TransferError(f"it cannot be read ({inner}{error.strerror})") from None
     if actual != md5:
         raise TransferError(f"its md5 is {actual}, expected {md5}")
     return path

@@ -1,0 +1,111 @@
+"""Which files of a tree are pictures, which of its folders are classes, and what is said of all that is neither."""
+
+import sys
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from exemplar.errors import UserError, one_line
+from exemplar.io.sources import PICTURES, cause_of, is_picture, look
+
+SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
+MOST_CAUSES = 12  # of one line: what comes behind a dot need not be one of a few formats
+RAW = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2")
+# What reads the pictures that Pillow does not read by itself.
+PACKAGES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-plugin", **dict.fromkeys(RAW, "rawpy")}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The pictures of a tree, relative to it and in the order of their names, and why each other path is none."""
+
+    tree: Path
+    pictures: list[PurePath]
+    others: dict[PurePath, str]
+
+    def said(self, of: str = "") -> str:
+        """How many paths are passed over for each cause, in the tree or in one class of it, as the end of a line."""
+        causes = [cause for name, cause in self.others.items() if not of or name.parts[0] == of]
+        return f"; passed over: {counted(causes)}" if causes else ""
+
+
+def survey(tree: Path) -> Survey:
+    """Find all pictures by their suffixes; raises UserError where there are none, or a folder cannot be opened."""
+    try:
+        found = look(tree)
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be opened ({error.strerror}); change its permissions") from None
+    others = found.passed_over | {name: no_picture(name) for name in found.files if not is_picture(name)}
+    surveyed = Survey(tree, [name for name in found.files if is_picture(name)], others)
+    if not surveyed.pictures:
+        raise UserError(f"{tree} has no pictures; expected files that end in {', '.join(PICTURES)}{surveyed.said()}")
+    return surveyed
+
+
+def no_picture(name: PurePath) -> str:
+    """Why a file is no picture: its suffix, and which package reads it."""
+    suffix = name.suffix.lower()
+    if suffix in PACKAGES:
+        return f"{suffix} (convert them, for example with the package {PACKAGES[suffix]})"
+    return suffix or "without a suffix"
+
+
+def counted(causes: Iterable[str]) -> str:
+    """How often each cause occurs, the most frequent first: `60 .heic, 12 hidden`; beyond MOST_CAUSES, their number."""
+    counts = Counter(causes).most_common()
+    others = sum(count for _, count in counts[MOST_CAUSES:])
+    shown = [f"{count:,} {cause}" for cause, count in counts[:MOST_CAUSES]]
+    return ", ".join([*shown, f"{others:,} of other kinds"] if others else shown)
+
+
+def find_classes(found: Survey) -> list[str]:
+    """The names of the folders that are classes, those without pictures too.
+
+    Raises UserError for a picture that lies in no class, and for folders that are no classes but lie above them.
+    """
+    for path in found.pictures:
+        if len(path.parts) < 2:
+            raise UserError(
+                f"{found.tree}: the picture {str(path)!r} lies in no class; expected one subfolder per class"
+            )
+    folders = [PurePath(entry.name) for entry in found.tree.iterdir() if entry.is_dir()]
+    classes = sorted(path.name for path in folders if path not in found.others and not cause_of(found.tree, path))
+    below = {name: subfolders(found, name) for name in classes}
+    if len(classes) > 1 and all(name.lower() in SPLITS for name in classes):
+        raise UserError(
+            f"{found.tree}: the folders {', '.join(classes)} are parts of a split and no classes; name one of them as "
+            f"sources.folder.url, such as {found.tree / classes[0]}"
+        )
+    if len(classes) == 1:
+        deeper = f"; if its subfolders are the classes, name {found.tree / classes[0]}" if below[classes[0]] else ""
+        raise UserError(
+            f"{found.tree} has one class only, {classes[0]!r}; expected a subfolder for each of two{deeper}"
+        )
+    shared = set.intersection(*below.values()) if below else set()
+    if shared and all(len(path.parts) > 2 for path in found.pictures):
+        names = ", ".join(sorted(shared))
+        say(f"warning: every class has the subfolders {names}; if these are the classes, name a folder above them")
+    warn_of_names(classes)
+    return classes
+
+
+def subfolders(found: Survey, name: str) -> set[str]:
+    """The names of the folders with pictures that lie directly in a class."""
+    return {path.parts[1] for path in found.pictures if path.parts[0] == name and len(path.parts) > 2}
+
+
+def warn_of_names(classes: Sequence[str]) -> None:
+    """Tell of names that may be one class, written in two ways: in another case, or with accents of their own."""
+    alike = defaultdict(list)
+    for name in classes:
+        alike[unicodedata.normalize("NFKC", name).casefold().strip()].append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            say(f"warning: {' and '.join(map(repr, names))} look alike and are taken for different classes")
+
+
+def say(line: str) -> None:
+    """Tell what was found, on one line of stderr whatever the names in it."""
+    print(f"folder: {one_line(line)}", file=sys.stderr, flush=True)
