@@ -39,10 +39,9 @@ def to_batches(images: Images, *, side: int | None) -> Iterator[Tensor]:
 
 def to_batch(images: Images, *, side: int | None) -> Tensor:
     """One image, or the images of one array, as [n 3 h w] of the numbers that came."""
-    if isinstance(images, str | os.PathLike):
-        images = decode(Path(images), name=os.fspath(images))
-    if isinstance(images, Image.Image):
-        picture = opaque(eight_bit(upright(images), bits=16))
+    if isinstance(images, str | os.PathLike | Image.Image):
+        is_decoded = isinstance(images, Image.Image)
+        picture = opaque(eight_bit(upright(images), bits=16)) if is_decoded else decode(Path(images), name=str(images))
         return torch.from_numpy(np.array(cropped(picture, side_pixels=side) if side else channels_first(picture)))[None]
     if isinstance(images, np.ndarray) and images.dtype.kind in "biuf":
         images = torch.from_numpy(np.array(images))
