@@ -25,7 +25,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> None:
 def line(url: str, folder: Path) -> str:
     """What is printed for a source that gives nothing."""
     with pytest.raises(UserError) as refused:
-        fetch([url], md5=MD5, folder=folder, attempts=1, timeout_seconds=5)
+        fetch([url], md5=MD5, folder=folder, attempts=1, timeout_seconds=5.0)
     return str(refused.value)
 
 
