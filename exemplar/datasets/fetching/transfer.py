@@ -105,6 +105,8 @@ def append(body: HTTPResponse, partial: Path, *, skip: int, length: int, label: 
 
 def in_words(error: Exception, url: str, timeout_seconds: float, have: int) -> TransferError:
     """Say what went wrong on the way without the library's text, which may hold what stands in the URL."""
+    if isinstance(error, InvalidURL) and not isinstance(error, InvalidProxyURL):
+        return TransferError("it leads to no usable address", lasting=True)
     cause = getattr(error.args[0], "reason", None) if error.args else None
     proxy = because_of(proxy_variables(url))
     if isinstance(error, ProxyError | InvalidProxyURL):
@@ -115,7 +117,7 @@ def in_words(error: Exception, url: str, timeout_seconds: float, have: int) -> T
         return TransferError(f"it was silent for {timeout_seconds:g} s{proxy}")
     if isinstance(error, SSLError):
         return TransferError(f"its certificate was not accepted{because_of(CERTIFICATES)}", lasting=True)
-    if isinstance(error, InvalidURL | InvalidSchema | requests.TooManyRedirects):
+    if isinstance(error, InvalidSchema | requests.TooManyRedirects):
         return TransferError("it leads to no usable address", lasting=True)
     if isinstance(cause, NameResolutionError):
         return TransferError("the name of its host was not found; is there a network?")
