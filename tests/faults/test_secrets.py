@@ -119,7 +119,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         confusion=[[1, 0], [0, 1]],
         answers=["11"],
     )
-    curve = pd.DataFrame([[1, 2.0, 0.5, 0.4, 0.1]], columns=CURVE)
+    curve = pd.DataFrame([[1, 2.0, 0.5, 0.4, 0.1, 0.1, 9]], columns=CURVE)
     point = {"transformation": "angle_degrees", "magnitude": 0.0, "accuracy": 1.0, "distance_pooled": 0.0}
     html = page.page(
         records=[record, replace(record, method="random")],
