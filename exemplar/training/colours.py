@@ -116,4 +116,5 @@ class CellScores(nn.Module):
     def loss(self, maps: list[Float[Tensor, "b _ _ _"]], values: Float[Tensor, "b 64 k"]) -> Float[Tensor, " b"]:
         """The mean cross-entropy over the cells of each row, in nats."""
         scores, targets = self(maps), self.bins.of(values)
-        return functional.cross_entropy(scores.transpose(1, 2), targets, reduction="none").mean(1)
+        losses = functional.cross_entropy(scores.flatten(0, 1), targets.flatten(), reduction="none")
+        return losses.view(targets.shape).mean(1)
