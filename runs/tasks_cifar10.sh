@@ -1,8 +1,9 @@
 #!/bin/sh
 # Every pretext task on CIFAR-10, the small network, 256,000 encoder passes each, tested with 400 labels a class.
 #
-# The paper, in percent: none; nobody published these tasks under one evaluator on images of this size.
-# Ours: see the first page. Two cores: not timed.
+# The paper, in percent: 70.3 +- 0.4 for exemplar (Table 3), after some 200 million samples. Nobody has published the other
+# tasks on images of this size under one evaluator.
+# Ours: docs/log.md. Two cores: not timed.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"

@@ -54,11 +54,12 @@ class Outcome:
 class Learner(nn.Module, ABC):
     """A network that learns a task.
 
-    `chance` is the score of an answer that looks at nothing, and `passes` how often the encoder runs for one row.
+    `chance` is the score of an answer that looks at nothing, and `passes` how often the encoder runs for one row: less
+    than 1 where only parts of it do.
     """
 
     chance: float = 0.0
-    passes: int = 1
+    passes: float = 1
     # Whether `forward` draws, by a mask for the whole batch that `sharing` cuts; else a draw there is an error.
     draws: bool = False
 

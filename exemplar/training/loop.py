@@ -112,7 +112,7 @@ def train_epoch(
         held_out_score=unseen.get("score"),
         chance=state.model.chance,
         learning_rate=settings.learning_rate * state.factor,
-        encoder_passes=len(order) * state.model.passes,
+        encoder_passes=round(len(order) * state.model.passes),
         samples_per_second=len(order) / seconds,
         further=further,
     )
@@ -168,7 +168,7 @@ def measure(model: Learner, data: Samples, compute: Compute) -> dict[str, float]
     totals: dict[str, Tensor] = {}
     model.eval()
     with torch.inference_mode(), compute.autocast():
-        for indices in torch.split(torch.arange(len(data), device=compute.device), SAMPLES_AT_ONCE // model.passes):
+        for indices in torch.split(torch.arange(len(data), device=compute.device), int(SAMPLES_AT_ONCE / model.passes)):
             outcome = model(data.render(indices))
             for name, value in {"score": outcome.score, **outcome.sums}.items():
                 totals[name] = totals.get(name, 0) + value.float()

@@ -48,7 +48,7 @@ class Scores(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs).normal_(0, spread, generator=generator))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, features: Float[Tensor, "b i"]) -> Float[Tensor, "b o"]:
+    def forward(self, features: Float[Tensor, "*b i"]) -> Float[Tensor, "*b o"]:
         """Scores in float32."""
         return functional.linear(features, self.weight, self.bias).float()
 

@@ -55,13 +55,13 @@ class Draw(Protocol):
         ...
 
 
-def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes: int) -> Fitting:
+def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes: int | float) -> Fitting:
     """Train a task with as many encoder passes as the exemplar task has samples, so that rows cost the same.
 
     Every epoch sees rows of its own. A twentieth of the images is kept out, for the score on what was never trained on.
     """
     seed, settings = inputs.random_seed, inputs.settings
-    count = max(len(inputs.surrogate) // passes, 1)
+    count = max(int(len(inputs.surrogate) / passes), 1)
     kept = len(inputs.images) - max(len(inputs.images) // HELD_OUT, 1)
     data = draw(
         inputs.images[:kept], inputs.options, count=count * settings.epochs, generator=torch_stream(seed, name, 0)
@@ -79,7 +79,7 @@ def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes
     epochs = loop.fit(
         model,
         data,
-        replace(settings, batch_size=max(settings.batch_size // passes, FEWEST_ROWS), new_samples=True),
+        replace(settings, batch_size=max(int(settings.batch_size / passes), FEWEST_ROWS), new_samples=True),
         compute=inputs.compute,
         random_seed=seed,
         label=name,

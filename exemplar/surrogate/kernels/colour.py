@@ -4,6 +4,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# IEC 61966-2-1, and its white for an observer of 2 degrees.
+SRGB_TO_XYZ = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+D65 = (0.95047, 1.0, 1.08883)
+
 
 def scale_components(
     patches: Float[Tensor, "b 3 h w"],
@@ -59,3 +67,12 @@ def adjust(channel: Float[Tensor, "b h w"], power: Tensor, factor: Tensor, offse
     power, factor, offset = (number[:, None, None] for number in (power, factor, offset))
     raised = channel.clamp_min(0).log2_().mul_(power).exp2_()  # half the time of pow
     return raised.mul_(factor).add_(offset).clamp_(0, 1)
+
+
+def to_lab(patches: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """CIE Lab of sRGB under daylight D65: L from 0 to 100, a and b around 0, which is grey."""
+    linear = torch.where(patches > 0.04045, ((patches + 0.055) / 1.055) ** 2.4, patches / 12.92)
+    mixing = torch.tensor(SRGB_TO_XYZ, device=patches.device) / torch.tensor(D65, device=patches.device)[:, None]
+    xyz = (mixing[:, :, None, None] * linear[:, None]).sum(2)  # a product of matrices may be rounded to bfloat16
+    x, y, z = torch.where(xyz > 0.008856, xyz.clamp_min(0.008856) ** (1 / 3), 7.787 * xyz + 16 / 116).unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)

@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 import torch
+from skimage import color
 from torch import Tensor
 
 from exemplar.surrogate.kernels import colour
@@ -113,3 +114,9 @@ def test_patches_do_not_see_each_other():
     for i in range(2):
         alone = colour.scale_components(patches[i : i + 1], factors[i : i + 1], basis, mean)
         torch.testing.assert_close(together[i : i + 1], colour.stretch(alone, factors[i : i + 1, 0]))
+
+
+def test_lab_agrees_with_scikit_image():
+    """Every colour of the grid, dark ones included, where the curves are straight."""
+    expected = color.rgb2lab(GRID.numpy())
+    assert torch.allclose(torch.tensor(pixels(colour.to_lab(PATCH))), torch.from_numpy(expected).float(), atol=1e-3)
