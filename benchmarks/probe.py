@@ -27,8 +27,8 @@ CIFAR10_CHOSEN = (4, 14, 24)  # of 30
 
 
 def works(*, quick: bool, repeats: int) -> Works:
-    """STL-10's rows, CIFAR-10's and Caltech-101's."""
-    for work in (stl10, cifar10, cifar10_memory, caltech101, against_liblinear):
+    """STL-10's rows, CIFAR-10's, Caltech-101's and Caltech-256's."""
+    for work in (stl10, cifar10, cifar10_memory, caltech101, caltech256_memory, against_liblinear):
         yield partial(work, quick=quick, repeats=repeats)
 
 
@@ -101,13 +101,42 @@ def cifar10_memory(*, quick: bool, repeats: int) -> Rows:  # memory is the same 
     )
 
 
-def probe_mapped(path: Path, count: int, width: int) -> None:
-    """Choose C among ten, as many as are solved together, on halves of five sixths of the rows; answer to the rest."""
+def caltech256_memory(*, quick: bool, repeats: int) -> Rows:  # memory is the same every time
+    """The largest published protocol, one fold: 7,680 training and 22,100 test images, the large network, once."""
+    count, width, classes = (300, 400, 4) if quick else (29_780, 39_564, 256)
+    with tempfile.TemporaryDirectory() as folder:
+        work = partial(probe_wide, Path(folder) / "features", count, width, classes)
+        peaks = [in_process(work)[1] for _ in range(min(repeats, 1))]
+    yield limit(
+        "Caltech-256's probe, 29,780 x 39,564, one fold: memory beside mapped features", peaks, most=4, unit="GB"
+    )
+
+
+def write_random(path: Path, count: int, width: int) -> np.memmap:
+    """Features of no meaning, mapped into memory."""
     random = np.random.default_rng(0)
     with path.open("wb") as file:
         for rows in np.split(np.arange(count), range(1000, count, 1000)):
             file.write(random.random((len(rows), width), np.float32).data)
-    values = np.memmap(path, np.float32, "r", shape=(count, width))
+    return np.memmap(path, np.float32, "r", shape=(count, width))
+
+
+def probe_wide(path: Path, count: int, width: int, classes: int) -> None:
+    """Fit the SVMs of all classes to 30 images of each, for one C, and answer to the others."""
+    found = Features(write_random(path, count, width), (slice(0, width),))
+    labels = np.arange(count) % classes
+    train, test = np.split(np.arange(count)[None], [30 * classes], axis=1)
+    names = tuple(map(str, range(classes)))
+    labeled = Labeled(images=np.zeros((count, 3, 1, 1), np.uint8), labels=labels, train=train, test=test, classes=names)
+    settings = protocol.Probe(**load_params().probe["caltech256"].model_dump() | {"cell_weights": (1.0,)})
+    compute = device.choose(device="cpu", precision="float32")
+    protocol.predict_fold(found, labeled, 0, settings, C=2e-3, compute=compute)
+
+
+def probe_mapped(path: Path, count: int, width: int) -> None:
+    """Choose C among ten, as many as are solved together, on halves of five sixths of the rows; answer to the rest."""
+    random = np.random.default_rng(1)
+    values = write_random(path, count, width)
     found = Features(values, tuple(slice(first, first + width // 4) for first in range(0, width, width // 4)))
     train, test = np.split(random.permutation(count)[None], [count * 5 // 6], axis=1)
     images, labels = np.zeros((count, 3, 1, 1), np.uint8), random.integers(0, 10, count)

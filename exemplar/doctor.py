@@ -1,9 +1,11 @@
 """What this machine has, whether what was made is whole, and what an interrupted run left: one finding a line."""
 
 import json
+import os
+import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 from exemplar.errors import UserError
 from exemplar.io import integrity, provenance
-from exemplar.io.sources import digest
+from exemplar.io.sources import digest, source_digest
 from exemplar.params.load import load_params
 from exemplar.runtime import device
 from exemplar.tracking import outage, store
@@ -53,6 +55,47 @@ def machine() -> Iterator[Finding]:
     yield Finding(f"{free:.1f} GB free on this disk", "make room, a stage needs some" if short else "")
 
 
+def surroundings(root: Path) -> Iterator[Finding]:
+    """What of the environment is known to stop something: the repository's path, the umask, TMPDIR and HOME."""
+    if not str(root).isascii() or "#" in str(root):
+        yield Finding(
+            f"the path of the repository, {root}, has other characters than ASCII, or #: `dvc exp run` works, but DVC "
+            "fails with --temp and --queue",
+            "move the repository for these two",
+        )
+    umask = os.umask(0)
+    os.umask(umask)
+    if umask & 0o700:
+        yield Finding(f"the umask is {umask:04o}: files that are made cannot be read or written again", "umask 022")
+    for name in ("TMPDIR", "HOME"):
+        if (value := os.environ.get(name)) and not os.access(value, os.W_OK | os.X_OK):
+            yield Finding(f"{name} is {value}, where nothing can be written", f"set {name} to a folder that is yours")
+
+
+def sources() -> Iterator[Finding]:
+    """Whether the folders that datasets are made of are still those of the md5 that params.yaml names."""
+    try:
+        settings = load_params()
+    except UserError:
+        return  # machine tells it
+    for name in dict.fromkeys((settings.unlabeled, *settings.datasets)):
+        source = settings.sources[name]
+        place = Path(source.url).expanduser() if source.url else None
+        if place is None or not place.is_dir():
+            continue
+        try:
+            md5 = source_digest(place)
+        except OSError as error:
+            yield Finding(f"{error.filename} cannot be read ({error.strerror})", "change its permissions")
+            continue
+        if md5 == source.md5:
+            yield Finding(f"{place} is what sources.{name}.md5 says")
+        else:
+            yield Finding(
+                f"{place} is not what sources.{name}.md5 says", f"if it was changed on purpose, set it to {md5}"
+            )
+
+
 def outputs(root: Path) -> Iterator[Finding]:
     """Whether every output that dvc.lock names lies in the cache with the bytes that its name promises."""
     try:
@@ -61,10 +104,15 @@ def outputs(root: Path) -> Iterator[Finding]:
         return  # broken_by_kills tells it
     if not made:
         yield Finding("nothing was made here yet", "make repro")
+    try:
+        cache = cache_folder(root)
+    except UserError as error:
+        yield Finding(str(error), "correct .dvc/config or .dvc/config.local")
+        return
     for place, md5 in made.items():
-        broken = sorted({name for name in (md5, *members(root, md5)) if not is_whole(cached(root, name), name)})
+        broken = sorted({name for name in (md5, *members(cache, md5)) if not is_whole(cached(cache, name), name)})
         if broken:
-            files = ", ".join(str(cached(root, name)) for name in broken)
+            files = " ".join(shlex.quote(str(cached(cache, name))) for name in broken)
             yield Finding(
                 f"{place}: in the cache {files} is missing or not what its name says", f"rm -f {files}; dvc repro"
             )
@@ -76,17 +124,29 @@ def outputs(root: Path) -> Iterator[Finding]:
             yield Finding(f"{place} is whole, in the cache and in the folder")
 
 
-def cached(root: Path, md5: str) -> Path:
+def cache_folder(root: Path) -> Path:
+    """DVC's cache, where its configuration of the repository, the user or the system puts it."""
+    from dvc.config import Config, ConfigError
+
+    try:
+        return Path(Config(dvc_dir=str(root / ".dvc"))["cache"].get("dir") or root / ".dvc" / "cache")
+    except ConfigError as error:
+        raise UserError(
+            f"DVC's configuration cannot be read ({error}); correct .dvc/config or .dvc/config.local"
+        ) from None
+
+
+def cached(cache: Path, md5: str) -> Path:
     """Where DVC keeps an object; those of folders end in `.dir`."""
-    return root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+    return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 
-def members(root: Path, md5: str) -> list[str]:
+def members(cache: Path, md5: str) -> list[str]:
     """The objects that a folder's object lists; none for a file, and none where the list cannot be read."""
     if not md5.endswith(".dir"):
         return []
     try:
-        entries: list[dict[str, Any]] = json.loads(cached(root, md5).read_bytes())
+        entries: list[dict[str, Any]] = json.loads(cached(cache, md5).read_bytes())
         return [entry["md5"] for entry in entries]
     except (OSError, ValueError, KeyError, TypeError):
         return []
@@ -156,5 +216,21 @@ def unsent() -> Iterator[Finding]:
 def findings(made: Iterable[Path]) -> Iterator[Finding]:
     """Everything, in the order in which it matters; `made` are the folders that stages write to."""
     root = provenance.user_repository()
-    for look in (versions(), machine(), runs(), unsent(), outputs(root), leftovers(root, made), broken_by_kills(root)):
+    for look in (
+        versions(),
+        machine(),
+        surroundings(root),
+        sources(),
+        runs(),
+        unsent(),
+        outputs(root),
+        leftovers(root, made),
+        broken_by_kills(root),
+    ):
         yield from look
+
+
+def verdict(found: Sequence[Finding]) -> str:
+    """What all findings come to, in one line."""
+    number = sum(bool(finding.remedy) for finding in found)
+    return f"{number} of {len(found)} lines need a look" if number else f"all is well, in {len(found)} lines"

@@ -105,7 +105,7 @@ def fit_readout(
     splits = settings.selection_splits(training, random_seed=random_seed)
     C = protocol.choose_C(extracted, training, splits, settings, random_seed=random_seed, compute=compute)
     fitted = protocol.fit(extracted, training, training.train[0], settings, C_values=C[:1], compute=compute)
-    return Readout(centred, settings, side, fitted.divisors, fitted.weights[0], compute)
+    return Readout(centred, settings, side, fitted.divisors, fitted.feature_weights(), compute)
 
 
 def crop(images: Float[Tensor, "b 3 h w"], row: Float[Tensor, " p"], *, pixels: int) -> Float[Tensor, "b 3 s s"]:

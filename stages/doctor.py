@@ -9,8 +9,8 @@ def examine() -> None:
     """Say what this machine has, whether what was made is whole, and what an interrupted run left."""
     from exemplar import doctor
 
-    for finding in doctor.findings([Path("data"), Path("results")]):
-        print(finding.line(), flush=True)
+    found = list(doctor.findings([Path("data"), Path("results")]))
+    print("\n".join([doctor.verdict(found), *(finding.line() for finding in found)]), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the doctor says of a repository that DVC made something in."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -11,17 +12,22 @@ import pytest
 from ruamel.yaml import YAML
 
 from exemplar import doctor
+from exemplar.errors import UserError
+from exemplar.io.sources import source_digest
+from exemplar.tracking import runs
+from exemplar.tracking import store as tracking_store
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:DeprecationWarning", "ignore:.*Any type hint:UserWarning"
 )
+CACHE = Path(".dvc/cache")
 CONTENT = {"data/seeds.npz": b"seeds", "data/surrogate/mean.npy": b"mean"}
 
 
 def store(content: bytes, *, suffix: str = "") -> str:
     """Put bytes into DVC's cache, and return their name there."""
     name = md5(content, usedforsecurity=False).hexdigest() + suffix
-    path = doctor.cached(Path(), name)
+    path = doctor.cached(CACHE, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return name
@@ -63,7 +69,7 @@ def test_a_sound_repository_has_nothing_to_look_at() -> None:
 
 def damage(content: bytes) -> None:
     """Change one byte of an object in the cache."""
-    doctor.cached(Path(), md5(content, usedforsecurity=False).hexdigest()).write_bytes(b"X" + content[1:])
+    doctor.cached(CACHE, md5(content, usedforsecurity=False).hexdigest()).write_bytes(b"X" + content[1:])
 
 
 def cut(name: str) -> None:
@@ -115,3 +121,94 @@ def test_an_output_that_changed_in_the_folder_is_told(repository: Path) -> None:
     (repository / "data/surrogate/mean.npy").write_bytes(b"neam")
     (line,) = complaints()
     assert line == "look  data/surrogate is not what dvc.lock says: dvc checkout --force data/surrogate"
+
+
+@pytest.mark.parametrize("name", ["übung", "C#", "a b"])
+def test_a_path_that_dvc_cannot_take_everywhere_is_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its temporary copies fail with other characters than ASCII and with #; blanks are fine."""
+    repository = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name} {name}"))
+    monkeypatch.setenv("DVC_ROOT", str(repository))
+    monkeypatch.chdir(repository)
+    told = complaints()
+    assert len(told) == (name != "a b")
+    assert all("DVC fails with --temp and --queue" in line for line in told)
+
+
+def test_a_question_mark_in_the_path_is_told_and_makes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database would lie beside the repository, and be that of all whose names begin alike."""
+    repository = tmp_path.rename(tmp_path.with_name("it's?"))
+    monkeypatch.setenv("DVC_ROOT", str(repository))
+    monkeypatch.chdir(repository)
+    (line,) = complaints()
+    assert "it's?, has a question mark" in line
+    assert not repository.with_name("it's").exists()
+    assert not (repository / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("name", ["HOME", "TMPDIR"])
+def test_a_folder_of_the_environment_that_is_not_there_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container or another machine leaves it."""
+    monkeypatch.setenv(name, "/home/of-nobody")
+    assert (
+        f"look  {name} is /home/of-nobody, where nothing can be written: set {name} to a folder that is yours"
+        in complaints()
+    )
+
+
+def test_a_umask_that_takes_its_own_rights_is_told() -> None:
+    """What is made under it cannot be read again, by the next stage neither."""
+    before = os.umask(0o277)
+    try:
+        told = list(doctor.surroundings(Path("/")))
+    finally:
+        os.umask(before)
+    assert [finding.line().partition(":")[0] for finding in told] == ["look  the umask is 0277"]
+
+
+def test_a_cache_elsewhere_is_looked_into(repository: Path) -> None:
+    """Where `dvc cache dir` leads; what is missing there is told with its place."""
+    assert doctor.cache_folder(repository) == repository / ".dvc" / "cache"
+    (repository / ".dvc" / "config.local").write_text("[cache]\n    dir = ../shared\n")
+    (repository / ".dvc" / "cache").rename(repository / "shared")
+    assert doctor.cache_folder(repository).resolve() == repository / "shared"
+    assert complaints() == []
+    shutil.rmtree(repository / "shared")
+    assert [str(repository / "shared") in str(Path(line.split()[5]).resolve()) for line in complaints()] == [True, True]
+
+
+def test_a_source_that_was_changed_is_told(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With the md5 that it has now: DVC itself says that all is up to date."""
+    pictures = tmp_path_factory.mktemp("pictures")
+    (pictures / "1.png").write_bytes(b"one")
+    yaml = YAML()
+    settings = yaml.load(repository / "params.yaml")
+    settings["unlabeled"] = "folder"
+    settings["sources"]["folder"] |= {"url": str(pictures), "md5": source_digest(pictures)}
+    yaml.dump(settings, repository / "params.yaml")
+    assert complaints() == []
+    (pictures / "2.png").write_bytes(b"two")
+    (line,) = complaints()
+    assert line.startswith(f"look  {pictures} is not what sources.folder.md5 says")
+    assert line.endswith(source_digest(pictures))
+
+
+def test_the_verdict_counts_what_needs_a_look() -> None:
+    """The first line says whether any other must be read."""
+    sound, broken = doctor.Finding("a"), doctor.Finding("b", "mend it")
+    assert doctor.verdict([sound, sound]) == "all is well, in 2 lines"
+    assert doctor.verdict([sound, broken]) == "1 of 2 lines need a look"
+
+
+def test_a_deleted_experiment_is_told_with_what_brings_it_back() -> None:
+    """By the doctor, and by each stage, which cannot start without it."""
+    client, experiment = tracking_store.connect(tracking_store.address())
+    client.delete_experiment(experiment)
+    (line,) = complaints()
+    assert f"`mlflow experiments restore --experiment-id {experiment}` brings it back" in line
+    with (
+        pytest.raises(UserError, match="was deleted in the MLflow store"),
+        runs.run(stage="x", name="x", parameters={}, inputs=[]),
+    ):
+        pass

@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from copy import deepcopy
@@ -55,10 +56,16 @@ def lies_in(file: str, listed: str) -> bool:
     return file == listed or file.startswith(f"{listed}/")
 
 
+def named(stage: dict[str, Any]) -> set[str]:
+    """The files of packages whose path is a text of a program, which reads and does not run them."""
+    folders = {ROOT / text for text in strings(script(stage)) if text.startswith("exemplar/")}
+    return {str(file.relative_to(ROOT)) for folder in folders for file in folder.rglob("*.py") if file.read_text()}
+
+
 def faults(stage: dict[str, Any]) -> list[str]:
     """What is missing in the deps of a stage, and what is stale."""
     listed = {dep for dep in stage["deps"] if dep.startswith(("exemplar/", "stages/"))}
-    found = set().union(*closures(stage))
+    found = named(stage).union(*closures(stage))
     templates = {dep for dep in listed if TEMPLATE.search(dep)}
     covered = {TEMPLATE.sub(name, dep) for dep in templates for name in CHOICES[TEMPLATE.search(dep)[0]]}
     missing = {file for file in found if not any(lies_in(file, each) for each in listed | covered)}
@@ -98,6 +105,27 @@ def test_a_missing_and_a_stale_dep_are_named(name: str):
     assert faults(stage) == ["exemplar/gone.py is stale"]
 
 
+def test_a_method_that_is_made_of_others_is_made_again_when_their_files_change(tmp_path: Path):
+    """`check` notes the digests of its parts' files, a file for each method; `train` depends on its own."""
+    shutil.copytree(ROOT / "exemplar/methods", tmp_path / "exemplar/methods")
+    settings = deepcopy(PUBLISHED) | {"methods": ["exemplar", "random", "multi_task"]}
+    YAML().dump(settings, tmp_path / "params.yaml")
+    noted = []
+    for _ in range(2):
+        subprocess.run(
+            [sys.executable, "-m", "stages.check"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            check=True,
+        )
+        noted.append({file.name: file.read_text() for file in (tmp_path / "data/parts").iterdir()})
+        with (tmp_path / "exemplar/methods/rotation.py").open("a") as opened:
+            opened.write("# one line more\n")
+    assert noted[0].keys() == {"exemplar.txt", "random.txt", "multi_task.txt"}
+    assert {name for name in noted[0] if noted[0][name] != noted[1][name]} == {"multi_task.txt"}
+    assert "data/parts/${item.method}.txt" in STAGES["train"]["deps"]
+
+
 def test_no_stage_depends_on_what_makes_no_numbers():
     """A comma in a progress bar trains nothing again."""
     listed = {
@@ -127,7 +155,7 @@ def reruns(file: str) -> set[str]:
         ("exemplar/probe/svm.py", {"probe", "invariance"}),
         ("exemplar/finetune.py", {"finetune"}),
         ("exemplar/invariance.py", {"invariance"}),
-        ("exemplar/methods/random.py", {"train"}),
+        ("exemplar/methods/random.py", {"check", "train"}),
         ("exemplar/datasets/stl10.py", {"download", "download_unlabeled"}),
         ("exemplar/training/loop.py", {"train", "finetune"}),
         ("exemplar/tracking/runs.py", set()),
@@ -161,7 +189,7 @@ def needs(stage: dict[str, Any]) -> set[str]:
         for name, other in STAGES.items()
         for out in outputs(other)
         for dep in read
-        if TEMPLATE.sub("*", out) == dep or out.startswith(f"{dep}/")
+        if TEMPLATE.sub("*", out) == dep or out.startswith(f"{dep}/") or dep.startswith(f"{out}/")
     }
 
 
@@ -181,7 +209,9 @@ def test_every_dep_is_a_file_or_the_output_of_a_stage(name: str):
     """There is no dep that nothing makes."""
     made = [TEMPLATE.sub("*", out) for stage in STAGES.values() for out in outputs(stage)]
     for dep in (TEMPLATE.sub("*", dep) for dep in STAGES[name]["deps"]):
-        assert list(ROOT.glob(dep)) or any(out == dep or out.startswith(f"{dep}/") for out in made), dep
+        assert list(ROOT.glob(dep)) or any(
+            out == dep or out.startswith(f"{dep}/") or dep.startswith(f"{out}/") for out in made
+        ), dep
 
 
 @pytest.mark.parametrize("name", STAGES)

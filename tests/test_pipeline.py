@@ -297,7 +297,7 @@ TOUCHED: list[tuple[str, set[str]]] = [
     ("exemplar/report/page.html.jinja", {"compare"}),
     ("exemplar/probe/svm.py", {"probe@photos-exemplar", "probe@photos-random", "invariance@photos-exemplar"}),
     ("exemplar/finetune.py", {"finetune@photos-exemplar"}),
-    ("exemplar/methods/random.py", {"train@random"}),
+    ("exemplar/methods/random.py", {"check", "train@random"}),
     ("exemplar/datasets/folder.py", set()),
     ("exemplar/tracking/runs.py", set()),
     ("exemplar/use/loaded.py", set()),

@@ -27,7 +27,7 @@ class Measurement:
     `labels_for_choice` counts the labeled images that choosing settings used beyond a fold's own training images, in
     the fold with the most. Where there are such things, `knn_accuracy` is that of nearest neighbours on the features
     that the SVM sees, `chosen` the settings that a rule chose for each fold, as the SVM's C, and `curves` each fold's
-    learning curve.
+    learning curve. `copies` is what `Labeled.count_copies` finds.
     """
 
     accuracy: tuple[float, ...]
@@ -39,6 +39,7 @@ class Measurement:
     knn_accuracy: tuple[float, ...] | None = None
     chosen: Sequence[Mapping[str, Any]] = ()
     curves: Sequence[Sequence[Mapping[str, float]]] = ()
+    copies: int = 0
 
     def steps(self) -> Iterator[tuple[int, dict[str, float]]]:
         """What a tracker shows: numbers with their step, which is a fold or, in a fold's learning curve, an epoch."""
@@ -64,7 +65,7 @@ class Evaluation:
     `knn_accuracy` beside an SVM; `training_samples` counts the labeled images of a fold, and `labels_for_choice` those
     that choosing used beyond them; `chosen` are the settings of each fold's training, where a rule chose them;
     `confusion` sums over the folds, true class by row; `answers` are those of `Measurement`, by which two rows are
-    compared image by image.
+    compared image by image; `copies` counts test images that a fold has also trained on, in the fold with the most.
     """
 
     dataset: str
@@ -80,6 +81,7 @@ class Evaluation:
     classes: list[str]
     confusion: list[list[int]]
     answers: list[str]
+    copies: int = 0
 
     @classmethod
     def of(
@@ -107,6 +109,7 @@ class Evaluation:
             classes=list(classes),
             confusion=measured.confusion.tolist(),
             answers=list(measured.answers),
+            copies=measured.copies,
         )
 
     @property
@@ -206,6 +209,7 @@ def measure_accuracy(
         knn_accuracy=None if by_neighbours is None else share_right(labeled, by_neighbours),
         chosen=chosen,
         curves=curves,
+        copies=labeled.count_copies(),
     )
 
 

@@ -30,10 +30,15 @@ SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
 
 
 def local_path(source: str) -> Path | None:
-    """The path that a source names, None for a URL; raises UserError for a URL of a kind that cannot be fetched."""
+    """The path that a source names, None for a URL; raises UserError for what is neither."""
+    if "\0" in source or "%00" in source:
+        raise UserError(f"{shown(source)!r} has a character of value 0, which no path and no URL can hold")
     scheme, separator, rest = source.partition("://")
     if not separator:
-        return Path(source).expanduser()
+        try:
+            return Path(source).expanduser()
+        except RuntimeError:
+            raise UserError(f"{source!r}: no home folder is known for it; expected an absolute path") from None
     if scheme.lower() in ("http", "https"):
         return None
     if scheme.lower() == "file" and rest.startswith(("/", "localhost/")):

@@ -33,9 +33,12 @@ def stage_code(stage: str, *of: str) -> list[Path]:
         for template, value in chosen.items():
             listed = listed.replace(template, value)
         path = ROOT / listed
-        files += (
-            [path] if path.suffix == ".py" else sorted(path.rglob("*.py")) if listed.startswith("exemplar/") else []
-        )
+        if path.suffix == ".py" or (
+            path.suffix == ".txt" and path.is_file()
+        ):  # it has digests of code (stages/check.py)
+            files.append(path)
+        elif listed.startswith("exemplar/"):
+            files += sorted(path.rglob("*.py"))
     return files
 
 

@@ -13,7 +13,7 @@ initial weights have 53.3 %.
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import Tensor
 
@@ -34,7 +34,7 @@ TOLERANCE = 0.01  # of the patch: how far the hidden share of a hole is from wha
 class Options(Section):
     """`hidden_share`: the share of pixels that lie in the squares, to a hundredth."""
 
-    hidden_share: float = Field(ge=0.05, le=0.9)
+    hidden_share: float = Field(ge=0.1, le=0.9)
 
 
 def draw(images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, generator: torch.Generator) -> Patches:
@@ -43,16 +43,17 @@ def draw(images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, 
     return one_square(images, count=count, sides=SIDES, generator=generator, columns={"hole": holes})
 
 
-def draw_hole(share: float, generator: torch.Generator) -> Bool[Tensor, "32 32"]:
+def draw_holes(share: float, generator: torch.Generator) -> Float[Tensor, "holes 1 32 32"]:
     """Squares, one after another; one that would hide too much is passed over."""
-    hidden = torch.zeros(PIXELS, PIXELS, dtype=torch.bool)
-    while hidden.float().mean() < share - TOLERANCE:
-        side = int(torch.randint(SQUARES[0], SQUARES[1] + 1, (), generator=generator))
-        x, y = torch.randint(PIXELS - side + 1, (2,), generator=generator).tolist()
-        more = hidden.clone()
-        more[y : y + side, x : x + side] = True
-        hidden = more if more.float().mean() <= share + TOLERANCE else hidden
-    return hidden
+    hidden, places = torch.zeros(HOLES, PIXELS, PIXELS, dtype=torch.bool), torch.arange(PIXELS)
+    while bool((lacking := hidden.float().mean((1, 2)) < share - TOLERANCE).any()):
+        side = torch.randint(SQUARES[0], SQUARES[1] + 1, (HOLES, 1), generator=generator)
+        first = (torch.rand(HOLES, 2, generator=generator) * (PIXELS - side + 1)).floor()[:, :, None]
+        inside = (places >= first) & (places < first + side[:, :, None])
+        more = hidden | (inside[:, 0, :, None] & inside[:, 1, None, :])
+        fits = lacking & (more.float().mean((1, 2)) <= share + TOLERANCE)
+        hidden = torch.where(fits[:, None, None], more, hidden)
+    return hidden[:, None].float()
 
 
 def visible_mean(signal: Float[Tensor, "b 3 32 32"], hidden: Float[Tensor, "b 1 32 32"]) -> Float[Tensor, "b 3 32 32"]:
@@ -66,7 +67,7 @@ def build(
     architecture: Architecture, data: Patches, options: Options, *, mean: Tensor, generator: torch.Generator
 ) -> Restoration:
     """An untrained network, with holes of three to five squares where a quarter is hidden."""
-    bank = torch.stack([draw_hole(options.hidden_share, generator) for _ in range(HOLES)])[:, None].float()
+    bank = draw_holes(options.hidden_share, generator)
     return build_restoration(architecture, data, bank, visible_mean, mean=mean, generator=generator)
 
 

@@ -11,8 +11,7 @@ the score where both patches come from different images: what is above chance th
 Deviations: the paper cuts patches of 96 pixels out of photographs of some 400 x 600, here they are a quarter to three
 eighths as wide as the image, because smaller ones show too little of images of 32 to 96 pixels; the paper takes two of
 three colour channels away, here some pairs are grey, because the probe's images have colour; the paper has two layers
-of 4096 behind AlexNet's fc6, here they have 256, because a step of Muon costs the square of it: half a percent of the
-work.
+of 4096 behind AlexNet's fc6, here they have 128, because a step of Muon costs the square of that.
 
 Expected: with frozen features of AlexNet's layer conv4, 31.7 % on ImageNet, where random filters have 16.3 (Zhang,
 Isola and Efros, CVPR 2017, Table 2). Measured here: docs/method.md.
@@ -41,7 +40,7 @@ STEPS = tuple((x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if x or y)
 GAP, JITTER = (0.25, 0.5), 1 / 14  # of a patch's side; the paper's are 48 and 7 of 96 pixels
 SIDE = (1 / 4, 3 / 8)  # of the shorter side of the image
 LARGEST, SMALLEST_IMAGE = 62.0, 32  # pixels: of patches, the largest seeds' side; of images
-HIDDEN = (256, 256)
+HIDDEN = (128, 128)
 
 
 class Options(Section):

@@ -130,11 +130,11 @@ class Pixels(nn.Module):
         return [images]
 
     def pool_maps(self, maps: list[Tensor], cells: tuple[int, ...]) -> list[Tensor]:
-        """The image as one vector per cell grid; there is nothing to pool."""
-        return [maps[0].flatten(1)] * len(cells)
+        """The image as one vector, whatever the grids: there is nothing to pool, and copies of it would add nothing."""
+        return [maps[0].flatten(1)]
 
     def extract_features(self, images: Float[Tensor, "b 3 h w"], cells: tuple[int, ...]) -> list[Tensor]:
-        """The image as one vector per cell grid."""
+        """The image as one vector."""
         return self.pool_maps([images], cells)
 
     def recentred(self, mean: Float[Tensor, " 3"]) -> "Pixels":

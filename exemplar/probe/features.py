@@ -22,6 +22,7 @@ from exemplar.runtime.device import Compute
 from exemplar.runtime.progress import track
 
 IMAGES_AT_ONCE = ROWS_AT_ONCE = 1000
+LARGEST_BLOCK = 512 << 20  # bytes that are copied to find a percentile
 FLOAT_BYTES = 4
 LARGEST_IN_MEMORY = 64 << 20  # bytes; what is larger takes a minute or longer to make, and is worth keeping from a kill
 
@@ -130,11 +131,30 @@ def mean_colour(images: UInt8[np.ndarray, "n 3 h w"], rows: Int64[np.ndarray, " 
 
 def percentiles(features: Features, *, rows: Int64[np.ndarray, " m"], percentile: float) -> list[float]:
     """A high percentile of each block over some rows, by which it is divided before the SVM; 1 where that is 0."""
-    highest = (
-        float(np.percentile(features.values[rows, block], percentile, overwrite_input=True))
-        for block in features.blocks
-    )
+    highest = (block_percentile(features.values, block, rows=rows, percentile=percentile) for block in features.blocks)
     return [value if value > 0 else 1.0 for value in highest]
+
+
+def block_percentile(
+    values: Float[np.ndarray, "n d"], block: slice, *, rows: Int64[np.ndarray, " m"], percentile: float
+) -> float:
+    """A percentile of one block over some rows; beyond LARGEST_BLOCK bytes, from the few values that lie above it."""
+    number = len(rows) * (block.stop - block.start)
+    if FLOAT_BYTES * number <= LARGEST_BLOCK:
+        return float(np.percentile(values[rows, block], percentile, overwrite_input=True))
+    place = (number - 1) * percentile / 100  # between these two of the sorted values, as NumPy's own rule has it
+    below = math.floor(place)
+    above = np.empty(0, np.float32)
+    at_once = max(1, LARGEST_BLOCK * len(rows) // (4 * FLOAT_BYTES * number))
+    for part in np.split(rows, range(at_once, len(rows), at_once)):
+        above = largest(np.concatenate([above, values[part, block].ravel()]), number - below)
+    above.sort()
+    return float(np.interp(place - below, [0, 1], above[:2].astype(np.float64))) if len(above) > 1 else float(above[0])
+
+
+def largest(values: Float[np.ndarray, " n"], count: int) -> Float[np.ndarray, " k"]:
+    """The `count` largest values, or all where there are no more."""
+    return values if len(values) <= count else np.partition(values, len(values) - count)[-count:]
 
 
 def extract_features(

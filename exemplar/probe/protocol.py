@@ -1,6 +1,6 @@
 """Linear SVM and nearest neighbours on frozen features: C chosen inside the training data, accuracy on every fold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from exemplar.datasets.splits import Split, extra_labels, selection_splits
 from exemplar.datasets.streams import numpy_stream
 from exemplar.io.unfinished import cached_result
 from exemplar.models.network import Encoder, Pixels
-from exemplar.probe import features, knn, svm
+from exemplar.probe import features, knn, span, svm
 from exemplar.probe.features import Features, require_sound
+from exemplar.probe.span import Span
 from exemplar.runtime.device import Compute
 
 TOLERANCE = 1e-6
@@ -158,8 +159,9 @@ def predict(
     """The classes that SVMs trained on the first half of a split give to the second, for each value of C."""
     train, test = split
     fitted = fit(extracted, labeled, train, settings, C_values=C_values, compute=compute)
-    blocks = scaled_blocks(extracted, fitted.divisors, test, compute)
-    answers = [svm.decide(fitted.weights, rows, settings.intercept_scaling).argmax(1).cpu() for rows in blocks]
+    answers = [
+        svm.decide(fitted.weights, each, settings.intercept_scaling).argmax(1).cpu() for each in fitted.blocks(test)
+    ]
     return torch.cat(answers, 1).numpy()
 
 
@@ -169,7 +171,7 @@ def predict_fold(
     """The classes of a fold's test images, by the SVM and by nearest neighbours."""
     fitted = fit(extracted, labeled, labeled.train[fold], settings, C_values=[C], compute=compute)
     by_svm, by_neighbours = [], []
-    for rows in scaled_blocks(extracted, fitted.divisors, labeled.test[fold], compute):
+    for rows in fitted.blocks(labeled.test[fold]):
         by_svm.append(svm.decide(fitted.weights[0], rows, settings.intercept_scaling).argmax(0).cpu())
         by_neighbours.append(knn.predict(fitted.training, fitted.labels, rows, classes=len(labeled.classes)).cpu())
     return torch.cat(by_svm).numpy(), torch.cat(by_neighbours).numpy()
@@ -177,12 +179,21 @@ def predict_fold(
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fold's training images decide: each block's divisor, their scaled features, and the SVMs' weights."""
+    """What a fold's training images decide: each block's divisor, their scaled features, and the SVMs' weights.
+
+    Wide features and their weights are in the axes of `span`; `blocks` gives other images as `training` has its own.
+    """
 
     divisors: Sequence[float]
     training: Float[Tensor, "m d"]
     labels: Int64[Tensor, " m"]
     weights: Float[Tensor, "C_values classes d+1"]
+    blocks: Callable[[Int64[np.ndarray, " n"]], Iterator[Float[Tensor, "b d"]]]
+    span: Span | None
+
+    def feature_weights(self) -> Float[Tensor, "classes extended"]:
+        """The weights of the scaled features themselves, for the first value of C."""
+        return self.weights[0] if self.span is None else self.span.unproject(self.weights[0])
 
 
 def fit(
@@ -196,7 +207,9 @@ def fit(
 ) -> Fitted:
     """Scale the features of the training images and fit an SVM per class to them, for each value of C."""
     scales = divisors(extracted, train, settings)
-    training = torch.from_numpy(extracted.scaled(scales, train)).to(compute.device)
+    narrow = Span.of(extracted, scales, train, compute.device) if span.is_wide(extracted, train) else None
+    blocks = narrow.blocks if narrow else partial(scaled_blocks, extracted, scales, compute=compute)
+    training = narrow.training() if narrow else torch.from_numpy(extracted.scaled(scales, train)).to(compute.device)
     labels = torch.from_numpy(labeled.labels[train]).to(compute.device)
     weights = svm.fit_path(
         training,
@@ -206,7 +219,7 @@ def fit(
         intercept_scaling=settings.intercept_scaling,
         tolerance=TOLERANCE,
     )
-    return Fitted(scales, training, labels, weights)
+    return Fitted(scales, training, labels, weights, blocks, narrow)
 
 
 def divisors(extracted: Features, train: Int64[np.ndarray, " m"], settings: Probe) -> list[float]:
@@ -218,7 +231,7 @@ def divisors(extracted: Features, train: Int64[np.ndarray, " m"], settings: Prob
 
 
 def scaled_blocks(
-    extracted: Features, scales: Sequence[float], rows: Int64[np.ndarray, " m"], compute: Compute
+    extracted: Features, scales: Sequence[float], rows: Int64[np.ndarray, " m"], *, compute: Compute
 ) -> Iterator[Float[Tensor, "b d"]]:
     """The scaled features of some images on the device, as many at once as BYTES_AT_ONCE holds."""
     at_once = max(1, BYTES_AT_ONCE // extracted.values[:1].nbytes)

@@ -122,7 +122,7 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
                   drawstyle="steps-mid", label=name)  # fmt: skip
     for axes, title in (
         (loss, "loss"),
-        (score, "accuracy or skill (dotted: held-out samples; dashes: chance)"),
+        (score, "score (dotted: held out; dashes: chance)"),
         (rate, "learning rate"),
     ):
         axes.set_title(title)

@@ -71,6 +71,7 @@ def page(
         span=comparison.span,
         signed=comparison.signed,
         has_paper=bool(rows["paper_accuracy"].notna().any()),
+        copies={record.dataset: record.copies for record in records if record.copies},
         costs={(record.dataset, record.title): cost(record, trained, made) for record in records},
         origin=origin,
         changed=changed,

@@ -48,10 +48,19 @@ ORPHANED = "its process is gone and did not say why (kill -9, power cut, out of 
 
 
 def address() -> str:
-    """MLFLOW_TRACKING_URI, else mlflow.db in the user's repository, where a relative SQLite path leads too."""
+    """MLFLOW_TRACKING_URI, else mlflow.db in the user's repository, where a relative SQLite path leads too.
+
+    Raises UserError where the repository's path has a question mark, behind which SQLite would read options.
+    """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     path = uri.removeprefix("sqlite:///")
-    return uri if path == uri else f"sqlite:///{provenance.user_repository() / path}"
+    root = provenance.user_repository()
+    if path != uri and "?" in str(root) and not Path(path).is_absolute():
+        raise UserError(
+            f"the path of the repository, {root}, has a question mark, and the address of MLflow's database cannot: "
+            "move the repository, or set MLFLOW_TRACKING_URI to a store elsewhere"
+        )
+    return uri if path == uri else f"sqlite:///{root / path}"
 
 
 @contextmanager
@@ -59,6 +68,8 @@ def answering(uri: str) -> Iterator[None]:
     """Raise a UserError for any error while the store is opened."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(
             f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): start it, or set "
@@ -140,6 +151,12 @@ def find_experiment(client: "MlflowClient", *, local: bool) -> str:
         else:
             return made
     view.describe(client, experiment.experiment_id, experiment.tags)
+    if experiment.lifecycle_stage != "active":
+        number = experiment.experiment_id
+        raise UserError(
+            f"the experiment {EXPERIMENT!r} was deleted in the MLflow store; `mlflow experiments restore "
+            f"--experiment-id {number}` brings it back, `mlflow gc --experiment-ids {number}` makes room for a new one"
+        )
     return str(experiment.experiment_id)
 
 

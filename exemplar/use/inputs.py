@@ -40,15 +40,19 @@ def to_batches(images: Images, *, side: int | None) -> Iterator[Tensor]:
 def to_batch(images: Images, *, side: int | None) -> Tensor:
     """One image, or the images of one array, as [n 3 h w] of the numbers that came."""
     if isinstance(images, str | os.PathLike):
-        images = decode(Path(images), name=os.fspath(images))
+        return to_array(decode(Path(images), name=os.fspath(images)), side=side)
     if isinstance(images, Image.Image):
-        picture = opaque(eight_bit(upright(images), bits=16))
-        return torch.from_numpy(np.array(cropped(picture, side_pixels=side) if side else channels_first(picture)))[None]
+        return to_array(opaque(eight_bit(upright(images), bits=16)), side=side)
     if isinstance(images, np.ndarray) and images.dtype.kind in "biuf":
         images = torch.from_numpy(np.array(images))
     if not isinstance(images, Tensor):
         raise UserError(f"{type(images).__name__} is no image; expected a path, a PIL image, an array or a tensor")
     return in_planes(images)
+
+
+def to_array(picture: Image.Image, *, side: int | None) -> Tensor:
+    """A picture that is upright already as bytes [1 3 h w]."""
+    return torch.from_numpy(np.array(cropped(picture, side_pixels=side) if side else channels_first(picture)))[None]
 
 
 def in_planes(images: Tensor) -> Tensor:

@@ -57,6 +57,18 @@ def test_accuracy_is_counted_per_fold() -> None:
     assert knn.knn_accuracy == (1 / 4, 1 / 4)
 
 
+def test_test_images_that_are_copies_of_training_images_are_counted() -> None:
+    """By their pixels, in the fold with the most; a copy among the training images alone is none."""
+    labeled = some([0, 1, 0, 1, 0, 1], [[3, 4, 5], [3, 4, 5]])
+    images = np.arange(6 * 12).reshape(6, 3, 2, 2).astype(np.uint8)
+    images[1] = images[0]
+    labeled = replace(labeled, images=images, train=np.array([[0, 1], [1, 2]]))
+    predictions = [np.zeros(3, int)] * 2
+    assert evaluation.measure_accuracy(labeled, predictions).copies == 0
+    images[3] = images[4] = images[2]
+    assert evaluation.measure_accuracy(labeled, predictions).copies == 2
+
+
 def test_confusion_has_a_row_per_true_class() -> None:
     """And a column per answer; its sum is the number of images, also where a class never occurs."""
     table = evaluation.count_confusion(np.array([0, 0, 2, 2]), np.array([0, 2, 2, 2]), classes=4)

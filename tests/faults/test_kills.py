@@ -144,7 +144,7 @@ def survive(toy: Toy, whole: tuple[dict[str, bytes], dict[str, float]], *, kills
 def remove_outputs(toy: Toy, stage: str) -> None:
     """What DVC removes before it runs a stage."""
     outputs = {
-        "check": ["data/checked"],
+        "check": ["data/checked", "data/parts"],
         "download unlabeled photos": ["data/unlabeled"],
         "download labeled photos": ["data/labeled"],
         "seeds": ["data/seeds.npz"],

@@ -1,6 +1,7 @@
 """Names and passwords reach no log, tag, parameter or page; what comes from files is escaped; the UI stays at home."""
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -19,6 +20,7 @@ from exemplar.report import page, paper
 from exemplar.surrogate.ranges import RELEASE
 from exemplar.tracking import runs
 from exemplar.tracking.sidecars import Sidecar
+from stages import ui
 
 ROOT = Path(__file__).parents[2]
 SECRET = "hunter2"
@@ -117,7 +119,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         confusion=[[1, 0], [0, 1]],
         answers=["11"],
     )
-    curve = pd.DataFrame([[1, 2.0, 0.5, 0.4, 0.1]], columns=CURVE)
+    curve = pd.DataFrame([[1, 2.0, 0.5, 0.4, 0.1, 0.1, 9]], columns=CURVE)
     point = {"transformation": "angle_degrees", "magnitude": 0.0, "accuracy": 1.0, "distance_pooled": 0.0}
     html = page.page(
         records=[record, replace(record, method="random")],
@@ -143,9 +145,20 @@ CURVE = ["epoch", "loss", "score", "held_out_score", "chance", "learning_rate", 
 
 def test_the_ui_listens_on_loopback_only() -> None:
     """`make ui` asks for it in so many words; whoever wants more starts MLflow's server without make."""
-    line = next(line for line in (ROOT / "Makefile").read_text().splitlines() if "mlflow ui" in line)
-    assert "--host 127.0.0.1 " in line
-    assert "0.0.0.0" not in (ROOT / "Makefile").read_text()
+    program = (ROOT / "stages" / "ui.py").read_text()
+    assert ui.HOST == "127.0.0.1"
+    assert '"--host", HOST' in program
+    assert "0.0.0.0" not in program + (ROOT / "Makefile").read_text()
+
+
+def test_a_port_that_is_taken_is_one_line() -> None:
+    """It says which one to try."""
+    with socket.socket() as taken:
+        taken.bind((ui.HOST, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} is in use, .*; call make ui PORT={port + 1}"):
+            ui.require_free(port)
 
 
 def test_no_name_from_params_reaches_a_shell_before_it_is_checked(repository: Path) -> None:

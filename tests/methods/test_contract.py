@@ -74,7 +74,8 @@ def test_an_encoder_describes_images(name: str, surrogate_set: SurrogateSet, com
     """A finite vector per image, in a block per layer and grid of cells; different images differ."""
     encoder = fitted(name, surrogate_set, compute, tmp_path / "one")
     features = described(encoder)
-    assert len(encoder.extract_features(IMAGES, (1, 2))) % 2 == 0
+    blocks = len(encoder.extract_features(IMAGES, (1, 2)))
+    assert blocks % 2 == 0 or isinstance(encoder, Pixels)  # which has no layers, and one copy of the image
     assert features.isfinite().all()
     assert not torch.equal(features[0], features[1])
 

@@ -84,7 +84,8 @@ def paths(section: dict[str, Any], before: str = "") -> list[str]:
     return names
 
 
-KEYS = paths(EMBEDDED)
+# What stands in a section of multi_task are its parts, of which any may be left out.
+KEYS = [key for key in paths(EMBEDDED) if not key.startswith("tasks.multi_task.parts.")]
 SECTIONS = [
     "",
     *(f"{key}." for key in KEYS if isinstance(PUBLISHED.get(key), dict) and key not in ("sources", "probe", "tasks")),

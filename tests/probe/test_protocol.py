@@ -264,7 +264,7 @@ def test_many_test_images_are_answered_in_blocks(
     whole = protocol.predict(found, hard, split, PROBE, C_values=[0.003, 3.0], compute=compute)
     for most, counts in ((70 * 48 * 4, [70, 70, 60]), (5, [1] * 200)):
         monkeypatch.setattr(protocol, "BYTES_AT_ONCE", most)
-        blocks = [len(block) for block in protocol.scaled_blocks(found, [1.0, 1.0], split[1], compute)]
+        blocks = [len(block) for block in protocol.scaled_blocks(found, [1.0, 1.0], split[1], compute=compute)]
         assert blocks == counts
         answers = protocol.predict(found, hard, split, PROBE, C_values=[0.003, 3.0], compute=compute)
         assert answers.tolist() == whole.tolist()

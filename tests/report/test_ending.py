@@ -15,6 +15,6 @@ def test_it_ends_with_the_answer_the_table_and_the_page(tmp_path: Path):
     rows.to_csv(tmp_path / "comparison.csv", index=False)
     said = "\n".join(ending.ending(tmp_path)).splitlines()
     assert said[1] == comparison.headline(rows)
-    assert said[4].split() == ["stl10", "exemplar", "70.0", "±", "0.0", "61.0", "to", "79.0", "67.1", "±", "0.2"]
+    assert said[4].split() == ["stl10", "exemplar", "70.0", "±", "0.0", "60.9", "to", "79.1", "67.1", "±", "0.2"]
     assert max(map(len, said[3:-1])) <= 100
     assert said[-1] == f"the page: {tmp_path / 'report.html'}"

@@ -196,6 +196,14 @@ def test_the_stand_in_is_called_what_it_is(source: str) -> None:
     assert "no benchmark" not in write(records=[replace(RECORD, dataset="stl10")])
 
 
+def test_copies_across_training_and_test_are_told() -> None:
+    """Of the dataset that has them, and of no other."""
+    assert "copies of training images" not in write()
+    told = write(records=[RECORD, replace(RECORD, dataset="folder", copies=3)])
+    assert "<b>folder</b>: in a fold, up to 3 test images are copies of training images" in told
+    assert told.count("copies of training images") == 1
+
+
 def test_diamonds_are_explained_where_they_are_drawn(source: str) -> None:
     """The paper has numbers of invariance for STL-10; a page without that set does not speak of them."""
     assert "Diamonds" not in source

@@ -8,7 +8,10 @@ import pytest
 from exemplar.errors import UserError
 from exemplar.tracking import encoders, runs
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+# mlflow's own, which it hides itself outside of pytest
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy:DeprecationWarning", "ignore:.*Any type hint:UserWarning"
+)
 
 
 def test_a_run_is_found_by_its_id_its_name_and_its_experiment(

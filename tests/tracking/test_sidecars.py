@@ -45,7 +45,7 @@ def test_the_run_of_a_stage_leaves_a_sidecar(result: Path, monkeypatch: pytest.M
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     written = []
     for _ in range(2):
-        with runs.work("train", "random", name="random", settings={}, inputs=[], result=result) as (run, _):
+        with runs.work("train", "random", settings={}, inputs=[], result=result) as (run, _):
             run.samples_per_second = 900.0
         (path,) = Path(sidecars.FOLDER).iterdir()
         written.append(sidecars.load(path))

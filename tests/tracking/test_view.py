@@ -8,7 +8,10 @@ from mlflow import MlflowClient
 
 from exemplar.tracking import runs, store, view
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+# mlflow's own, which it hides itself outside of pytest
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy:DeprecationWarning", "ignore:.*Any type hint:UserWarning"
+)
 
 
 @pytest.fixture

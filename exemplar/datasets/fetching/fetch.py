@@ -11,7 +11,7 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from exemplar.datasets.fetching.transfer import BLOCK_BYTES, TransferError, append_missing
-from exemplar.errors import UserError
+from exemplar.errors import UserError, reason
 from exemplar.io.atomic import flush_to_disk
 from exemplar.io.sources import digest, local_path, shown, source_digest
 
@@ -48,13 +48,14 @@ def fetch(
     for source in source_urls:
         if failures:
             say(f"{failures[-1]}; trying the next source")
+        local = local_path(source)
         try:
-            if local := local_path(source):
+            if local:
                 return verified(local, md5)
             with kept_in(folder), only_one(folder / f"{md5}.lock"):
                 return download(source, md5, folder, patience)
         except TransferError as failure:
-            failures.append(f"{shown(source)}: {failure}")
+            failures.append(f"{local or shown(source)}: {failure}")
     raise UserError(
         f"no source gave what has the md5 {md5}: {'; '.join(failures) or 'none is named'}; "
         "correct url, mirrors or md5 under `sources` in params.yaml"
@@ -80,7 +81,7 @@ def kept_in(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise UserError(f"cannot keep a download in {folder} ({error.strerror}); what has come stays there") from None
+        raise UserError(f"cannot keep a download in {folder} ({reason(error)}); what has come stays there") from None
 
 
 @contextmanager

@@ -1,19 +1,23 @@
 """One attempt to bring the missing end of a file over HTTP."""
 
 import http.client
+import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
-from requests.exceptions import InvalidSchema, InvalidURL, SSLError
+from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, ProxyError, SSLError
 from urllib3.exceptions import HTTPError, NameResolutionError, ReadTimeoutError
 from urllib3.response import HTTPResponse
 
 from exemplar.io.integrity import require_space
+from exemplar.io.sources import shown
 from exemplar.runtime.progress import track
 
 BLOCK_BYTES = 1 << 16
 RETRIED_STATUSES = (408, 425, 429)  # besides 5xx: the server asks for patience
+CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # what the library reads, in its order
 
 
 class TransferError(Exception):
@@ -41,7 +45,11 @@ def append_missing(url: str, partial: Path, *, label: str, timeout_seconds: floa
             if end > have:
                 append(answer.raw, partial, skip=have - start, length=end - start, label=label)
     except (requests.RequestException, HTTPError) as error:
-        raise in_words(error, timeout_seconds, partial.stat().st_size) from None
+        raise in_words(error, url, timeout_seconds, partial.stat().st_size) from None
+    except OSError as error:
+        if error.errno:  # of the disk
+            raise
+        raise TransferError(f"it cannot be asked{because_of(CERTIFICATES)}", lasting=True) from None
     if (size := partial.stat().st_size) < total:
         raise TransferError(f"it stopped after {size:,} of {total:,} bytes")
 
@@ -95,15 +103,40 @@ def append(body: HTTPResponse, partial: Path, *, skip: int, length: int, label: 
             progress.advance(len(fresh))
 
 
-def in_words(error: Exception, timeout_seconds: float, have: int) -> TransferError:
+def in_words(error: Exception, url: str, timeout_seconds: float, have: int) -> TransferError:
     """Say what went wrong on the way without the library's text, which may hold what stands in the URL."""
+    if isinstance(error, InvalidURL) and not isinstance(error, InvalidProxyURL):
+        return TransferError("it leads to no usable address", lasting=True)
     cause = getattr(error.args[0], "reason", None) if error.args else None
+    proxy = because_of(proxy_variables(url))
+    if isinstance(error, ProxyError | InvalidProxyURL):
+        return TransferError(f"the proxy cannot be used{proxy}", lasting=isinstance(error, InvalidProxyURL))
+    if isinstance(error, InvalidSchema) and "SOCKS" in str(error):
+        return TransferError(f"the proxy needs the package PySocks{proxy}", lasting=True)
     if isinstance(error, requests.Timeout | ReadTimeoutError):
-        return TransferError(f"it was silent for {timeout_seconds:g} s")
+        return TransferError(f"it was silent for {timeout_seconds:g} s{proxy}")
     if isinstance(error, SSLError):
-        return TransferError("its certificate was not accepted", lasting=True)
-    if isinstance(error, InvalidURL | InvalidSchema | requests.TooManyRedirects):
+        return TransferError(f"its certificate was not accepted{because_of(CERTIFICATES)}", lasting=True)
+    if isinstance(error, InvalidSchema | requests.TooManyRedirects):
         return TransferError("it leads to no usable address", lasting=True)
     if isinstance(cause, NameResolutionError):
         return TransferError("the name of its host was not found; is there a network?")
-    return TransferError(f"the connection could not be made, or broke off with {have:,} bytes here")
+    return TransferError(f"the connection could not be made, or broke off with {have:,} bytes here{proxy}")
+
+
+def proxy_variables(url: str) -> tuple[str, ...]:
+    """The variables of the environment that may name the proxy for a URL, in the library's order."""
+    scheme = urlsplit(url).scheme.lower()
+    bypassed = requests.utils.should_bypass_proxies(url, no_proxy=None)
+    return () if bypassed else (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
+
+
+def because_of(variables: tuple[str, ...]) -> str:
+    """The end of a line that names the first of these variables which is set, and its value without a password."""
+    name = next((name for name in variables if os.environ.get(name)), None)
+    if name is None:
+        return ""
+    value = os.environ[name]
+    if name not in CERTIFICATES:
+        return f"; {name} in the environment is {shown(value).rpartition('@')[2]}"
+    return f"; {name} in the environment is {value}{'' if Path(value).exists() else ', where nothing is'}"

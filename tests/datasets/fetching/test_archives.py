@@ -101,7 +101,7 @@ def test_a_zip_with_a_flipped_bit_is_told_or_whole(tmp_path: Path) -> None:
         with zipfile.ZipFile(file, "w", method) as package:
             for name, content in CONTENT.items():
                 package.writestr(name, content)
-        for _ in range(60):
+        for _ in range(25):
             broken = bytearray(file.getvalue())
             broken[generator.randrange(30, 2500)] ^= 1 << generator.randrange(8)
             path.write_bytes(broken)
@@ -110,7 +110,7 @@ def test_a_zip_with_a_flipped_bit_is_told_or_whole(tmp_path: Path) -> None:
                 assert list(found.values()) == list(CONTENT.values())
             except UserError:
                 told += 1
-    assert told > 150
+    assert told > 60
 
 
 @pytest.mark.parametrize(
