@@ -23,7 +23,7 @@ from exemplar.models.architecture import Architecture
 from exemplar.models.network import Encoder
 from exemplar.params.schema import Section
 from exemplar.surrogate.patches import Patches, Rows
-from exemplar.training.colours import LUMA, Bins, CellScores, coloured_squares, lab_cells
+from exemplar.training.colours import GREY, Bins, CellScores, coloured_squares, lab_cells
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import NormalizedLearner
@@ -76,7 +76,7 @@ def build(
     """An untrained network, with the bins that the data fill."""
     cells = over_rows(data, chroma_cells).flatten(0, 1)
     bins = Bins(cells, width=options.bin_width, key="tasks.colorization.bin_width")
-    trunk = draw_trunk(architecture, mean=mean, generator=generator, colours=LUMA)
+    trunk = draw_trunk(architecture, mean=mean, generator=generator, colours=GREY)
     return Colorization(trunk, bins, generator=generator)
 
 

@@ -25,7 +25,7 @@ from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.models.architecture import Architecture
 from exemplar.models.network import Encoder
 from exemplar.params.schema import Section
-from exemplar.surrogate.patches import Patches, Rows, between, places, whole_numbers
+from exemplar.surrogate.patches import Patches, Rows, between, greyed, places, whole_numbers
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import Hidden, NormalizedLearner
@@ -35,7 +35,7 @@ from exemplar.training.trunk import Trunk, draw_trunk
 PASSES, TILES, WHOLE = 6, 4, 2 * PATCH_PIXELS
 SIDES = (57.0, 80.0)  # pixels: tiles are as wide as narrow seeds
 WAYS = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
-LUMA, START_ROWS = (0.299, 0.587, 0.114), 64
+START_ROWS = 64
 
 
 class Options(Section):
@@ -69,8 +69,7 @@ class Views(Patches):
         halving = shrinking(indices.device)[columns["way"]][:, None, None]
         shrunk = (halving @ squares @ halving.mT).clamp(0, 1)
         views = torch.cat([tiles(squares[:, 0]), shrunk], 1)
-        grey = torch.einsum("bpchw,c->bphw", views, torch.tensor(LUMA, device=views.device))[:, :, None]
-        return torch.where(columns["grey"][:, None, None, None, None], grey, views), columns
+        return greyed(views, columns["grey"]), columns
 
 
 def draw(images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, generator: torch.Generator) -> Views:

@@ -30,7 +30,7 @@ from exemplar.models.architecture import Architecture, Conv, Layer, to_string
 from exemplar.models.network import Encoder
 from exemplar.params.schema import Section
 from exemplar.surrogate.patches import Patches, Rows
-from exemplar.training.colours import LUMA, Bins, CellScores, coloured_squares, lab_cells
+from exemplar.training.colours import GREY, Bins, CellScores, coloured_squares, lab_cells
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import NormalizedLearner
@@ -38,7 +38,7 @@ from exemplar.training.task import fit_task, over_rows, skill
 from exemplar.training.trunk import Trunk, draw_trunk
 
 PASSES = 0.8
-COLOUR_DIFFERENCES = torch.eye(3) - LUMA
+COLOUR_DIFFERENCES = torch.eye(3) - GREY
 
 
 class Options(Section):
@@ -142,7 +142,7 @@ def build(
         Bins(values[:, :1], width=options.light_bin_width, key="tasks.split_brain.light_bin_width"),
     )
     light, colour = (
-        draw_trunk(narrow, mean=mean, generator=generator, colours=colours) for colours in (LUMA, COLOUR_DIFFERENCES)
+        draw_trunk(narrow, mean=mean, generator=generator, colours=colours) for colours in (GREY, COLOUR_DIFFERENCES)
     )
     return SplitBrain(architecture, (light, colour), bins, generator=generator)
 

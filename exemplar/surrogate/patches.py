@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +18,7 @@ from exemplar.surrogate.kernels import geometry
 
 FINE = 1.25  # squares that shrink by more than this are sampled at twice the resolution and averaged
 MEAN_ROWS = 4096
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 Rows = tuple[Float[Tensor, "b p 3 32 32"], dict[str, Tensor]]
 
@@ -54,9 +55,10 @@ class Patches:
 
     def unseen(self) -> "Patches":
         """The rows that are held out."""
-        if self.held_out is None:
-            return replace(self, image=self.image[:0])
-        return self.held_out
+        if self.held_out is not None:
+            return self.held_out
+        none = {name: values[:0] for name, values in self.columns.items()}
+        return replace(self, image=self.image[:0], centre=self.centre[:0], side=self.side[:0], columns=none)
 
     def render(self, indices: Int64[Tensor, " b"]) -> Rows:
         """Patches (0..1) of some rows, and their columns."""
@@ -78,6 +80,12 @@ class Patches:
         images = self.images.index_select(0, self.image[indices].flatten())
         cut = geometry.cut(images, where.flatten(0, 1), size)
         return cut.view(len(indices), -1, *cut.shape[1:])
+
+
+def greyed(patches: Float[Tensor, "b p 3 h w"], grey: Bool[Tensor, " b"]) -> Float[Tensor, "b p 3 h w"]:
+    """All patches of some rows without colour."""
+    luma = torch.einsum("bpchw,c->bphw", patches, patches.new_tensor(LUMA))[:, :, None]
+    return torch.where(grey[:, None, None, None, None], luma, patches)
 
 
 def whole_numbers(limit: int, count: int, generator: torch.Generator) -> Int64[Tensor, " count"]:

@@ -9,11 +9,11 @@ from torch.nn import functional
 from exemplar.errors import UserError
 from exemplar.models.architecture import Conv
 from exemplar.surrogate.kernels.colour import to_lab
-from exemplar.surrogate.patches import Patches, one_square, whole_numbers
+from exemplar.surrogate.patches import LUMA, Patches, one_square, whole_numbers
 from exemplar.training.normalized import Scores
 from exemplar.training.trunk import Trunk
 
-LUMA = torch.tensor([[0.299, 0.587, 0.114]]).repeat(3, 1)  # ITU-R BT.601, the same in all three channels
+GREY = torch.tensor([LUMA]).repeat(3, 1)  # the same in all three channels
 CELLS = 8  # of a square, along each side
 SMALLEST_SIDE = 32.0  # pixels
 LEAST_CHROMA = 5.0  # |a| or |b| of a pixel that makes an image one with colours (richzhang/colorization)

@@ -5,26 +5,19 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
 from exemplar.models.network import Encoder
-from exemplar.surrogate.patches import Patches, Rows
+from exemplar.surrogate.patches import Patches, Rows, greyed
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import Hidden, NormalizedLearner, Scores
 from exemplar.training.task import over_rows
 from exemplar.training.trunk import Trunk
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 FLAT = 1 / 255  # a patch with a smaller standard deviation has nothing but rounding errors to show
 PIXELS = (-3, -2, -1)  # and channels
-
-
-def greyed(patches: Float[Tensor, "b p 3 h w"], grey: Bool[Tensor, " b"]) -> Float[Tensor, "b p 3 h w"]:
-    """All patches of some rows without colour."""
-    luma = torch.einsum("bpchw,c->bphw", patches, patches.new_tensor(LUMA))[:, :, None]
-    return torch.where(grey[:, None, None, None, None], luma, patches)
 
 
 def levelled(

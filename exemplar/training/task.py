@@ -1,7 +1,7 @@
 """A pretext task on patches of unlabeled images: how it is drawn, trained, and what its encoder is in the end.
 
 A task is a file of exemplar/methods with three names: `draw` makes its rows, `PASSES` is how often the encoder runs for
-one of them, and `build` makes the network that learns them.
+one of them (`passes` where that depends on the images), and `build` makes the network that learns them.
 """
 
 from collections.abc import Callable

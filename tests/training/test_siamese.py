@@ -2,7 +2,8 @@
 
 import torch
 
-from exemplar.training.siamese import greyed, levelled, strangers
+from exemplar.surrogate.patches import greyed
+from exemplar.training.siamese import levelled, strangers
 
 GENERATOR = torch.Generator().manual_seed(0)
 PATCHES = torch.rand(4, 3, 3, 8, 8, generator=GENERATOR)
