@@ -6,8 +6,7 @@ all 0 would do. Shortcuts: the way of shrinking shows in the pixels, so each row
 colour fringes differ between the middle and the border of a photograph, so most rows are grey. In images narrower than
 57 pixels the tiles are enlarged, which gives them away: the task is weak there. Deviations: the numbers are normalised
 over a batch like all layers here, and are scaled once so that the mean distance to the partner is the margin. The head
-costs 33,000 multiplications. The paper: 34.3 % on ImageNet by a linear classifier on AlexNet's third layer (random
-weights: 17.1 %); of its 1,000 numbers 30 are ever above 0.
+costs 33,000 multiplications. Of the paper's 1,000 numbers 30 are ever above 0.
 """
 
 from dataclasses import dataclass
