@@ -7,7 +7,8 @@ restored by one network as a whole, with a squared error on the missing pixels a
 authors' JMLR paper of 2010), so that copying does not count. What neighbouring pixels say remains a shortcut, and the
 number `neighbours_skill` tells how far it goes.
 
-The paper's numbers are test errors on variants of handwritten digits after training on labels, and compare with none here.
+The paper's numbers are test errors on variants of handwritten digits after training on labels, and compare with none
+here.
 """
 
 import numpy as np

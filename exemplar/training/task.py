@@ -4,6 +4,7 @@ A task is a file of exemplar/methods with three names: `draw` makes its rows, `P
 one of them (`passes` where that depends on the images), and `build` makes the network that learns them.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -60,6 +61,7 @@ def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes
 
     Every epoch sees rows of its own. A twentieth of the images is kept out, for the score on what was never trained on.
     """
+    warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
     seed, settings = inputs.random_seed, inputs.settings
     count = max(int(len(inputs.surrogate) / passes), 1)
     kept = len(inputs.images) - max(len(inputs.images) // HELD_OUT, 1)
