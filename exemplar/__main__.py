@@ -15,7 +15,6 @@ import typer
 from exemplar.errors import UserError, one_line
 from exemplar.runtime.signals import sigterm_raises
 
-INTERRUPTED = 130  # the shell's status for Ctrl-C
 app = typer.Typer(
     help="Features of pictures by an encoder that was trained without labels.",
     no_args_is_help=True,

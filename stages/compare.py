@@ -55,6 +55,7 @@ def compare() -> None:
             origin=origin.origin(made),
             changed=origin.changed_settings(all_settings),
             likeness=likeness.collect(tested, shown, dataset=first, side=settings.probe[first].side),
+            run_pages=run.pages,
         )
         run.log_metrics(comparison.flat_metrics(records))
         run.nest(sidecar.run_id for sidecar in made.values() if sidecar)

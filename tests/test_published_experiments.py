@@ -35,6 +35,7 @@ COUNTS = {
     "table3": 3,
     "table4": 12,
     "tasks_cifar10": 3,
+    "tasks_stl10": 1,
 }
 # It stands where the set-up puts the real one, and writes down what it is asked for: an empty argument ends a call.
 RECORDER = '#!/bin/sh\nprintf "%s\\0" "$@" "" >> "$(dirname -- "$0")/calls"\n'
@@ -125,7 +126,7 @@ def test_a_file_begins_with_what_to_expect(name: str):
     assert header[0] == "#!/bin/sh"
     text = " ".join(line.lstrip("# ") for line in header)
     assert re.search(r"[Tt]he paper, .*\d", text)
-    assert re.search(r"Titan GPU|[Tt]wo cores", text)
+    assert re.search(r"Titan GPU|[Tt]wo cores|TFLOP", text)
     assert re.search(r"run by us|Ours: \d", text)
     assert code[0] in ("set -eu", "set -euf")
     assert subprocess.run(["sh", "-n", ROOT / "runs" / f"{name}.sh"], check=False).returncode == 0

@@ -60,13 +60,13 @@ class Options(Section):
         known = [name for name in names_in("methods", having=r"^def draw\(") if name != "multi_task"]
         for name in parts:
             if name not in known:
-                raise ValueError(f"names {name}, which is no task on patches; expected some of {', '.join(known)}")
+                raise ValueError(f"names {name}, which is no other task on patches; expected such as rotation, jigsaw")
         return {name: checked_part(name, section) for name, section in parts.items()}
 
 
 def checked_part(name: str, section: Any) -> Section:  # noqa: ANN401  # whatever stands in params.yaml
     """A part's section. Raises ValueError with the first mistake."""
-    kind = module(name).Options
+    kind = getattr(module(name), "Options", Section)  # which takes no key
     try:
         options: Section = kind.model_validate(section)
     except ValidationError as error:

@@ -9,9 +9,11 @@ the other half.
 Nothing has to be defended, as no half sees what it answers. The paper splits Lab. Here the split is linear, so that it
 can be folded into the first layer; a strong colour difference leaves less room for L than a and b do.
 
-A row takes the time of 0.8 passes of `64c5-64c5-128f` on one core, the answers of another eighth: multiply-adds are
-0.55 of a pass, since both first layers have all three inputs, and normalisation and pooling are not less for two
-halves. Of `64c5-128c5-256c5-512f` it takes 0.5 passes.
+A row takes the time of 0.8 passes of `64c5-64c5-128f` on one core, the answers an eighth more. Its multiply-adds are
+0.55 of a pass, as both first layers have all three inputs; normalisation and pooling take as long as in the whole. Of
+`64c5-128c5-256c5-512f` it takes 0.5 passes.
+
+In the paper's network a linear classifier on conv5 has 32.8 % on ImageNet, on random filters 14.1 (table 2).
 """
 
 from dataclasses import replace

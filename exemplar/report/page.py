@@ -52,12 +52,13 @@ def page(
     changed: Sequence[tuple[str, object, object]],
     stamp: str,
     likeness: Likeness | None = None,
+    run_pages: str = "",
 ) -> str:
     """Write the page: it carries its images inside, needs no script and asks no other address for anything.
 
     `curves` and `filters` are keyed by the encoder's name, `invariance` is what `panels.load` reads, `marks` what
     `paper.invariance` finds, `made` what `sidecars.collect` finds, `origin` and `changed` what `origin.py` finds, and
-    `stamp` names the results that are shown.
+    `stamp` names the results that are shown; MLflow shows a run at `run_pages` and its id.
     """
     rows = comparison.table(records, unlabeled=unlabeled)
     trained = {name: frame for name, frame in curves.items() if len(frame)}
@@ -90,9 +91,11 @@ def page(
         unlabeled=unlabeled,
         settings=list(flatten(settings).items()),
         seconds={(record.dataset, record.title): seconds(made.get(key(record))) for record in records},
+        made=made,
         runs={name: sidecar.run_id if sidecar else ELSEWHERE for name, sidecar in made.items()},
         stamp=stamp,
         likeness=likeness,
+        run_pages=run_pages,
     )
 
 
@@ -169,6 +172,7 @@ def save(
     origin: Mapping[str, str],
     changed: Sequence[tuple[str, object, object]],
     likeness: Likeness,
+    run_pages: str,
 ) -> None:
     """Write comparison.csv, metrics.json, figures and, last, the page that shows them, report.html, into `folder`."""
     rows = comparison.table(records, unlabeled=unlabeled)
@@ -190,6 +194,7 @@ def save(
         changed=changed,
         stamp=stamp_of(folder),
         likeness=likeness,
+        run_pages=run_pages,
     )
     save_text(folder / "report.html", html)
 

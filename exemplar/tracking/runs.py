@@ -19,7 +19,7 @@ from exemplar.io import provenance
 from exemplar.io.unfinished import work_folder
 from exemplar.params.dotted import flatten
 from exemplar.runtime.signals import sigterm_raises
-from exemplar.tracking import outage, sidecars, store
+from exemplar.tracking import outage, sidecars, store, view
 from exemplar.tracking.outage import deliver, deliver_pending, one_line, perform, refused
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ class Run:
         self.next_send = 0.0
         self.warned = False
         self.samples_per_second: float | None = None  # of a training, for its sidecar
+
+    @property
+    def pages(self) -> str:
+        """Where MLflow shows runs of this experiment: an address that a run's id ends."""
+        return view.run_address(store.address(), self.experiment)
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from exemplar.errors import without_secrets
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -23,7 +25,7 @@ below it. A run's name says what it is: the encoder, the stage, the dataset, and
 
 Accuracies are between 0 and 1. `make ui` prints the address of the table of all evaluations, best first.
 """
-KEY = "exemplar"
+KEY, LOCAL = "exemplar", "http://127.0.0.1:5000"
 COLUMNS = (
     *(f"tags.`{name}`" for name in ("dataset", "method", "readout")),
     *(f"metrics.`{name}`" for name in ("accuracy", "accuracy_std", "knn_accuracy")),
@@ -52,6 +54,12 @@ def describe(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) -
     for name, value in TAGS.items():
         if tags.get(name) != value:
             client.set_experiment_tag(experiment, name, value)
+
+
+def run_address(uri: str, experiment: str) -> str:
+    """Where the pages of runs begin, which end with an id: on the store's server, else where `make ui` serves it."""
+    server = without_secrets(uri).rstrip("/") if uri.startswith(("http://", "https://")) else LOCAL
+    return f"{server}/#/experiments/{experiment}/runs/"
 
 
 def address(server: str, experiment: str) -> str:

@@ -216,6 +216,13 @@ OPTIONS: dict[str, tuple[str, dict[str, float]]] = {
     "a light of a negative spread": ("photos", {"gamma_spread": -0.5, "gain_spread": 0.4}),
     "images made smaller than they are": ("cifar10", {"unlabeled_side": 8}),
 }
+# A method, and what its section under `tasks` says otherwise than the published one.
+TASKS: dict[str, tuple[str, dict[str, object]]] = {
+    "more permutations than there are": ("jigsaw", {"permutations_2x2": 24}),
+    "a task that is made of itself": ("multi_task", {"parts": {"multi_task": {}}}),
+    "a task that is made of nothing": ("multi_task", {"parts": {}}),
+    "a mistake in a part of a task": ("multi_task", {"parts": {"rotation": {"large_share": 2.0}}}),
+}
 # What `sources.<name>` says: url and md5.
 SOURCES: dict[str, tuple[str, str | None]] = {
     "no digest": ("file:///tmp/x", None),
@@ -250,6 +257,13 @@ def from_options(dataset: str, options: dict[str, float]) -> None:
 
     Path("out").mkdir()
     import_module(f"exemplar.datasets.{dataset}").write_unlabeled(Path("set"), Path("out"), **options)
+
+
+def from_task(method: str, changes: dict[str, object]) -> None:
+    """Check a method's section."""
+    from exemplar.params.options import load_options
+
+    load_options(method, PUBLISHED["tasks"][method] | changes)
 
 
 def from_folder(files: dict[str, bytes]) -> None:
@@ -309,6 +323,7 @@ TABLE: dict[str, str] = {
     **{name: f"an archive for `{dataset}`" for name, (dataset, _) in ARCHIVES.items()},
     **{name: f"`{', '.join(files)}`" for name, files in FOLDERS.items()},
     **{name: f"`sources.{dataset}.options` is `{options}`" for name, (dataset, options) in OPTIONS.items()},
+    **{name: f"`tasks.{method}` has `{changes}`" for name, (method, changes) in TASKS.items()},
     **{name: f"`url: {url}`" for name, (url, _) in SOURCES.items()},
     **{name: f"`python -m stages.{' '.join(words)}`" for name, words in NAMES.items()},
     **dict.fromkeys(FEATURES, "what the probe gets from the encoder"),
@@ -339,6 +354,8 @@ def provoke(name: str, run: Stage) -> None:
         from_folder(FOLDERS[name])
     elif name in OPTIONS:
         from_options(*OPTIONS[name])
+    elif name in TASKS:
+        from_task(*TASKS[name])
     elif name in SOURCES:
         from_source(*SOURCES[name])
     elif name in NAMES:

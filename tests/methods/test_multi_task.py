@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from small import PUBLISHED
 
 from exemplar.errors import UserError
 from exemplar.methods import jigsaw, relative_location, rotation
@@ -76,12 +77,39 @@ def test_all_parts_train_one_encoder(rows: Patches):
     assert all(learner.trunks()[0].norms is model.trunk.norms for learner in model.learners.values())
 
 
+def published(*names: str) -> Options:
+    """These tasks as they stand in params.yaml."""
+    options = load_options("multi_task", {"parts": {name: PUBLISHED[name] for name in names}})
+    assert isinstance(options, Options)
+    return options
+
+
+def test_every_task_with_one_encoder_can_be_a_part():
+    """Also one that sees other colours, which keeps its matrix, and one whose patches are more than its squares."""
+    options = published("colorization", "counting", "denoising", "context_encoder")
+    some = draw(IMAGES, options, count=8, generator=GENERATOR.manual_seed(0))
+    model = build(parse("4c5-4c5-8f"), some, options, mean=GREY, generator=GENERATOR.manual_seed(1))
+    model.begin(some)
+    assert model.widths == {"colorization": 1, "counting": 6, "denoising": 1, "context_encoder": 1}
+    assert model(some.render(torch.arange(8))).loss.item() == pytest.approx(1, abs=0.1)
+    assert model.learners["colorization"].trunks()[0].colours is not None
+    assert model.trunk.colours is None
+
+
+def test_a_task_with_two_encoders_is_refused():
+    """The line names it."""
+    options = published("rotation", "split_brain")
+    some = draw(IMAGES, options, count=8, generator=GENERATOR.manual_seed(0))
+    with pytest.raises(UserError, match="parts names split_brain, which has no single encoder to share; take it out"):
+        build(parse("4c5-4c5-8f"), some, options, mean=GREY, generator=GENERATOR.manual_seed(1))
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
         ({}, "tasks.multi_task.parts {}: expected at least 1 of them"),
-        ({"multi_task": {"parts": {}}}, "parts: names multi_task, which is no task on patches; expected some of"),
-        ({"exemplar": {}}, "parts: names exemplar, which is no task on patches"),
+        ({"multi_task": {"parts": {}}}, "parts: names multi_task, which is no other task on patches; expected such"),
+        ({"exemplar": {}}, "parts: names exemplar, which is no other task on patches"),
         ({"rotation": {"large_share": 2}}, "parts: rotation.large_share 2: expected a number of at most 1"),
         ({"rotation": {}}, "parts: rotation.large_share is missing"),
         ({"rotation": None}, "parts: rotation"),

@@ -190,6 +190,13 @@ def test_neighbours_and_the_map_show_each_image_once(source: str) -> None:
     assert 'id="map"' not in source
 
 
+def test_runs_are_links_into_mlflow() -> None:
+    """Those that are in this store."""
+    page = Page(write(run_pages="http://127.0.0.1:5000/#/experiments/1/runs/"))
+    links = [address for address in page.addresses if address.startswith("http")]
+    assert links == [f"http://127.0.0.1:5000/#/experiments/1/runs/{identity}" for identity in ("feed", "beef")]
+
+
 def test_the_stand_in_is_called_what_it_is(source: str) -> None:
     """`photos` is no benchmark, and a page without it does not speak of it."""
     assert "no benchmark" in source

@@ -55,6 +55,13 @@ def test_runs_stand_below_the_first_comparison_that_rests_on_them(client: Mlflow
     assert below == identities[1]
 
 
+def test_a_run_has_a_page_on_the_server_of_its_store_or_where_make_ui_serves_it():
+    """Without the name and the password that an address may hold."""
+    remote = view.run_address("https://alice:hunter2@mlflow.example/", "7")
+    assert remote == "https://mlflow.example/#/experiments/7/runs/"
+    assert view.run_address("sqlite:////tmp/mlflow.db", "1") == "http://127.0.0.1:5000/#/experiments/1/runs/"
+
+
 def test_a_run_is_named_by_what_it_is(monkeypatch: pytest.MonkeyPatch):
     """Method, stage, dataset, and the DVC experiment where there is one."""
     monkeypatch.delenv("DVC_EXP_NAME", raising=False)
