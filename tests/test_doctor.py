@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import md5
 from pathlib import Path
 
@@ -54,9 +54,14 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def complaints() -> list[str]:
+def looks(findings: Iterable[doctor.Finding]) -> list[str]:
     """The lines that ask somebody to look."""
-    return [finding.line() for finding in doctor.findings([Path("data")]) if finding.remedy]
+    return [finding.line() for finding in findings if finding.remedy]
+
+
+def complaints() -> list[str]:
+    """Those of all that is looked at."""
+    return looks(doctor.findings([Path("data")]))
 
 
 def test_a_sound_repository_has_nothing_to_look_at() -> None:
@@ -131,7 +136,7 @@ def test_a_path_that_dvc_cannot_take_everywhere_is_told(
     repository = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name} {name}"))
     monkeypatch.setenv("DVC_ROOT", str(repository))
     monkeypatch.chdir(repository)
-    told = complaints()
+    told = looks(doctor.surroundings(repository))
     assert len(told) == (name != "a b")
     assert all("DVC fails with --temp and --queue" in line for line in told)
 
@@ -151,9 +156,9 @@ def test_a_question_mark_in_the_path_is_told_and_makes_no_file(tmp_path: Path, m
 def test_a_folder_of_the_environment_that_is_not_there_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a container or another machine leaves it."""
     monkeypatch.setenv(name, "/home/of-nobody")
+    (line,) = looks(doctor.surroundings(Path("/")))
     assert (
-        f"look  {name} is /home/of-nobody, where nothing can be written: set {name} to a folder that is yours"
-        in complaints()
+        line == f"look  {name} is /home/of-nobody, where nothing can be written: set {name} to a folder that is yours"
     )
 
 
@@ -173,9 +178,11 @@ def test_a_cache_elsewhere_is_looked_into(repository: Path) -> None:
     (repository / ".dvc" / "config.local").write_text("[cache]\n    dir = ../shared\n")
     (repository / ".dvc" / "cache").rename(repository / "shared")
     assert doctor.cache_folder(repository).resolve() == repository / "shared"
-    assert complaints() == []
+    assert looks(doctor.outputs(repository)) == []
     shutil.rmtree(repository / "shared")
-    assert [str(repository / "shared") in str(Path(line.split()[5]).resolve()) for line in complaints()] == [True, True]
+    assert [
+        str(repository / "shared") in str(Path(line.split()[5]).resolve()) for line in looks(doctor.outputs(repository))
+    ] == [True, True]
 
 
 def test_a_source_that_was_changed_is_told(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -187,9 +194,9 @@ def test_a_source_that_was_changed_is_told(repository: Path, tmp_path_factory: p
     settings["unlabeled"] = "folder"
     settings["sources"]["folder"] |= {"url": str(pictures), "md5": source_digest(pictures)}
     yaml.dump(settings, repository / "params.yaml")
-    assert complaints() == []
+    assert looks(doctor.sources()) == []
     (pictures / "2.png").write_bytes(b"two")
-    (line,) = complaints()
+    (line,) = looks(doctor.sources())
     assert line.startswith(f"look  {pictures} is not what sources.folder.md5 says")
     assert line.endswith(source_digest(pictures))
 
