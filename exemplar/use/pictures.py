@@ -28,7 +28,10 @@ def find(places: Sequence[Path]) -> list[Path]:
     found = list[Path]()
     for place in places:
         if place.is_dir():
-            found += [place / name for name in survey(place).pictures]
+            surveyed = survey(place)
+            found += [place / name for name in surveyed.pictures]
+            if surveyed.others:
+                print(f"{place}: {len(surveyed.pictures):,} pictures{surveyed.said()}", file=sys.stderr)
         elif place.exists():
             found.append(place)
         else:
@@ -52,7 +55,7 @@ class Reader:
                 squares.append(cropped(decode(path, name=str(path)), side_pixels=self.side)[None])
             except UserError as error:
                 if not self.skip_broken:
-                    raise UserError(f"{error}; remove it, or pass --skip-broken") from None
+                    raise UserError(f"{error}; take it out, or pass --skip-broken") from None
                 print(f"skipped: {error}", file=sys.stderr)
                 self.skipped.append(str(path))
                 continue

@@ -125,7 +125,7 @@ def test_a_broken_picture_stops_the_command_or_is_named(
     words = ("features", pictures, "--encoder", encoder_file, "--out", tmp_path / "f.npy")
     line = run.told(*words)
     assert f"{pictures / 'bad.jpg'} is no whole picture" in line
-    assert line.endswith("; remove it, or pass --skip-broken")
+    assert line.endswith("; take it out, or pass --skip-broken")
     assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
     done = run(*words, "--skip-broken", "--json")
     assert json.loads(done.stdout)["skipped"] == [str(pictures / "bad.jpg")]

@@ -50,7 +50,7 @@ def test_one_row_stands_for_each_picture_that_is_whole(pictures: Path, encoder_f
     assert reader.skipped == [str(broken)] * 20
     features = np.concatenate([rows for _, rows in batches])
     np.testing.assert_allclose(features[:5], encoder.features(whole[:5], side=36), rtol=1e-4, atol=1e-6)
-    with pytest.raises(UserError, match=r"b2.png is no whole picture .*; remove it, or pass --skip"):
+    with pytest.raises(UserError, match=r"b2.png is no whole picture .*; take it out, or pass --skip"):
         list(iter_features(encoder, paths, Reader(36, skip_broken=False)))
 
 
