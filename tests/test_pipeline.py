@@ -52,7 +52,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"model": "64c5-"}, "model '64c5-': a hyphen stands at its end, and no layer follows"),
     ({"model": "0c5-8f"}, "'0c5' has a 0 where a number begins; expected"),
     ({"model": "64c4-8f"}, "'64c4' has filters of even side 4"),
-    ({"methods": ["exemplar", "simclr"]}, "'simclr': is unknown; expected one of exemplar"),
+    ({"methods": ["exemplar", "simclr"]}, "'simclr': is unknown; expected one of "),
     ({"datasets": ["fotos"]}, "'fotos': is unknown; expected one of"),
     ({"unlabeled": "fotos"}, "'fotos': is unknown; expected one of"),
     ({"seeds": {"count": 0}}, "seeds.count 0: "),
@@ -246,10 +246,10 @@ def test_dvc_draws_the_curves_of_invariance(made: Copy) -> None:
 
 
 def test_a_training_leaves_its_curve(made: Copy) -> None:
-    """Loss, accuracy and learning rate for each epoch, in MLflow with the speed; and no checkpoint lies about."""
+    """Loss, score and learning rate for each epoch, in MLflow with the speed; and no checkpoint lies about."""
     run = made.training()
     curve = pd.read_csv(made.folder / "results" / "training" / "exemplar" / "curve.csv")
-    for name in ("loss", "accuracy", "learning_rate", "samples_per_second"):
+    for name in ("loss", "score", "learning_rate", "samples_per_second"):
         points = made.client().get_metric_history(run.info.run_id, name)
         assert [point.step for point in points] == [1, 2]
         assert name == "samples_per_second" or [point.value for point in points] == pytest.approx(curve[name].tolist())
