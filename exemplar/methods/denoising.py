@@ -8,7 +8,8 @@ authors' JMLR paper of 2010), so that copying does not count. What neighbouring 
 number `neighbours_skill` tells how far it goes.
 
 The paper's numbers are test errors on variants of handwritten digits after training on labels, and compare with none
-here.
+here. Measured: 52.7 % on `cifar10_400` after 256,000 encoder passes, random filters 54.0
+(docs/log.md).
 """
 
 import numpy as np

@@ -14,7 +14,8 @@ of Muon costs the square of it; several permutations of the same vectors are ans
 2019), which costs next to nothing: one puzzle of 3 x 3 costs nine passes, and the head 0.2 % of them.
 
 Expected: with frozen features of AlexNet's layer conv3, 34.7 % on ImageNet, where random filters have 16.9 and
-relative location 30.2 (Zhang, Isola and Efros, CVPR 2017, Table 2). Measured here: docs/method.md.
+relative location 30.2 (Zhang, Isola and Efros, CVPR 2017, Table 2).
+Measured: 54.0 % on `cifar10_400` after 256,000 encoder passes, random filters 54.0 (docs/log.md).
 """
 
 from collections.abc import Mapping

@@ -3,6 +3,9 @@
 The network sees all four copies of a square, and a linear layer on its last layer answers. Turning by a right angle
 leaves no trace of resampling, so that no other defence is needed. Half of the squares are large, because an upright
 object has to be seen to be recognised; the others show the detail that the probe's images have.
+
+Expected: 89.1 % on CIFAR-10 with a classifier trained on all labels above the second block of a larger network.
+Measured: 60.7 % on `cifar10_400` after 256,000 encoder passes, random filters 54.0 (docs/log.md).
 """
 
 import numpy as np
