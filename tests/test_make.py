@@ -29,7 +29,7 @@ def repository(tmp_path: Path) -> Path:
 
 def make(folder: Path, *words: str) -> str:
     """What `make` prints."""
-    command = ["make", *words, f"PYTHON={folder}/.venv/bin/python"]
+    command = ["make", "--no-print-directory", *words, f"PYTHON={folder}/.venv/bin/python"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 

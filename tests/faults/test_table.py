@@ -20,6 +20,7 @@ from PIL import Image
 
 from exemplar.errors import UserError, one_line
 from exemplar.params.load import load_params, load_yaml
+from exemplar.params.names import METHOD, names_in
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "faults.md"
@@ -27,6 +28,8 @@ PUBLISHED = load_yaml(ROOT / "params.yaml")
 EMBEDDED = PUBLISHED | {name: {"photos": PUBLISHED[name]["photos"]} for name in ("sources", "probe")}
 EMBEDDED["finetune"] = PUBLISHED["finetune"] | {"methods": ["exemplar"]}
 GONE = object()
+METHODS = names_in("methods", having=METHOD)
+LISTS = [", ".join(METHODS), ", ".join(name for name in METHODS if name != "pixels")]
 # A stage that is started by hand with a dataset and a method.
 NAMES: dict[str, list[str]] = {
     "a method that no encoder is made of": ["train", "nosuch"],
@@ -382,6 +385,8 @@ def test_the_page_says_what_is_printed(
     with pytest.raises(UserError) as refused:
         provoke(name, lambda stage: request.getfixturevalue("run")(stage))
     line = f"error: {one_line(str(refused.value))}".replace(f"{repository}/", "")
+    for known in LISTS:  # a new method changes no page
+        line = line.replace(f"expected one of {known}", "expected one of …")
     if os.environ.get("WRITE_FAULTS"):
         written = [old for old in PAGE.read_text().splitlines() if not old.startswith(f"| {name} |")]
         PAGE.write_text("\n".join([*written, row(name, line)]) + "\n")
