@@ -96,8 +96,9 @@ def describe(
 ) -> None:
     """Print the layers of MODEL, their shapes, parameters and multiply-adds, before anyone trains it."""
     from exemplar.use import describe as description
+    from exemplar.use.loaded import is_there
 
-    string = description.model_of(Path(model)) if Path(model).exists() else model
+    string = description.model_of(Path(model)) if is_there(Path(model)) else model
     told = description.as_json(string, side=side, cells=cells)
     say(told, description.as_text(told, cells=cells), as_json=as_json)
 
@@ -105,7 +106,10 @@ def describe(
 @app.command()
 def table(as_json: AsJson = False) -> None:
     """Print all experiments of this repository: name, what was changed, accuracy of each row."""
-    from exemplar.report import experiments
+    try:
+        from exemplar.report import experiments
+    except ModuleNotFoundError as error:
+        raise UserError(f"the table needs {error.name}; run pip install 'exemplar[pipeline]'") from None
 
     listed = experiments.read(experiments.show())
     say(experiments.as_json(listed), experiments.as_text(listed), as_json=as_json)

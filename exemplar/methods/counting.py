@@ -91,7 +91,7 @@ def draw(images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, 
 class Counting(NormalizedLearner):
     """A trunk and a head with one hidden layer, whose numbers are at least 0."""
 
-    chance = 0.5
+    chance = 0.0  # of the same numbers for every patch
     scale: Tensor
 
     def __init__(self, trunk: Trunk, units: int, *, generator: torch.Generator) -> None:

@@ -68,7 +68,7 @@ def checked_part(name: str, section: Any) -> Section:  # noqa: ANN401  # whateve
     """A part's section. Raises ValueError with the first mistake."""
     kind = getattr(module(name), "Options", Section)  # which takes no key
     try:
-        options: Section = kind.model_validate(section)
+        options: Section = kind.model_validate(section, strict=True)
     except ValidationError as error:
         raise ValueError(f"{name}.{explain(error, kind)}") from None
     return options

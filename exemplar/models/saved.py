@@ -21,8 +21,8 @@ def save_encoder(encoder: Encoder | Pixels, path: Path) -> None:
         save_file(tensors, temporary, {"model": encoder.model})
 
 
-def load_encoder(path: str | Path) -> Encoder | Pixels:
-    """Read an encoder as it was saved, on the CPU, in evaluation mode."""
+def load_encoder(path: str | Path, *, remedy: str = "remove it and run the train stage again") -> Encoder | Pixels:
+    """Read an encoder as it was saved, on the CPU, in evaluation mode; raises UserError with this remedy."""
     try:
         with safe_open(path, framework="pt") as opened:
             model = (opened.metadata() or {}).get("model", "")
@@ -30,7 +30,7 @@ def load_encoder(path: str | Path) -> Encoder | Pixels:
         return Pixels() if model == Pixels.model and not tensors else rebuilt(model, tensors).eval()
     except (OSError, SafetensorError, UserError, LookupError, RuntimeError, ValueError, OverflowError) as error:
         said = " ".join(str(error).split())
-        raise UserError(f"cannot read the encoder {path} ({said}); remove it and run the train stage again") from None
+        raise UserError(f"cannot read the encoder {path} ({said}); {remedy}") from None
 
 
 def rebuilt(model: str, tensors: dict[str, Tensor]) -> Encoder:

@@ -19,7 +19,7 @@ def load_options(method: str, section: Mapping[str, object]) -> Section | None:
     if kind is None:
         return None
     try:
-        options: Section = kind.model_validate(dict(section))
+        options: Section = kind.model_validate(dict(section), strict=True)
     except ValidationError as error:
         raise UserError(f"params.yaml: tasks.{method}.{explain(error, kind)}") from None
     return options

@@ -132,7 +132,7 @@ def load(text: str) -> pd.DataFrame:
 
 def settings_of(row: Mapping[Any, str]) -> dict[str, Any]:
     """The cells of an experiment that hold numbers of params.yaml; an empty one is an empty string."""
-    names = [name for name in row if name.startswith((*DECIDING, SEED, "probe.", "finetune."))]
+    names = [name for name in row if name.startswith((*DECIDING, SEED, "probe.", "finetune.", "tasks."))]
     settings = {name: parse_cell(row[name]) for name in names}
     section = {name.removeprefix(RANGES): value for name, value in settings.items() if name.startswith(RANGES)}
     ranges = resolve({name: None if value == "" else value for name, value in section.items()})
@@ -167,6 +167,7 @@ def pool(
     """
     tuned = row == "supervised" or row.endswith("-finetuned")
     own = ("finetune.", f"probe.{dataset}.validation") if tuned else (f"probe.{dataset}.",)
+    own = (*own, f"tasks.{row.removesuffix('-finetuned')}.")
     skipped = (*free, "finetune.methods")
     names = [
         name for name in map(str, experiments) if name.startswith((*DECIDING, *own)) and not name.startswith(skipped)

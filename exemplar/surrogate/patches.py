@@ -128,5 +128,5 @@ def one_square(
 def mean_colour(patches: Patches) -> Float[Tensor, "3 32 32"]:
     """The mean of all pixels of the first 4,096 rows, everywhere the same: no place is more usual than another."""
     rows = torch.arange(min(len(patches), MEAN_ROWS))
-    total = torch.stack([patches.render(some)[0].mean((0, 1, 3, 4)) for some in torch.split(rows, 64)])
-    return total.mean(0)[:, None, None].expand(3, PATCH_PIXELS, PATCH_PIXELS).clone()
+    colours = torch.cat([patches.render(some)[0].mean((1, 3, 4)) for some in torch.split(rows, 64)])
+    return colours.mean(0)[:, None, None].expand(3, PATCH_PIXELS, PATCH_PIXELS).clone()

@@ -96,8 +96,10 @@ class Restoration(NormalizedLearner):
         """The mean loss and the skill on hidden pixels; beside it that of averaging the neighbours, measured once."""
         signal, hidden = self.trunk.seen(batch[0][:, 0]), self.bank[batch[1]["hole"]]
         loss = mean_square(self.restored(signal, hidden), signal, hidden)
-        neighbours = torch.full((), self.neighbours_skill * len(loss), device=loss.device)
-        return Outcome(loss.mean() / self.constant, skill(loss, self.constant), {"neighbours_skill": neighbours})
+        sums = {}
+        if self.training:  # a constant of the rows that are trained on
+            sums["neighbours_skill"] = torch.full((), self.neighbours_skill * len(loss), device=loss.device)
+        return Outcome(loss.mean() / self.constant, skill(loss, self.constant), sums)
 
     def finish(self) -> Encoder:
         """The trunk's encoder."""

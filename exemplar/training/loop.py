@@ -167,9 +167,11 @@ def measure(model: Learner, data: Samples, compute: Compute) -> dict[str, float]
         return {}
     totals: dict[str, Tensor] = {}
     model.eval()
-    with torch.inference_mode(), compute.autocast():
+    with torch.inference_mode():
         for indices in torch.split(torch.arange(len(data), device=compute.device), int(SAMPLES_AT_ONCE / model.passes)):
-            outcome = model(data.render(indices))
+            batch = data.render(indices)  # in float32, as in a step
+            with compute.autocast():
+                outcome = model(batch)
             for name, value in {"score": outcome.score, **outcome.sums}.items():
                 totals[name] = totals.get(name, 0) + value.float()
     model.train()

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from exemplar.datasets.streams import torch_stream
+from exemplar.errors import UserError
 from exemplar.models.architecture import Architecture
 from exemplar.surrogate.patches import Patches, Rows, mean_colour
 from exemplar.training import loop
@@ -64,6 +65,8 @@ def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
     seed, settings = inputs.random_seed, inputs.settings
     count = max(int(len(inputs.surrogate) / passes), 1)
+    if len(inputs.images) < 2:
+        raise UserError(f"{name}: one unlabeled image is too few to learn from; expected two or more")
     kept = len(inputs.images) - max(len(inputs.images) // HELD_OUT, 1)
     data = draw(
         inputs.images[:kept], inputs.options, count=count * settings.epochs, generator=torch_stream(seed, name, 0)

@@ -16,6 +16,7 @@ from exemplar.models.network import Encoder, Pixels
 from exemplar.probe.features import exact_inference
 from exemplar.use.inputs import Images, is_one, middle_square, to_batches, unit_range
 
+LONGEST_NAME = 255  # bytes of a file's name
 LARGEST_PIXELS = 1 << 22  # of one image, whose maps in 64 channels then take 1 GB
 
 
@@ -88,17 +89,23 @@ class LoadedEncoder:
             )
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder of this name, which may be too long for one."""
+    return len(path.name) <= LONGEST_NAME and path.exists()
+
+
 def load_encoder(run_or_file: str | Path, *, cells: tuple[int, ...] = (2,)) -> LoadedEncoder:
     """Load an encoder from a safetensors file, or from a training's run in MLflow, by its id or its name.
 
     Raises UserError for a file that is broken, and for a run that is not there, with the nearest one.
     """
     path = Path(run_or_file)
-    if not path.exists() and path.suffix != ".safetensors":
+    there = is_there(path)
+    if not there and path.suffix != ".safetensors":
         from exemplar.tracking.encoders import fetched
 
         with fetched(str(run_or_file)) as downloaded:
             return LoadedEncoder(saved.load_encoder(downloaded), cells=cells)
-    if not path.exists():
+    if not there:
         raise UserError(f"there is no encoder {path}; expected a .safetensors file, or a run of MLflow")
-    return LoadedEncoder(saved.load_encoder(path), cells=cells)
+    return LoadedEncoder(saved.load_encoder(path, remedy="expected a file that a training wrote"), cells=cells)

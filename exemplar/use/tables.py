@@ -76,7 +76,11 @@ def writing(path: Path) -> Iterator[Callable[[list[str], Float[np.ndarray, "n d"
 def npy(path: Path, temporary: Path) -> Iterator[Callable[[list[str], Float[np.ndarray, "n d"]], None]]:
     """Append to a .npy file, whose header gets the number of rows at the end, and to its list of names."""
     count = width = 0
-    with replacing(names_beside(path)) as beside, temporary.open("wb") as file, beside.open("w") as names:
+    with (
+        replacing(names_beside(path)) as beside,
+        temporary.open("wb") as file,
+        beside.open("w", encoding="utf-8") as names,
+    ):
         write_header(file, (0, 0))
 
         def append(pictures: list[str], features: Float[np.ndarray, "n d"]) -> None:
@@ -117,7 +121,7 @@ def load(path: Path) -> Iterator[tuple[list[str], Float[np.ndarray, "n d"]]]:
     remedy = "run exemplar features again"
     if path.suffix == ".npy":
         values = map_array(path, kind=np.float32, shape=(None, None), remedy=remedy)
-        names = names_beside(path).read_text().splitlines() if names_beside(path).exists() else []
+        names = names_beside(path).read_text(encoding="utf-8").splitlines() if names_beside(path).exists() else []
         if len(names) != len(values):
             raise UserError(f"{names_beside(path)} names {len(names)} pictures, {path} has {len(values)}; {remedy}")
         for first in range(0, len(values), ROWS_AT_ONCE):

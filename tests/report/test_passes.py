@@ -38,3 +38,12 @@ def test_a_panel_has_a_line_for_each_method_and_two_levels() -> None:
 def test_without_experiments_nothing_is_drawn() -> None:
     """None stands for it."""
     assert passes.draw(load(changed({"stl10.exemplar.accuracy": ""} | OURS))) is None
+
+
+def test_a_task_of_other_numbers_is_another_point() -> None:
+    """Experiments that differ in the task's own section are not pooled; another task's section does not count."""
+    puzzles = [
+        changed(ROTATION, tasks__rotation__large_share=share, tasks__jigsaw__puzzles=share) for share in (0.2, 0.5)
+    ]
+    told = passes.points(load(*puzzles), dataset="stl10")["label"].value_counts()
+    assert told.to_dict() == {"rotation": 2, "exemplar, release": 1}
