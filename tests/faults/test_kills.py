@@ -114,7 +114,7 @@ def check_store(toy: Toy) -> None:
     assert sorted(stage for stage, _ in counted) == ["compare", "finetune", "invariance", "probe", "train"]
     assert {run.info.status for run in runs} == {"FINISHED"}
     (training,) = (run for run in runs if run.data.tags["stage"] == "train")
-    for name in ("loss", "accuracy", "learning_rate", "samples_per_second"):
+    for name in ("loss", "score", "learning_rate", "samples_per_second"):
         steps = [point.step for point in client.get_metric_history(training.info.run_id, name)]
         assert steps == list(range(1, EPOCHS + 1)), name
 
