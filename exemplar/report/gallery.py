@@ -62,7 +62,7 @@ def load_curve(path: Path) -> pd.DataFrame:
     """
     try:
         curve = pd.read_csv(path)
-        if list(curve.columns) != CURVE:
+        if list(curve.columns[: len(CURVE)]) != CURVE:  # behind these stands what a task tells besides
             raise ValueError(f"its columns are {', '.join(map(str, curve.columns))}; expected {', '.join(CURVE)}")
         values = curve.to_numpy(np.float64)
         if not np.isfinite(values).all() or list(values[:, 0]) != list(range(1, len(values) + 1)):

@@ -26,7 +26,8 @@ def collected(surrogate_set: SurrogateSet, tmp_path: Path) -> gallery.Gallery:
     drawn = draw_encoder(parse("6c5-8f"), mean=torch.zeros(3, 32, 32), generator=generator)
     save_encoder(drawn, tmp_path / "encoders" / "exemplar.safetensors")
     save_encoder(Pixels(), tmp_path / "encoders" / "pixels.safetensors")
-    save_curve([Epoch(1, 2.0, 0.5, 0.4, 0.3, 0.1, 60, 900.0)], tmp_path / "training" / "exemplar")
+    told = {"held_out_skill": 0.2}  # a task may tell more than every training does
+    save_curve([Epoch(1, 2.0, 0.5, 0.4, 0.3, 0.1, 60, 900.0, told)], tmp_path / "training" / "exemplar")
     save_curve([], tmp_path / "training" / "pixels")
     surrogate, encoders, training = (tmp_path / name for name in ("surrogate", "encoders", "training"))
     return gallery.collect(surrogate=surrogate, encoders=encoders, training=training, methods=["exemplar", "pixels"])
