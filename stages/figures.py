@@ -3,8 +3,6 @@
 No stage of the pipeline, whose experiments it reads.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-SHOW = ("exp", "show", "--csv", "--all-commits", "--hide-workspace", "--hide-queued", "--hide-failed")
 FOLDER = Path("results/published")
 
 
@@ -39,15 +36,12 @@ def draw() -> None:
 
     All come from what `dvc exp show` lists.
     """
-    from exemplar.errors import UserError
-    from exemplar.report import passes, published, published_figures, random_seeds
+    from exemplar.report import passes, published, published_figures, random_seeds, shown
 
-    shown = subprocess.run([sys.executable, "-m", "dvc", *SHOW], capture_output=True, text=True, check=False)
-    if shown.returncode:
-        raise UserError(f"dvc exp show failed: {shown.stderr[-1000:]}")
-    experiments = published.load(shown.stdout)
+    text = shown.show("--all-commits", "--hide-workspace")
+    experiments = published.load(text)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / "experiments.csv").write_text(shown.stdout)
+    (FOLDER / "experiments.csv").write_text(text)
     for name, figure in published_figures.draw(experiments, load_invariance).items():
         save_figure(name, figure)
     save_figure("Passes", passes.draw(experiments))

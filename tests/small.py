@@ -13,9 +13,11 @@ from exemplar.models.initial import draw_encoder, draw_head
 from exemplar.params.load import load_yaml
 from exemplar.params.options import load_options
 from exemplar.runtime.device import Compute
+from exemplar.surrogate.patches import Patches
 from exemplar.surrogate.sets import SurrogateSet, measure_mean
 from exemplar.training.classifier import Classifier
 from exemplar.training.contract import Epoch, Fitting, Settings, TrainInputs
+from exemplar.training.learner import Learner
 from exemplar.training.loop import fit
 
 MODEL = "4c5-4c5-8f"
@@ -50,6 +52,17 @@ def same_weights(one: Classifier, other: Classifier) -> bool:
 def timeless(epochs: list[Epoch]) -> list[Epoch]:
     """Records without what depends on the machine's mood."""
     return [replace(epoch, samples_per_second=0.0) for epoch in epochs]
+
+
+def score_of_others(network: Learner, rows: Patches, others: Patches) -> float:
+    """The mean score on rows that it has not seen, after each of `rows` was learnt once, eight at a time."""
+    steps = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    for indices in torch.arange(len(rows)).split(8):
+        steps.zero_grad()
+        network(rows.render(indices)).loss.backward()
+        steps.step()
+    with torch.no_grad():
+        return float(network.eval()(others.render(torch.arange(len(others)))).score) / len(others)
 
 
 def begun(

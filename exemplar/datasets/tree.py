@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from exemplar.errors import UserError, one_line
-from exemplar.io.sources import PICTURES, cause_of, is_picture, look
+from exemplar.io.trees import PICTURES, cause_of, is_picture, look
 
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 MOST_CAUSES = 12  # of one line: what comes behind a dot need not be one of a few formats

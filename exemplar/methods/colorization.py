@@ -21,14 +21,13 @@ from pydantic import Field
 from torch import Tensor
 
 from exemplar.models.architecture import Architecture
-from exemplar.models.network import Encoder
 from exemplar.params.schema import Section
-from exemplar.surrogate.patches import Patches, Rows
+from exemplar.surrogate.patches import Patches, Rows, over_rows
 from exemplar.training.colours import GREY, Bins, CellScores, coloured_squares, lab_cells
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import NormalizedLearner
-from exemplar.training.task import fit_task, over_rows, skill
+from exemplar.training.task import fit_task, skill
 from exemplar.training.trunk import Trunk, draw_trunk
 
 PASSES = 1
@@ -57,18 +56,10 @@ class Colorization(NormalizedLearner):
         super().__init__()
         self.trunk, self.scores = trunk, CellScores(trunk, bins, generator=generator)
 
-    def trunks(self) -> list[Trunk]:
-        """The one."""
-        return [self.trunk]
-
     def forward(self, batch: Rows) -> Outcome:
         """Cross-entropy over cells, and its skill against the shares of the bins."""
         loss = self.scores.loss(self.trunk.layers(self.trunk.seen(batch[0][:, 0])), chroma_cells(batch))
         return Outcome(loss.mean(), skill(loss, self.scores.bins.entropy()))
-
-    def finish(self) -> Encoder:
-        """The trunk's encoder, the matrix folded into it."""
-        return self.trunk.plain()
 
 
 def build(

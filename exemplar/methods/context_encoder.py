@@ -20,13 +20,12 @@ from torch import Tensor
 
 from exemplar.models.architecture import Architecture
 from exemplar.params.schema import Section
-from exemplar.surrogate.patches import Patches, one_square, whole_numbers
+from exemplar.surrogate.patches import SEED_SIDES, Patches, one_square, whole_numbers
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.decoder import Restoration, build_restoration
 from exemplar.training.task import fit_task
 
 PASSES = 1
-SIDES = (32.0, 62.0)  # pixels, those of seeds
 PIXELS, HOLES = 32, 1024
 SQUARES = (6, 12)  # pixels, smallest and largest side
 TOLERANCE = 0.01  # of the patch: how far the hidden share of a hole is from what is asked for
@@ -41,7 +40,7 @@ class Options(Section):
 def draw(images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, generator: torch.Generator) -> Patches:
     """A square anywhere, and which of the holes it has."""
     holes = whole_numbers(HOLES, count, generator)
-    return one_square(images, count=count, sides=SIDES, generator=generator, columns={"hole": holes})
+    return one_square(images, count=count, sides=SEED_SIDES, generator=generator, columns={"hole": holes})
 
 
 def draw_holes(share: float, generator: torch.Generator) -> Float[Tensor, "holes 1 32 32"]:

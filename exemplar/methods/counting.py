@@ -23,7 +23,6 @@ from torch.nn import functional
 
 from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.models.architecture import Architecture
-from exemplar.models.network import Encoder
 from exemplar.params.schema import Section
 from exemplar.surrogate.patches import Patches, Rows, between, greyed, places, whole_numbers
 from exemplar.training.contract import Fitting, TrainInputs
@@ -101,10 +100,6 @@ class Counting(NormalizedLearner):
         self.units = Hidden(width, units, generator=generator)
         self.register_buffer("scale", torch.ones(()))
 
-    def trunks(self) -> list[Trunk]:
-        """The one."""
-        return [self.trunk]
-
     def counts(self, views: Float[Tensor, "b 6 3 32 32"]) -> Float[Tensor, "b 6 k"]:
         """What is counted in each patch."""
         vectors = self.trunk(views.flatten(0, 1))[:, :, None, None]
@@ -123,10 +118,6 @@ class Counting(NormalizedLearner):
         own, other = distances(counts)
         live = (counts[:, TILES] > 0).float().mean(1).sum()
         return Outcome((own + functional.relu(1 - other)).mean(), (own < other).sum(), {"live_units": live})
-
-    def finish(self) -> Encoder:
-        """The trunk's encoder."""
-        return self.trunk.plain()
 
 
 def distances(counts: Float[Tensor, "b 6 k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:

@@ -28,18 +28,16 @@ from jaxtyping import Float, Int64, UInt8
 from pydantic import Field
 from torch import Tensor
 
-from exemplar.errors import UserError
 from exemplar.models.architecture import Architecture
 from exemplar.params.schema import Section
-from exemplar.surrogate.patches import Patches, between, places, whole_numbers
+from exemplar.surrogate.patches import SEED_SIDES, Patches, between, places, whole_numbers
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.siamese import Joined, Siamese, mean_spread
-from exemplar.training.task import fit_task
+from exemplar.training.task import fit_task, require_side
 from exemplar.training.trunk import Trunk, draw_trunk
 
 SMALLEST_IMAGE, NINE_TILES = 24, 72  # pixels: the sides that 2 x 2 tiles need, and 3 x 3
 TILE = 0.75  # of its cell; the paper cuts 64 of 75 pixels, its code 64 of 85
-SIDES = (32.0, 62.0)  # pixels, of tiles, where the images are large enough: those of seeds
 SMALLEST_TILE = 0.75  # of the largest, where they are not
 HIDDEN = 128
 
@@ -59,21 +57,16 @@ class Options(Section):
 
 def passes(images: UInt8[np.ndarray, "m 3 h w"]) -> int:
     """The tiles of a puzzle: 9, or 4 where a third of an image is too narrow. Raises UserError for smaller images."""
-    height, width = images.shape[2:]
-    if min(height, width) < SMALLEST_IMAGE:
-        raise UserError(
-            f"jigsaw: the unlabeled images have {width} x {height} pixels, too few for 2 x 2 tiles; expected "
-            f"{SMALLEST_IMAGE} or more on each side: take larger images, or take jigsaw out of methods"
-        )
-    return 9 if min(height, width) >= NINE_TILES else 4
+    require_side(images, SMALLEST_IMAGE, name="jigsaw", what="2 x 2 tiles")
+    return 9 if min(images.shape[2:]) >= NINE_TILES else 4
 
 
 def draw(images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, generator: torch.Generator) -> Patches:
     """The tiles of a square anywhere in an image, row by row, anywhere in their cells, and numbers of permutations."""
     tiles = passes(images)
     across, size = round(tiles**0.5), images.shape[2:]
-    widest = min(TILE * min(size) / across, SIDES[1])
-    side = between(min(SIDES[0], SMALLEST_TILE * widest), widest, count, generator)
+    widest = min(TILE * min(size) / across, SEED_SIDES[1])
+    side = between(min(SEED_SIDES[0], SMALLEST_TILE * widest), widest, count, generator)
     cell = side / TILE
     middle = places(across * cell, (size[1], size[0]), generator)
     steps = torch.arange(across) - (across - 1) / 2

@@ -28,7 +28,6 @@ from torch import Tensor, nn
 
 from exemplar.errors import UserError
 from exemplar.models.architecture import Architecture
-from exemplar.models.network import Encoder
 from exemplar.params.mistakes import explain
 from exemplar.params.names import names_in
 from exemplar.params.schema import Section
@@ -64,7 +63,7 @@ class Options(Section):
         return {name: checked_part(name, section) for name, section in parts.items()}
 
 
-def checked_part(name: str, section: Any) -> Section:  # noqa: ANN401  # whatever stands in params.yaml
+def checked_part(name: str, section: object) -> Section:
     """A part's section. Raises ValueError with the first mistake."""
     kind = getattr(module(name), "Options", Section)  # which takes no key
     try:
@@ -105,10 +104,6 @@ class MultiTask(NormalizedLearner):
             self.first_losses[name] = max(float(first.loss), SMALLEST_LOSS)
             learner.train()
 
-    def trunks(self) -> list[Trunk]:
-        """The one that all share."""
-        return [self.trunk]
-
     def forward(self, batch: Rows) -> Outcome:
         """The mean of the parts' losses, each divided by its first, and of their scores."""
         outcomes = {name: self.learners[name](rows) for name, rows in apart(batch, self.widths).items()}
@@ -118,10 +113,6 @@ class MultiTask(NormalizedLearner):
         for name, outcome in outcomes.items():
             sums |= {f"{name}_{key}": value for key, value in outcome.sums.items()}
         return Outcome(torch.stack(losses).mean(), score, sums)
-
-    def finish(self) -> Encoder:
-        """The shared encoder."""
-        return self.trunk.plain()
 
 
 def build(

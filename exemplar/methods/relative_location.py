@@ -6,7 +6,8 @@ answers, for the pair in either order. Defences: a gap between a quarter and a h
 fourteenth, so that lines do not go on from one to the other; every patch has the same mean and contrast; a share of the
 pairs is grey, because colour fringes tell where in a photograph a patch lies. No defence is complete: a pair that fills
 much of its image is told by where its patches must lie (sky is above). In the curve, `held_out_absolute_place_score` is
-the score where both patches come from different images: what is above chance there was read from one patch alone.
+the score where both patches come from different images: what is above chance there was read from one patch alone. What
+both places together tell, as colour fringes may, it does not see.
 
 Deviations: the paper cuts patches of 96 pixels out of photographs of some 400 x 600, here they are a quarter to three
 eighths as wide as the image, because smaller ones show too little of images of 32 to 96 pixels; the paper takes two of
@@ -26,13 +27,12 @@ from jaxtyping import Float, Int64, UInt8
 from pydantic import Field
 from torch import Tensor
 
-from exemplar.errors import UserError
 from exemplar.models.architecture import Architecture
 from exemplar.params.schema import Section
 from exemplar.surrogate.patches import Patches, between, whole_numbers
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.siamese import Joined, Siamese, mean_spread
-from exemplar.training.task import fit_task
+from exemplar.training.task import fit_task, require_side
 from exemplar.training.trunk import Trunk, draw_trunk
 
 PASSES = 2
@@ -50,19 +50,9 @@ class Options(Section):
     grey_share: float = Field(ge=0, le=1)
 
 
-def require_room(images: UInt8[np.ndarray, "m 3 h w"]) -> None:
-    """Raise UserError for images whose patches would be a few pixels wide."""
-    height, width = images.shape[2:]
-    if min(height, width) < SMALLEST_IMAGE:
-        raise UserError(
-            f"relative_location: the unlabeled images have {width} x {height} pixels, too few for two patches; "
-            f"expected {SMALLEST_IMAGE} or more on each side: take larger images, or take it out of methods"
-        )
-
-
 def draw(images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, generator: torch.Generator) -> Patches:
     """A pair of patches anywhere in an image that both lie whole, and the number of the step between them."""
-    require_room(images)
+    require_side(images, SMALLEST_IMAGE, name="relative_location", what="two patches")
     size = torch.tensor((images.shape[3], images.shape[2]))
     low, high = (min(share * float(size.min()), LARGEST) for share in SIDE)
     side = between(low, high, count, generator)[:, None]

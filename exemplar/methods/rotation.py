@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from exemplar.models.architecture import Architecture
-from exemplar.models.network import Encoder
 from exemplar.params.schema import Section
-from exemplar.surrogate.patches import Patches, Rows, between, places, whole_numbers
+from exemplar.surrogate.patches import SEED_SIDES, Patches, Rows, between, places, whole_numbers
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import NormalizedLearner, Scores
@@ -26,7 +25,6 @@ from exemplar.training.task import fit_task
 from exemplar.training.trunk import Trunk, draw_trunk
 
 PASSES = TURNS = 4
-SMALL = (32.0, 62.0)  # pixels, the sides of seeds
 
 
 class Options(Section):
@@ -42,7 +40,7 @@ def draw(images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, 
     side = torch.where(
         large,
         between(most / 2, most, count, generator),
-        between(min(SMALL[0], most), min(SMALL[1], most), count, generator),
+        between(min(SEED_SIDES[0], most), min(SEED_SIDES[1], most), count, generator),
     )
     return Patches(
         images=torch.from_numpy(images),
@@ -67,20 +65,12 @@ class Rotation(NormalizedLearner):
         super().__init__()
         self.trunk, self.scores = trunk, Scores(trunk.encoder.width, TURNS, generator=generator)
 
-    def trunks(self) -> list[Trunk]:
-        """The one."""
-        return [self.trunk]
-
     def forward(self, batch: Rows) -> Outcome:
         """Cross-entropy over the four copies of each patch, and the share of copies answered right."""
         patches = turned(batch[0][:, 0])
         targets = torch.arange(TURNS, device=patches.device).repeat_interleave(len(batch[0]))
         scores = self.scores(self.trunk(patches))
         return Outcome(functional.cross_entropy(scores, targets), (scores.argmax(1) == targets).sum() / TURNS)
-
-    def finish(self) -> Encoder:
-        """The trunk's encoder."""
-        return self.trunk.plain()
 
 
 def build(

@@ -2,11 +2,8 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from io import StringIO
 from textwrap import wrap
 from typing import Any
 
@@ -14,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from exemplar.errors import UserError
 from exemplar.io import provenance
+from exemplar.report import shown
 from exemplar.report.published import SEED
 
 WIDTH, NAME_WIDTH, CELL_WIDTH = 100, 22, 12
@@ -54,23 +51,12 @@ def show() -> str:
 
     Raises UserError with DVC's own words where it fails.
     """
-    revisions = [word for commit in ("HEAD", *baselines()) for word in ("--rev", commit)]
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--csv", "--hide-queued", "--hide-failed", *revisions]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except subprocess.CalledProcessError as error:
-        raise UserError(f"dvc exp show failed ({error.stderr.strip()[-500:]}); run it in the repository") from None
+    return shown.show(*(word for commit in ("HEAD", *baselines()) for word in ("--rev", commit)))
 
 
-def read(shown: str) -> list[Line]:
+def read(text: str) -> list[Line]:
     """The workspace and the experiments that have an accuracy; raises UserError for a text that is no such table."""
-    try:
-        table = pd.read_csv(StringIO(shown), dtype=str, keep_default_na=False)
-    except ValueError:
-        table = pd.DataFrame()
-    if not {"Experiment", "rev", "typ"} <= set(table):
-        raise UserError(f"{shown[:60]!r} is no table of experiments; expected what `dvc exp show --csv` prints")
-    return list(lines(table))
+    return list(lines(shown.parse(text, "Experiment", "rev", "typ")))
 
 
 def lines(table: pd.DataFrame) -> Iterator[Line]:

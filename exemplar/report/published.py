@@ -8,14 +8,13 @@ import re
 from ast import literal_eval
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from io import StringIO
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from exemplar.errors import UserError
+from exemplar.report import shown
 from exemplar.surrogate.ranges import resolve
 
 SEED, RANGES = "random_seed", "transformation."
@@ -113,12 +112,7 @@ def load(text: str) -> pd.DataFrame:
 
     Every range is the one in force, also where params.yaml leaves it to the family. Raises UserError for other text.
     """
-    try:
-        experiments = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
-    except ValueError:
-        experiments = pd.DataFrame()
-    if not {"Experiment", "rev", "Created"} <= set(experiments):
-        raise UserError(f"{text[:60]!r} is no table of experiments; expected what `dvc exp show --csv` prints")
+    experiments = shown.parse(text, "Experiment", "rev", "Created")
     settings = pd.DataFrame([settings_of(row) for row in experiments.to_dict("records")], index=experiments.index)
     accuracies = [name for name in map(str, experiments) if ACCURACY.fullmatch(name)]
     metrics = [*accuracies, *(name.replace(".accuracy", ".std") for name in accuracies)]

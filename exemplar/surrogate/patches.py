@@ -4,7 +4,7 @@ A row of the table names one or more squares and whatever else is drawn for them
 rendered the same by any process, on any device, in any batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,7 +17,8 @@ from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.surrogate.kernels import geometry
 
 FINE = 1.25  # squares that shrink by more than this are sampled at twice the resolution and averaged
-MEAN_ROWS = 4096
+MEASURED_ROWS = 4096
+SEED_SIDES = (32.0, 62.0)  # pixels, of the narrowest and the widest seeds
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 
 Rows = tuple[Float[Tensor, "b p 3 32 32"], dict[str, Tensor]]
@@ -125,8 +126,13 @@ def one_square(
     )
 
 
-def mean_colour(patches: Patches) -> Float[Tensor, "3 32 32"]:
+def over_rows(data: Patches, measure: Callable[[Rows], Tensor]) -> Tensor:
+    """What `measure` gives for the first 4,096 rows, in batches, one below the other: for constants of the data."""
+    some = torch.arange(min(len(data), MEASURED_ROWS))
+    return torch.cat([measure(data.render(part)) for part in torch.split(some, 64)])
+
+
+def mean_colour(data: Patches) -> Float[Tensor, "3 32 32"]:
     """The mean of all pixels of the first 4,096 rows, everywhere the same: no place is more usual than another."""
-    rows = torch.arange(min(len(patches), MEAN_ROWS))
-    colours = torch.cat([patches.render(some)[0].mean((1, 3, 4)) for some in torch.split(rows, 64)])
-    return colours.mean(0)[:, None, None].expand(3, PATCH_PIXELS, PATCH_PIXELS).clone()
+    colour = over_rows(data, lambda rows: rows[0].mean((1, 3, 4))).mean(0)
+    return colour[:, None, None].expand(3, PATCH_PIXELS, PATCH_PIXELS).clone()

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exemplar.models.architecture import Architecture
-from exemplar.models.network import Encoder
-from exemplar.surrogate.patches import Patches, Rows
+from exemplar.surrogate.patches import Patches, Rows, over_rows
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import SCORES_SPREAD, Hidden, NormalizedLearner
-from exemplar.training.task import over_rows, skill
+from exemplar.training.task import skill
 from exemplar.training.trunk import Trunk, draw_trunk
 
 COARSE, CHANNELS, BLOCK = 4, 32, 4  # the first maps of a decoder; the pixels that each place of the second says
@@ -82,10 +81,6 @@ class Restoration(NormalizedLearner):
         self.neighbours_skill = 1 - neighbours / self.constant
         self.register_buffer("bank", bank)
 
-    def trunks(self) -> list[Trunk]:
-        """The one."""
-        return [self.trunk]
-
     def restored(self, signal: Pictures, hidden: Holes) -> Pictures:
         """What the network says of pictures, of which it sees what is not hidden."""
         vectors = self.trunk.layers(signal * (1 - hidden))[-1].flatten(1)
@@ -100,10 +95,6 @@ class Restoration(NormalizedLearner):
         if self.training:  # a constant of the rows that are trained on
             sums["neighbours_skill"] = torch.full((), self.neighbours_skill * len(loss), device=loss.device)
         return Outcome(loss.mean() / self.constant, skill(loss, self.constant), sums)
-
-    def finish(self) -> Encoder:
-        """The trunk's encoder."""
-        return self.trunk.plain()
 
 
 def build_restoration(

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exemplar.models.architecture import Architecture
-from exemplar.models.network import Encoder
 from exemplar.surrogate.sets import Batch, SurrogateSet
 from exemplar.training.batchnorm import BatchNorm
 from exemplar.training.learner import Outcome
@@ -55,10 +54,6 @@ class FastClassifier(NormalizedLearner):
         self.heads = [CosineHead(widths[-1], classes), CosineHead(sum(widths), classes)]
         self.cosine_heads = nn.ModuleList(self.heads)
 
-    def trunks(self) -> list[Trunk]:
-        """The one."""
-        return [self.trunk]
-
     def read(self, samples: Float[Tensor, "b 3 32 32"]) -> tuple[Float[Tensor, "b last"], Float[Tensor, "b all"]]:
         """What the two heads read."""
         largest = [maps.amax((2, 3)) for maps in self.trunk.layers(self.trunk.seen(samples))]
@@ -82,10 +77,6 @@ class FastClassifier(NormalizedLearner):
             samples, targets = data.render(some * samples_each)
             for head, features in zip(self.heads, self.read(samples), strict=True):
                 head.directions[targets] = head.unit(features.float())
-
-    def finish(self) -> Encoder:
-        """A plain encoder: each layer with its batch normalisation folded in."""
-        return self.trunk.plain()
 
 
 def draw_fast(

@@ -1,7 +1,6 @@
 """Networks that are normalised over a batch: what the recipe `fast` and every pretext task have in common."""
 
 import math
-from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from exemplar.models.network import Encoder
 from exemplar.runtime.collective import Share
 from exemplar.training.batchnorm import BatchNorm
 from exemplar.training.contract import Settings
@@ -56,9 +56,15 @@ class Scores(nn.Module):
 class NormalizedLearner(Learner):
     """Filters take Muon's steps, whose length is fixed; biases and last layers Nesterov's, and last layers decay."""
 
-    @abstractmethod
+    trunk: Trunk
+
     def trunks(self) -> list[Trunk]:
-        """The networks that become the encoder."""
+        """The networks that become the encoder: one, unless a task says otherwise."""
+        return [self.trunk]
+
+    def finish(self) -> Encoder:
+        """The trunk's encoder, with normalisation and colours folded in."""
+        return self.trunk.plain()
 
     def first_layers(self) -> list[Tensor]:
         """The first weights of each trunk."""

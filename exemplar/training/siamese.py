@@ -9,11 +9,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from exemplar.models.network import Encoder
-from exemplar.surrogate.patches import Patches, Rows, greyed
+from exemplar.surrogate.patches import Patches, Rows, greyed, over_rows
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import Hidden, NormalizedLearner, Scores
-from exemplar.training.task import over_rows
 from exemplar.training.trunk import Trunk
 
 FLAT = 1 / 255  # a patch with a smaller standard deviation has nothing but rounding errors to show
@@ -74,10 +72,6 @@ class Siamese(NormalizedLearner):
         super().__init__()
         self.trunk, self.spread = trunk, spread
 
-    def trunks(self) -> list[Trunk]:
-        """The one."""
-        return [self.trunk]
-
     def vectors(self, batch: Rows) -> Float[Tensor, "b p d"]:
         """The last layer's vector of every patch."""
         patches = greyed(batch[0], batch[1]["grey"])
@@ -106,7 +100,3 @@ class Siamese(NormalizedLearner):
         if not self.training:
             sums["absolute_place_score"] = right(self.answered(strangers(vectors), columns), targets)
         return Outcome(loss, right(scores, targets), sums)
-
-    def finish(self) -> Encoder:
-        """The trunk's encoder."""
-        return self.trunk.plain()

@@ -5,7 +5,6 @@ one of them (`passes` where that depends on the images), and `build` makes the n
 """
 
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from exemplar.datasets.streams import torch_stream
 from exemplar.errors import UserError
 from exemplar.models.architecture import Architecture
-from exemplar.surrogate.patches import Patches, Rows, mean_colour
+from exemplar.surrogate.patches import Patches, mean_colour
 from exemplar.training import loop
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.normalized import NormalizedLearner
@@ -93,12 +92,16 @@ def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes
     return Fitting(epochs, model.finish)
 
 
+def require_side(images: UInt8[np.ndarray, "m 3 h w"], smallest: int, *, name: str, what: str) -> None:
+    """Raise UserError for images that are too small for what a task cuts out of them."""
+    height, width = images.shape[2:]
+    if min(height, width) < smallest:
+        raise UserError(
+            f"{name}: the unlabeled images have {width} x {height} pixels, too few for {what}; expected {smallest} or "
+            f"more on each side: take larger images, or take {name} out of methods"
+        )
+
+
 def skill(loss: Float[Tensor, " b"], constant: float | Tensor) -> Float[Tensor, ""]:
     """The sum over rows of 1 - loss / loss of the best constant answer: 1 is perfect, 0 knows nothing."""
     return (1 - loss.detach().float() / max(float(constant), SMALLEST_LOSS)).sum()
-
-
-def over_rows(data: Patches, measure: Callable[[Rows], Tensor], *, rows: int = 4096) -> Tensor:
-    """What `measure` gives for the first rows, in batches, one below the other: for constants of the data."""
-    some = torch.arange(min(len(data), rows))
-    return torch.cat([measure(data.render(part)) for part in torch.split(some, 64)])

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from exemplar.datasets import caltech101, cifar10, folder, stl10
 from exemplar.errors import UserError
-from exemplar.io.sources import PICTURES as PICTURES_READ
+from exemplar.io.trees import PICTURES as PICTURES_READ
 from exemplar.models import architecture
 from exemplar.models.architecture import Conv, Full
 from exemplar.params import schema

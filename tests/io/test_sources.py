@@ -9,7 +9,8 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from exemplar.io.sources import digest, look, source_digest
+from exemplar.io.sources import digest, source_digest
+from exemplar.io.trees import look
 
 
 @pytest.fixture

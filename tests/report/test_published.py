@@ -503,4 +503,4 @@ def test_outside_of_a_repository_one_line_says_so(tmp_path: Path, monkeypatch: p
     done = make_figures()
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: dvc exp show failed: ERROR: you are not inside of a DVC repository")
+    assert line.startswith("error: dvc exp show failed (ERROR: you are not inside of a DVC repository")

@@ -16,7 +16,7 @@ from typing import Any
 
 from exemplar.errors import UserError
 from exemplar.io import contents
-from exemplar.io.sources import look
+from exemplar.io.trees import look
 from exemplar.runtime.progress import track
 
 BLOCK_BYTES = 1 << 20
