@@ -51,7 +51,7 @@ def draw(experiments: pd.DataFrame) -> Figure | None:
                 (3.6, partial(draw_panel, dataset=dataset, model=str(model), unlabeled=str(unlabeled), ours=ours))
                 for (model, unlabeled), ours in table.groupby(SETTINGS, sort=False)
             ]
-    return stack(panels, "encoder passes in training (error bars: spread over random seeds, else over the folds)")
+    return stack(panels, "encoder passes (error bars: spread over random seeds, else folds)")
 
 
 def draw_panel(axes: Axes, *, dataset: str, model: str, unlabeled: str, ours: pd.DataFrame) -> None:

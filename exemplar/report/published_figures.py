@@ -189,8 +189,9 @@ def reported_random(dataset: str) -> float:
 
 
 def short(number: float) -> str:
-    """`500` or `16k`."""
-    return f"{number:g}" if number < 1000 else f"{number / 1000:g}k"
+    """`500`, `16k` or `2.5M`."""
+    unit, letter = next(each for each in ((1e6, "M"), (1e3, "k"), (1, "")) if number >= each[0] or each[0] == 1)
+    return f"{number / unit:g}{letter}"
 
 
 def title(dataset: str, points: pd.DataFrame) -> str:

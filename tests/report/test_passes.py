@@ -3,7 +3,7 @@
 import pytest
 from test_published import changed, experiment, load
 
-from exemplar.report import passes
+from exemplar.report import passes, published_figures
 
 OURS = {"stl10.random.accuracy": 0.5, "stl10.random.std": 0.01}
 ROTATION = {"stl10.exemplar.accuracy": 0.65, "stl10.rotation.accuracy": 0.55, "stl10.rotation.std": 0.02} | OURS
@@ -33,6 +33,7 @@ def test_a_panel_has_a_line_for_each_method_and_two_levels() -> None:
     assert labels == ["random filters, here", "exemplar, the paper", "exemplar, fast", "exemplar, release", "rotation"]
     assert handles[-1].lines[0].get_xdata().tolist() == [2.4e6, 24e6]
     assert axes.get_title(loc="left") == "stl10, 64c5-64c5-128f, unlabeled: stl10"
+    assert [published_figures.short(number) for number in (0.5, 500.0, 16e3, 2.5e6)] == ["0.5", "500", "16k", "2.5M"]
 
 
 def test_without_experiments_nothing_is_drawn() -> None:
