@@ -9,8 +9,11 @@
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
-tasks=exemplar,rotation,jigsaw,relative_location,colorization,split_brain,denoising,context_encoder,counting,multi_task
+best=exemplar,rotation,split_brain,multi_task
+rest=colorization,relative_location,jigsaw,context_encoder,denoising,counting
 for seed in 0 1 2; do
+  tasks=$best
+  if [ "$seed" = 0 ]; then tasks=$best,$rest; fi
   dvc exp run --queue -n "tasks-cifar10-$seed" -S random_seed="$seed" -S model=64c5-64c5-128f -S unlabeled=cifar10 \
     -S sources.cifar10.options.unlabeled_side=64 -S 'datasets=[cifar10_400]' -S "methods=[$tasks,random]" \
     -S 'finetune.methods=[]' -S seeds.count=4000 -S surrogate.samples=32 -S train.recipe=fast -S train.epochs=2 \

@@ -3,8 +3,8 @@
 Both have the layers of the network at half the width. One sees luma and answers which colours each of 8 x 8 cells has,
 as in colorization; the other sees R - Y, G - Y and B - Y and answers the cell's L, in intervals. Both learn by
 cross-entropy with one right class. In the end they stand side by side in an encoder of full width, of which no filter
-reads a map of the other half. Nothing has to be defended, as no half sees what it answers (bfloat16 rounds the matrix:
-0.2 % of luma is left). The paper splits Lab; here the split is linear, so that it can be folded into the first layer.
+reads a map of the other half. Nothing has to be defended, as no half sees what it answers. The paper splits
+Lab; here the split is linear, so that it can be folded into the first layer.
 
 A row takes the time of 0.8 passes of `64c5-64c5-128f` on one core (0.55 of its multiply-adds) and of 0.5 passes of
 `64c5-128c5-256c5-512f`; the answers take an eighth more.

@@ -84,8 +84,8 @@ class Patches:
 
 
 def greyed(patches: Float[Tensor, "b p 3 h w"], grey: Bool[Tensor, " b"]) -> Float[Tensor, "b p 3 h w"]:
-    """All patches of some rows without colour."""
-    luma = torch.einsum("bpchw,c->bphw", patches, patches.new_tensor(LUMA))[:, :, None]
+    """All patches of some rows without colour, to the digit in either precision: no product of matrices is rounded."""
+    luma = (patches * patches.new_tensor(LUMA)[:, None, None]).sum(2, keepdim=True)
     return torch.where(grey[:, None, None, None, None], luma, patches)
 
 

@@ -35,7 +35,8 @@ class Trunk(nn.Module):
         signal = self.encoder.centred(samples.contiguous(memory_format=torch.channels_last))
         if self.colours is None:
             return signal
-        return functional.conv2d(signal, self.colours[:, :, None, None])
+        with torch.autocast(signal.device.type, enabled=False):  # bfloat16 would leave some of what the matrix takes
+            return functional.conv2d(signal, self.colours[:, :, None, None])
 
     def layers(self, signal: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c g v"]]:
         """The map of each layer, first layer first, of what `seen` gave."""

@@ -85,6 +85,14 @@ def test_each_half_is_blind_to_what_the_other_sees(trained: split_brain.SplitBra
     assert not torch.allclose(light_of_lit, light, atol=0.1)
 
 
+def test_bfloat16_shows_neither_half_more_than_float32(trained: split_brain.SplitBrain) -> None:
+    """Pictures that have no colour are black to the half that sees colours, to the last digits of float32."""
+    grey = torch.rand(4, 1, 32, 32).expand(4, 3, 32, 32)
+    centred = grey + trained.colour.encoder.mean
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert trained.colour.seen(centred).abs().max() < 1e-6
+
+
 def test_the_score_is_the_mean_of_both_skills(trained: split_brain.SplitBrain) -> None:
     """Both are told; an untrained network has about none."""
     data = drawn(64)

@@ -39,3 +39,11 @@ def test_strangers_keep_their_places_and_come_from_different_rows():
     assert torch.equal(mixed[:, :, 1], vectors[:, :, 1])
     assert all(len(set(row.tolist())) == 3 for row in mixed[:, :, 0])
     assert torch.equal(mixed[:, :, 0].sort(0).values, vectors[:, :, 0])
+
+
+def test_bfloat16_takes_colour_away_to_the_digit():
+    """What a network trains on in bfloat16 is as grey as in float32."""
+    grey = torch.ones(4, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):
+        shown = greyed(PATCHES, grey)
+    assert torch.equal(shown, greyed(PATCHES, grey))
