@@ -104,6 +104,30 @@ def describe(
 
 
 @app.command()
+def export(
+    encoder: Annotated[str, typer.Argument(help="A .safetensors file, or a training's run in MLflow.")],
+    out: Annotated[Path, typer.Option(help="F.onnx, or F.pt2 for PyTorch alone.")],
+    side: Side = 96,
+    cells: Cells = 2,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write ENCODER as a file that needs nothing of this project: from images, RGB between 0 and 1, to features."""
+    from exemplar.use import tables
+    from exemplar.use.export import export as write
+    from exemplar.use.export import formats
+    from exemplar.use.loaded import load_encoder
+
+    formats(out)
+    tables.require_free(out, overwrite=overwrite)
+    loaded = load_encoder(encoder, cells=(cells,))
+    difference = write(loaded, out, side=side)
+    told = {"out": str(out), "model": loaded.model, "side": side, "largest_difference": difference}
+    text = f"{out}: images [n 3 {side} {side}] to features; run once, they differ by {difference:.0e} of the largest"
+    say(told, text, as_json=as_json)
+
+
+@app.command()
 def table(as_json: AsJson = False) -> None:
     """Print all experiments of this repository: name, what was changed, accuracy of each row."""
     try:
