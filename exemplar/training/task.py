@@ -104,4 +104,5 @@ def require_side(images: UInt8[np.ndarray, "m 3 h w"], smallest: int, *, name: s
 
 def skill(loss: Float[Tensor, " b"], constant: float | Tensor) -> Float[Tensor, ""]:
     """The sum over rows of 1 - loss / loss of the best constant answer: 1 is perfect, 0 knows nothing."""
-    return (1 - loss.detach().float() / max(float(constant), SMALLEST_LOSS)).sum()
+    least = constant.clamp_min(SMALLEST_LOSS) if isinstance(constant, Tensor) else max(constant, SMALLEST_LOSS)
+    return (1 - loss.detach().float() / least).sum()
