@@ -29,7 +29,7 @@ class Waits(TorchDispatchMode):
         super().__init__()
         self.found = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: D105
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if str(func).startswith(WAITS):
             self.found.append(str(func))
         return func(*args, **(kwargs or {}))
