@@ -115,7 +115,7 @@ class Learnt:
         folder.mkdir()
         import_module(f"exemplar.datasets.{name}").write_labeled(self.archive, folder, unlabeled_side=SIDE)
         if self.session.quick:
-            probe = replace(probe, side=32, C_draws=2)
+            probe = replace(probe, side=40, C_draws=2)
         found = probe.measure(self.encoder, Labeled.load(folder), random_seed=0, compute=self.session.exact)
         yield measured(
             f"{name}: accuracy",

@@ -12,6 +12,7 @@ import torch
 from benchmarks import material, svms
 from benchmarks.gpu import networks
 from benchmarks.gpu.session import CPU, Row, Session, Works, compared
+from exemplar.methods.exemplar import RECIPES
 from exemplar.models import initial
 from exemplar.models.architecture import parse
 from exemplar.probe import features, knn, svm
@@ -27,7 +28,7 @@ CELLS = (2,)
 def works(session: Session) -> Works:
     """A row or two for each thing that is computed."""
     yield "samples", partial(samples, session)
-    for recipe in networks.RECIPES:
+    for recipe in RECIPES:
         yield f"losses of {recipe}", partial(losses_of_both, session, recipe)
     yield "bfloat16", partial(bfloat16, session)
     yield "features", partial(pooled_features, session)

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu.session import Session
@@ -54,14 +53,13 @@ def begun(recipe: str, model: str, outputs: int, *, device: torch.device, batch:
     return state
 
 
-def step(state: TrainState, batch: Batch, compute: Compute) -> Tensor:
-    """Forward, backward and optimizer on samples that are there: the loss."""
+def step(state: TrainState, batch: Batch, compute: Compute) -> None:
+    """Forward, backward and optimizer on samples that are there."""
     with compute.autocast():
-        loss: Tensor = state.model(batch).loss
+        loss = state.model(batch).loss
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()
-    return loss.detach()
 
 
 def operations(recipe: str, model: str, outputs: int) -> float:
@@ -70,4 +68,4 @@ def operations(recipe: str, model: str, outputs: int) -> float:
     samples, targets = torch.zeros(count, 3, 32, 32), torch.zeros(count, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
         learner((samples, targets)).loss.backward()
-    return counter.get_total_flops() / count
+    return float(counter.get_total_flops() / count)

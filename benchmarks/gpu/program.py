@@ -141,7 +141,7 @@ def machine(session: Session) -> dict[str, Any]:
             "multiprocessors": card.multi_processor_count,
             "capability": f"{card.major}.{card.minor}",
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]  # no types
         }
     return found
 

@@ -14,6 +14,7 @@ import torch
 from benchmarks import material, svms
 from benchmarks.gpu import networks
 from benchmarks.gpu.session import Row, Session, Work, Works, compared, measured
+from exemplar.methods.exemplar import RECIPES
 from exemplar.models.images import CUDA_FACTOR
 from exemplar.probe import features
 from exemplar.runtime.device import enough_memory
@@ -39,7 +40,7 @@ def works(session: Session) -> Works:
     yield "rendering", partial(rendering, session, there, batches)
     yield "rendering, compiled", partial(compiled, session, there, batches[-1])
     for model in networks.models(session)[: 1 if session.quick else None]:
-        for recipe in networks.RECIPES:
+        for recipe in RECIPES:
             for batch in batches:
                 yield f"{model}, {recipe}, {batch}", partial(training, session, there, recipe, model, batch)
         yield f"features of {model}", partial(feature_rate, session, model)
@@ -136,7 +137,7 @@ def freely(work: Work) -> Work:
 
 def captured(work: Work) -> Callable[[], None]:
     """The work as one launch; its arguments are those of now."""
-    aside = torch.cuda.Stream()
+    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # no types
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
         for _ in range(3):
