@@ -106,7 +106,7 @@ def test_parquet_holds_the_same(run: Shell, pictures: Path, encoder_file: Path, 
 
 def test_an_encoder_is_exported(run: Shell, encoder_file: Path, tmp_path: Path) -> None:
     """How far the file's answers are from the encoder's is told; a file that is there, and another ending, are too."""
-    out, words = tmp_path / "e.pt2", ("export", encoder_file, "--side", 48, "--out")
+    out, words = tmp_path / "e.pt2", ("export", "--encoder", encoder_file, "--side", 48, "--out")
     told = json.loads(run(*words, out, "--json").stdout)
     assert (told["out"], told["model"], told["side"]) == (str(out), "4c5-4c5-8f", 48)
     assert told["largest_difference"] < 1e-4
