@@ -65,12 +65,13 @@ def main(arguments: Sequence[str]) -> None:
         session = begun(asked)
         record = Record(session.out, {"machine": machine(session), "asked": list(arguments), "parts": {}})
         record.write()
-    except (UserError, OSError) as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
-        sys.exit(1)
-    print(f"{record.content['machine']}\nwritten into {session.out}", flush=True)
-    for name in asked.parts or PARTS:
-        measure(name, session, record)
+        print(f"{record.content['machine']}\nwritten into {session.out}", flush=True)
+        for name in asked.parts or PARTS:
+            measure(name, session, record)
+    except UserError as error:
+        sys.exit(f"error: {one_line(str(error))}")
+    except OSError as error:
+        sys.exit(f"error: the results cannot be written ({one_line(str(error))}); --out names another file")
     parts = record.content["parts"].values()
     sound = all(not part["failed"] and all(row.get("equal", True) for row in part["rows"]) for part in parts)
     sys.exit(not sound)
