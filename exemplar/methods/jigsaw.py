@@ -130,7 +130,7 @@ class Jigsaw(Siamese):
         answers = self.permutations[self.answered(self.vectors(batch), batch[1])[:, 0].argmax(1)]
         puzzles = permuted(tiles, order[:, None])[:, 0]
         placed = permuted(puzzles, answers.argsort(1)[:, None])[:, 0]
-        right = [f"{count} of {tiles.shape[1]} in place" for count in (answers == order).sum(1).tolist()]
+        right = [f"{count} of {tiles.shape[1]} right" for count in (answers == order).sum(1).tolist()]
         columns = {"shown": mosaic(puzzles), "the answer": mosaic(placed), "the picture": mosaic(tiles)}
         return in_columns(name, columns, {"the answer": right})
 

@@ -85,9 +85,9 @@ class Rotation(NormalizedLearner):
         seen = turned_by(batch[0][:, 0], asked)
         answers = self.scores(self.trunk(seen)).argmax(1).tolist()
         columns = {"shown": seen, "the answer": turned_by(seen, [-turns for turns in answers])}
-        words = [f"turned by {90 * turns}°" for turns in asked]
+        words = [f"turned {90 * turns}°" for turns in asked]
         return in_columns(
-            name, columns, {"shown": words, "the answer": [f"back by {90 * turns}°" for turns in answers]}
+            name, columns, {"shown": words, "the answer": [f"back {90 * turns}°" for turns in answers]}
         )
 
 

@@ -96,10 +96,10 @@ class SplitBrain(NormalizedLearner):
         colours = self.colours_of_light.answered(self.light.layers(self.light.seen(patches)))
         light = self.light_of_colours.answered(self.colour.layers(self.colour.seen(patches)))
         columns = {
-            "light, shown": grey,
-            "its colours, the answer": from_lab(torch.cat([lab[:, :1], colours], 1)),
-            "colours, shown": patches - grey + 0.5,
-            "their light, the answer": from_lab(torch.cat([light, lab[:, 1:]], 1)),
+            "light": grey,
+            "colours answered": from_lab(torch.cat([lab[:, :1], colours], 1)),
+            "colours": patches - grey + 0.5,
+            "light answered": from_lab(torch.cat([light, lab[:, 1:]], 1)),
             "the picture": patches,
         }
         return in_columns(name, columns)
