@@ -47,8 +47,8 @@ class Examples:
         try:
             for picture in (picture for row in self.pictures for picture in row):
                 Image.open(io.BytesIO(base64.b64decode(picture, validate=True)), formats=["PNG"]).verify()
-        except Exception as error:  # a broken picture can fail in any way
-            return f"a picture is no PNG ({error})"
+        except Exception:  # a broken picture can fail in any way
+            return "a picture in it is no whole PNG"
         return None
 
 

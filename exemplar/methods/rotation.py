@@ -86,9 +86,7 @@ class Rotation(NormalizedLearner):
         answers = self.scores(self.trunk(seen)).argmax(1).tolist()
         columns = {"shown": seen, "the answer": turned_by(seen, [-turns for turns in answers])}
         words = [f"turned {90 * turns}°" for turns in asked]
-        return in_columns(
-            name, columns, {"shown": words, "the answer": [f"back {90 * turns}°" for turns in answers]}
-        )
+        return in_columns(name, columns, {"shown": words, "the answer": [f"back {90 * turns}°" for turns in answers]})
 
 
 def build(

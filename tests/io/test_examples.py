@@ -32,7 +32,7 @@ def test_examples_come_back_from_their_file(tmp_path: Path) -> None:
     [
         (lambda text: text[:-3], "Invalid JSON"),
         (lambda text: text.replace('"the answer"', '"a", "b"', 1), "its rows are not as long as its columns are many"),
-        (lambda text: text.replace("iVBOR", "iVB<R", 1), "a picture is no PNG"),
+        (lambda text: text.replace("iVBOR", "iVB<R", 1), "a picture in it is no whole PNG"),
         (lambda text: text.replace("pictures", "images"), "Field required"),
     ],
 )
