@@ -1,4 +1,4 @@
-"""Training steps of every pretext task, from rows to changed weights, against what their encoder passes alone take."""
+"""Training steps of every pretext task, from rows to changed weights, against those of its encoder passes alone."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -19,9 +19,11 @@ from exemplar.params.names import names_in
 from exemplar.params.options import load_options
 from exemplar.runtime import device
 from exemplar.runtime.device import Compute
-from exemplar.surrogate.patches import mean_colour
+from exemplar.surrogate.patches import Patches, mean_colour
 from exemplar.training.contract import Settings
+from exemplar.training.learner import Learner, Outcome
 from exemplar.training.loop import train_step
+from exemplar.training.normalized import NormalizedLearner
 from exemplar.training.state import TrainState
 from exemplar.training.task import FEWEST_ROWS
 from exemplar.training.trunk import Trunk, draw_trunk
@@ -41,7 +43,7 @@ def works(*, quick: bool, repeats: int) -> Works:
     """A row for each task."""
     compute = device.choose(device="cpu", precision=measure.precision())
     for name, task in tasks():
-        yield partial(against_passes, name, task, compute, steps=1 if quick else 20, repeats=repeats)
+        yield partial(against_passes, name, task, compute, steps=1 if quick else 10, repeats=repeats)
 
 
 def passes_of(task: ModuleType, images: UInt8[np.ndarray, "n 3 h w"], options: object) -> float:
@@ -52,27 +54,40 @@ def passes_of(task: ModuleType, images: UInt8[np.ndarray, "n 3 h w"], options: o
     return float(task.passes(*asked))
 
 
-def against_passes(name: str, task: ModuleType, compute: Compute, *, steps: int, repeats: int) -> Rows:
-    """The loop's steps on fresh rows, against the trunk forward and backward on as many ready patches, and no more.
+class Passes(NormalizedLearner):
+    """A trunk that learns nothing: its passes and the change of its filters are those of a task."""
 
-    What a step has beside its passes is the cutting of its patches, heads, loss, and the change of the weights.
+    def __init__(self, trunk: Trunk) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, batch: tuple[Tensor, Tensor]) -> Outcome:
+        """Any number that depends on all that the trunk says."""
+        patches, weights = batch
+        loss = (self.trunk(patches).float() * weights).mean()
+        return Outcome(loss, loss.detach())
+
+
+def against_passes(name: str, task: ModuleType, compute: Compute, *, steps: int, repeats: int) -> Rows:
+    """The loop's steps on fresh rows, against the same steps of the trunk alone on as many ready patches.
+
+    What is compared is what a task costs beside its passes: the cutting of its patches, heads and loss. The change of
+    the encoder's filters (Muon) is on both sides.
     """
     images, options = material.draw_images(IMAGES, random_seed=0), load_options(name, load_params().tasks[name])
     passes, generator = passes_of(task, images, options), torch.Generator().manual_seed(0)
     rows = max(int(PASSES_AT_ONCE / passes), FEWEST_ROWS)
     data = task.draw(images, options, count=steps * rows, generator=generator)
     learner = task.build(parse(MODEL), data, options, mean=mean_colour(data), generator=generator)
-    learner.to(memory_format=torch.channels_last).train().begin(data)
-    state, batches = TrainState(learner, SETTINGS), torch.split(torch.arange(len(data)), rows)
-    state.set_rate(0.5)
-    trunk = draw_trunk(parse(MODEL), mean=mean_colour(data), generator=generator)
-    trunk.to(memory_format=torch.channels_last).train()
+    bare = Passes(draw_trunk(parse(MODEL), mean=mean_colour(data), generator=generator))
     patches = torch.rand(round(rows * passes), 3, 32, 32, generator=generator)
-    gradient = torch.rand(len(patches), trunk.encoder.width, generator=generator)
+    ready = (patches, torch.rand(len(patches), bare.trunk.encoder.width, generator=generator))
+    batches = torch.split(torch.arange(len(data)), rows)
+    ours, theirs = started(learner, data), started(bare, data)
     yield rates(
         f"a step of {name}, against its {passes:g} encoder passes a row",
-        lambda: [train_step(state, data, indices, compute=compute) for indices in batches],
-        lambda: [pass_through(trunk, patches, gradient, compute) for _ in batches],
+        lambda: [train_step(ours, data, indices, compute=compute) for indices in batches],
+        lambda: [bare_step(theirs, ready, compute) for _ in batches],
         amount=(len(data), len(data)),
         unit="rows/s",
         target=TARGET,
@@ -80,10 +95,20 @@ def against_passes(name: str, task: ModuleType, compute: Compute, *, steps: int,
     )
 
 
-def pass_through(trunk: Trunk, patches: Tensor, gradient: Tensor, compute: Compute) -> Tensor:
-    """Once forward and once backward."""
+def started(learner: Learner, data: Patches) -> TrainState:
+    """A training in its midst, so that every step changes the weights."""
+    learner.to(memory_format=torch.channels_last).train()
+    learner.begin(data)
+    state = TrainState(learner, SETTINGS)
+    state.set_rate(0.5)
+    return state
+
+
+def bare_step(state: TrainState, batch: tuple[Tensor, Tensor], compute: Compute) -> Tensor:
+    """Forward, backward, change: the loss."""
     with compute.autocast():
-        vectors: Tensor = trunk(patches)
-    trunk.zero_grad()
-    vectors.backward(gradient.to(vectors.dtype))
-    return vectors
+        loss = state.model(batch).loss
+    state.optimizer.zero_grad()
+    loss.backward()
+    state.optimizer.step()
+    return loss

@@ -96,8 +96,8 @@ def far_apart(tiles: int, count: int, generator: torch.Generator) -> Int64[Tenso
     return every[chosen].long()
 
 
-def permuted(vectors: Float[Tensor, "b p d"], order: Int64[Tensor, "b k p"]) -> Float[Tensor, "b k p d"]:
-    """Every row's vectors in each of its orders."""
+def permuted(vectors: Float[Tensor, "b p *d"], order: Int64[Tensor, "b k p"]) -> Float[Tensor, "b k p *d"]:
+    """Every row's vectors, or tiles, in each of its orders."""
     return vectors[torch.arange(len(vectors), device=vectors.device)[:, None, None], order]
 
 
