@@ -107,7 +107,7 @@ def started(learner: Learner, data: Patches) -> TrainState:
 def bare_step(state: TrainState, batch: tuple[Tensor, Tensor], compute: Compute) -> Tensor:
     """Forward, backward, change: the loss."""
     with compute.autocast():
-        loss = state.model(batch).loss
+        loss: Tensor = state.model(batch).loss
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()
