@@ -104,10 +104,10 @@ def started(learner: Learner, data: Patches) -> TrainState:
     return state
 
 
-def bare_step(state: TrainState, batch: tuple[Tensor, Tensor], compute: Compute) -> Tensor:
+def bare_step(state: TrainState, batch: tuple[Tensor, Tensor], compute: Compute) -> object:
     """Forward, backward, change: the loss."""
     with compute.autocast():
-        loss: Tensor = state.model(batch).loss
+        loss = state.model(batch).loss
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()
