@@ -86,3 +86,14 @@ def to_lab(patches: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     )  # a product of matrices may be rounded to bfloat16
     x, y, z = torch.where(xyz > 0.008856, xyz.clamp_min(0.008856) ** (1 / 3), 7.787 * xyz + 16 / 116).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def from_lab(lab: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """The sRGB of CIE Lab; a colour that sRGB does not have is clipped."""
+    light, a, b = lab.unbind(1)
+    y = (light + 16) / 116
+    roots = torch.stack([y + a / 500, y, y - b / 200], 1)
+    xyz = torch.where(roots > 0.008856 ** (1 / 3), roots**3, (roots - 16 / 116) / 7.787)
+    mixing = torch.linalg.inv(torch.tensor(SRGB_TO_XYZ)).to(lab.device) * torch.tensor(D65, device=lab.device)
+    linear = (mixing[:, :, None, None] * xyz[:, None]).sum(2).clamp(0, 1)
+    return torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055, 12.92 * linear)
