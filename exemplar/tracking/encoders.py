@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from exemplar.errors import UserError
 from exemplar.tracking import store
-from exemplar.tracking.outage import one_line
+from exemplar.tracking.operations import one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

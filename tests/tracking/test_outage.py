@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -189,7 +189,7 @@ def test_what_a_server_missed_for_good_is_sent_by_sync(
     (finding,) = doctor.unsent()
     assert finding.line().startswith(f"look  MLflow run {run_id}: 7 things wait for http://127.0.0.1:{proxy.port} ")
     (kept,) = outage.pending()
-    assert "hunter2" not in told + kept.lines.read_text()
+    assert "hunter2" not in told + "".join(file.read_text() for file in kept.files())
     shutil.copytree(kept.folder, tmp_path / "before")
     proxy.become("pass")
     assert list(runs.sync()) == [f"run {run_id} is sent"]
@@ -265,29 +265,10 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> outage.Spool:
     """A spool with two operations, one with a file."""
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     (tmp_path / "file").write_text("content")
-    made = outage.Spool("0123", store="http://host")
-    made.keep({"kind": "batch", "metrics": [("loss", float("nan"), 1, 2)]})
-    made.keep({"kind": "file", "path": str(tmp_path / "file"), "folder": ""})
+    made = outage.Spool("0123")
+    made.keep({"kind": "batch", "metrics": [("loss", float("nan"), 1, 2)]}, store="http://host")
+    made.keep({"kind": "file", "path": str(tmp_path / "file"), "folder": ""}, store="http://host")
     return made
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [
-        lambda lines: lines.write_text(lines.read_text() + '\n{"kind": "ba'),
-        lambda lines: lines.write_bytes(lines.read_bytes() + b"\n\0\0\0\0"),
-    ],
-)
-def test_a_line_that_a_power_cut_left_unfinished_is_passed_over(
-    kept: outage.Spool, harm: Callable[[Path], object]
-) -> None:
-    """What was kept before it and what is kept after it counts."""
-    harm(kept.lines)
-    kept.keep({"kind": "end", "status": "FINISHED", "at": 3})
-    (found,) = outage.pending()
-    assert (found.run_id, found.store) == ("0123", "http://host")
-    assert [operation["kind"] for operation in found.operations()] == ["batch", "file", "end"]
-    assert Path(found.operations()[1]["path"]).read_text() == "content"
 
 
 def test_a_spool_that_is_written_belongs_to_its_process(kept: outage.Spool) -> None:
@@ -295,5 +276,9 @@ def test_a_spool_that_is_written_belongs_to_its_process(kept: outage.Spool) -> N
     assert list(outage.abandoned()) == []
     kept.lock.release()
     (found,) = outage.abandoned()
-    found.clear()
+    assert (found.run_id, found.store) == ("0123", "http://host")
+    assert [found.read(file)["kind"] for file in found.files()] == ["batch", "file"]
+    for file in found.files():
+        found.drop(file)
+    found.tidy()
     assert list(outage.spool_folder().iterdir()) == []
