@@ -42,15 +42,15 @@ def one_line(error: BaseException | str) -> str:
     return text if len(text) <= LINE_LENGTH else text[:LINE_LENGTH] + " ..."
 
 
-def remedy(error: BaseException | str, *, otherwise: str) -> str:
-    """What helps against an error, where its words tell that."""
+def remedy(error: BaseException | str) -> str:
+    """What helps against an error, empty where its words do not tell that."""
     found = ((re.search(pattern, str(error)), told) for pattern, told in REMEDIES.items())
-    return next((match.expand(told) for match, told in found if match), otherwise)
+    return next((match.expand(told) for match, told in found if match), "")
 
 
-def advised(error: BaseException | str, *, otherwise: str) -> str:
-    """What an error says, and in brackets what helps against it."""
-    return f"{one_line(error)} ({remedy(error, otherwise=otherwise)})"
+def advised(error: BaseException, *, kept: str) -> str:
+    """What an error says, and in brackets what helps against it and what becomes of the operation."""
+    return f"{one_line(error)} ({'; '.join(filter(None, (remedy(error), kept)))})"
 
 
 def part_of(operation: Operation) -> str:

@@ -148,7 +148,7 @@ def deliver(sender: Sender, spool: Spool) -> tuple[list[str], list[str]]:
         except Exception as error:
             if not refused(error):
                 where = f"{file}: " if isinstance(error, (TypeError, LookupError)) else ""
-                causes.append(where + advised(error, otherwise="it is sent later"))
+                causes.append(where + advised(error, kept="it is sent later"))
                 continue
             refusals.append(one_line(error))
         spool.drop(file)

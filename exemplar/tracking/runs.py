@@ -102,13 +102,12 @@ class Run:
             if refused(error):
                 self.warn("refused", f"{one_line(error)} (it was refused for good)")
                 return True
-            told = advised(error, otherwise="it is kept, and sent later or by make sync")
             try:
                 self.spool.keep(operation, store=self.address)
             except Exception as full:
-                self.warn(part, f"{told}; nor can .spool keep it, so it stays in memory: {one_line(full)}")
+                self.warn(part, advised(error, kept=f"it stays in memory, .spool cannot keep it: {one_line(full)}"))
                 return False
-            self.warn(part, f"{told}; make sync sends it")
+            self.warn(part, advised(error, kept="it is kept, and sent later or by make sync"))
         return True
 
     def log_tags(self, tags: Mapping[str, str]) -> None:

@@ -71,9 +71,10 @@ def answering(uri: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
+        advice = f"{remedy(error) or 'start it'}, or set MLFLOW_TRACKING_URI to another one, or unset it"
         raise UserError(
-            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): {remedy(error, otherwise='start it')}, "
-            "or set MLFLOW_TRACKING_URI to another one, or unset it to use mlflow.db in the repository"
+            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): {advice} to use mlflow.db in the "
+            "repository"
         ) from None
 
 

@@ -1,6 +1,5 @@
 """What becomes of a run whose MLflow server goes away: it waits on the disk and is sent later, and nothing twice."""
 
-import os
 import shutil
 import socket
 import struct
@@ -12,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
-from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -22,7 +20,7 @@ from exemplar import doctor
 from exemplar.models.architecture import parse
 from exemplar.models.network import Encoder
 from exemplar.models.saved import save_encoder
-from exemplar.tracking import outage, runs, store
+from exemplar.tracking import outage, runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy:DeprecationWarning", "ignore:.*Any type hint:UserWarning"
 )
-SERVE = "import sys; from mlflow.server import app; app.run(port=int(sys.argv[1]))"
 
 
 class Proxy:
@@ -81,39 +78,8 @@ class Proxy:
         self.held.clear()
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is no server that went away."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """MLflow's server on a fresh store."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
-    environment = os.environ | {
-        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder}/mlflow.db",
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "artifacts"),
-    }
-    command = [sys.executable, "-c", SERVE, str(number)]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    for _ in range(2000):
-        with suppress(OSError):
-            assert urlopen(f"http://127.0.0.1:{number}/health", timeout=60).status == 200
-            break
-        time.sleep(0.1)
-    yield number
-    process.kill()
-    process.wait()
-
-
 @pytest.fixture
-def proxy(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+def proxy(port: int, patience: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """The only way to the server, from a fresh repository."""
     made = Proxy(port)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
@@ -121,12 +87,6 @@ def proxy(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     yield made
     made.become("reset")
     made.listening.close()
-
-
-@pytest.fixture
-def client(port: int) -> "MlflowClient":
-    """Somebody who looks into the store, past the proxy."""
-    return store.connect(f"http://127.0.0.1:{port}")[0]
 
 
 def curve(client: "MlflowClient", run_id: str) -> list[tuple[int, float]]:
