@@ -1,5 +1,6 @@
 """What is printed is lost where it cannot be written, and never ends the work: a full disk, a pipe or terminal gone."""
 
+import os
 import sys
 from contextlib import suppress
 from typing import Any, TextIO, cast
@@ -31,5 +32,7 @@ class Unfailing:
 
 
 def make_unfailing() -> None:
-    """From now on, what this process prints cannot end it."""
-    sys.stdout, sys.stderr = cast("TextIO", Unfailing(sys.stdout)), cast("TextIO", Unfailing(sys.stderr))
+    """From now on, what this process prints cannot end it; a stream that the shell has closed swallows all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  # until the end
+        setattr(sys, name, cast("TextIO", Unfailing(stream)))

@@ -87,19 +87,17 @@ class Spool:
         remove(file.with_suffix(""))
 
     def tidy(self) -> None:
-        """Remove the folder and the lock of a spool in which nothing waits."""
-        if self.waits:
-            return
-        with suppress(OSError):  # not empty: a kill has left half a file there
+        """Remove the folder and the lock of a spool in which nothing waits; nothing happens where there is none."""
+        with suppress(OSError):  # there is none, or a kill has left half a file there
             self.folder.rmdir()
-        Path(self.lock.lock_file).unlink(missing_ok=True)
+            Path(self.lock.lock_file).unlink(missing_ok=True)
         self.lock.release()
 
     def is_held(self) -> bool:
         """Whether a process writes or sends it now."""
         try:
             self.lock.acquire(blocking=False)
-        except Timeout:
+        except (Timeout, OSError):
             return True
         self.lock.release()
         return False
@@ -126,7 +124,7 @@ def abandoned() -> Iterator[Spool]:
     for spool in pending():
         try:
             spool.lock.acquire(blocking=False)
-        except Timeout:
+        except (Timeout, OSError):  # at work, or of another user
             continue
         try:
             yield spool
@@ -144,15 +142,18 @@ def deliver(sender: Sender, spool: Spool) -> tuple[list[str], list[str]]:
             causes.append(f"{file} cannot be read ({one_line(error)}): remove it to forget it")
             continue
         try:
-            sender.send(spool.run_id, operation)
+            try:
+                sender.send(spool.run_id, operation)
+            except Exception as error:
+                if not refused(error):
+                    raise
+                refusals.append(one_line(error))
+            spool.drop(file)
         except Exception as error:
-            if not refused(error):
-                where = f"{file}: " if isinstance(error, (TypeError, LookupError)) else ""
-                causes.append(where + advised(error, kept="it is sent later"))
-                continue
-            refusals.append(one_line(error))
-        spool.drop(file)
-    spool.tidy()
+            where = f"{file}: " if isinstance(error, (TypeError, LookupError)) else ""
+            causes.append(where + advised(error, kept="it is sent later"))
+    if not causes:
+        spool.tidy()
     return refusals, causes
 
 

@@ -57,13 +57,8 @@ class Run:
     def __init__(
         self, client: "MlflowClient", *, experiment: str, run_id: str, address: str, held: Mapping[str, int]
     ) -> None:
-        self.sender, self.experiment, self.id, self.address, self.held = (
-            Sender(client),
-            experiment,
-            run_id,
-            address,
-            held,
-        )
+        self.sender, self.experiment, self.id = Sender(client), experiment, run_id
+        self.address, self.held = address, held
         self.spool = outage.Spool(run_id)
         self.numbers, self.unsent = list[tuple[str, float, int, int]](), list[Operation]()
         self.next_send = 0.0
@@ -136,14 +131,9 @@ class Run:
         started = time.monotonic()
         self.unsent += [{"kind": "batch", "metrics": part} for part in parts(self.numbers, METRICS_A_REQUEST)]
         self.numbers = []
-        if self.spool.waits:
-            try:
-                refusals, _ = outage.deliver(self.sender, self.spool)
-            except OSError as error:  # of a disk that cannot be read or written
-                self.warn(NUMBERS, one_line(error))
-            else:
-                for each in refusals:
-                    self.warn("refused", f"{each} (it was refused for good)")
+        refusals, _ = outage.deliver(self.sender, self.spool)
+        for each in refusals:
+            self.warn("refused", f"{each} (it was refused for good)")
         self.flush()
         now = time.monotonic()
         pause = SECONDS_BETWEEN_TRIES if self.spool.waits or self.unsent else SECONDS_BETWEEN_SENDS

@@ -242,3 +242,23 @@ def test_a_spool_that_is_written_belongs_to_its_process(kept: outage.Spool) -> N
         found.drop(file)
     found.tidy()
     assert list(outage.spool_folder().iterdir()) == []
+
+
+def test_who_looks_at_spools_does_not_trip_over_who_clears_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that was listed may be gone a moment later."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+    def fill_and_clear() -> None:
+        for number in range(200):
+            spool = outage.Spool(f"{number:04x}")
+            spool.keep({"kind": "batch"}, store="http://host")
+            spool.drop(spool.files()[0])
+            spool.tidy()
+
+    other = Thread(target=fill_and_clear)
+    other.start()
+    while other.is_alive():
+        assert {spool.store for spool in outage.pending()} <= {"http://host", ""}
+    assert list(outage.spool_folder().iterdir()) == []

@@ -1,6 +1,8 @@
 """The store, as it is opened, and runs whose process is killed without a chance to say so."""
 
+import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exemplar.errors import UserError
 from exemplar.tracking import owners, runs, store
 
 if TYPE_CHECKING:
@@ -95,6 +98,42 @@ def test_a_kill_while_the_database_is_made_costs_nothing(repository: Path) -> No
     run = make_run(repository)
     assert store.connect(store.address())[0].get_run(run).info.status == "FINISHED"
     assert not unfinished.exists()
+
+
+def test_a_link_to_where_no_database_is_yet_leads_there(repository: Path) -> None:
+    """The link stays, the database is made where it leads, and its artifacts lie beside it."""
+    vault = repository.with_name("vault")
+    vault.mkdir()
+    (repository / "mlflow.db").symlink_to(vault / "mlflow.db")
+    run = make_run(repository)
+    assert (repository / "mlflow.db").readlink() == vault / "mlflow.db"
+    assert {path.name for path in vault.iterdir()} >= {"mlflow.db", "mlartifacts"}
+    assert (vault / "mlartifacts" / run / "artifacts" / "curve.csv").exists()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR])
+def test_a_pipe_or_a_device_is_no_place_for_a_database(repository: Path, kind: int) -> None:
+    """It is named, and stays."""
+    place = repository / "mlflow.db"
+    try:
+        os.mknod(place, kind | 0o600, os.makedev(1, 7))
+    except PermissionError:
+        pytest.skip("making a device needs more rights")
+    with pytest.raises(UserError, match=r"mlflow\.db is no file; expected a database of MLflow"):
+        make_run(repository)
+    assert stat.S_IFMT(place.stat().st_mode) == kind
+
+
+def test_a_run_of_a_repository_that_git_does_not_read_says_so(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line with git's own remedy, and a tag where the commit would stand."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    tags = store.connect(store.address())[0].get_run(make_run(repository)).data.tags
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("warning: git does not tell the commit or the changes of this run: fatal: detected dubious")
+    assert "git config --global --add safe.directory" in tags["git.unknown"]
+    assert "mlflow.source.git.commit" not in tags
 
 
 @pytest.fixture
