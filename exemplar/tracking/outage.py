@@ -160,8 +160,8 @@ def deliver(sender: Sender, spool: Spool) -> tuple[list[str], list[str]]:
 def deliver_abandoned(sender: Sender, store: str) -> Iterator[str]:
     """Send what earlier runs left for this store; a line about each of their spools."""
     for spool in abandoned():
-        if spool.store != store:
-            yield f"run {spool.run_id} waits for another store, {one_line(spool.store or 'whose name is lost')}"
+        if spool.store not in (store, ""):  # where none of its files can be read, each is named below
+            yield f"run {spool.run_id} waits for another store, {one_line(spool.store)}"
             continue
         refusals, causes = deliver(sender, spool)
         said = "".join(f"; the store refused: {each}" for each in refusals)

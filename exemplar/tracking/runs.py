@@ -72,7 +72,7 @@ class Run:
 
     def warn(self, part: str, told: str) -> None:
         """Say once of each part of the server that it fails, and nothing of files once the rest has failed too."""
-        if self.warned.isdisjoint({part, NUMBERS}):
+        if self.warned.isdisjoint({part, NUMBERS} if part == FILES else {part}):
             what = "the files of" if part == FILES else "all of"
             print(f"warning: MLflow did not take {what} it, the work goes on: {told}", file=sys.stderr)
         self.warned.add(part)

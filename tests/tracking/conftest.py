@@ -54,13 +54,17 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture
-def client(port: int) -> "MlflowClient":
+def client(port: int, patience: None) -> "MlflowClient":
     """Somebody who looks into the server's store, past all proxies."""
-    return store.connect(f"http://127.0.0.1:{port}")[0]
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+        return store.connect(f"http://127.0.0.1:{port}")[0]
 
 
 @pytest.fixture
-def gate(port: int, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+def gate(
+    port: int, patience: None, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Gate]:
     """The way of a fresh repository to the server, with an experiment of its own."""
     made = Gate(port)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))

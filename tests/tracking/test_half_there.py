@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as Entry
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # mlflow's own
+# mlflow's own, which it hides itself outside of pytest
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The ``noload`` loader strategy:DeprecationWarning", "ignore:.*Any type hint:UserWarning"
+)
 
 
 @contextmanager
@@ -183,12 +186,12 @@ def test_a_user_who_may_only_read_is_told_so_and_reads(gate: Gate) -> None:
 
 def test_a_header_does_not_stop_a_run(gate: Gate) -> None:
     """`Retry-After` may name hours."""
-    started = time.monotonic()
     with begun() as run:
-        gate.answer(429, Retry_After="30")
+        gate.answer(429, Retry_After="3600")
+        started = time.monotonic()
         tell(run, 0)
+        assert time.monotonic() - started < 60
         gate.open()
-    assert time.monotonic() - started < 25
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
@@ -205,8 +208,9 @@ def test_a_server_that_drips_has_a_deadline(
         tell(run, 0)
         run.log_file(file)
         assert run.next_send - time.monotonic() > 50
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
         gate.open()
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 25  # 10 hours until the last byte
     gate.open()
     assert client.get_run(run.id).info.status == ("RUNNING" if interrupted else "FINISHED")
     assert len(outage.pending()) == interrupted
@@ -223,11 +227,11 @@ def test_what_is_sent_does_not_wait_for_what_is_not(
     waiting = len(outage.pending()[0].files())
     assert waiting == 5
     gate.answer(500, to="log-batch", but=3)
-    for _ in range(6):
+    for _ in range(8):
         if synced(capsys)[0] == 0:
             break
         left = len(outage.pending()[0].files())
-        assert left < waiting
+        assert left <= waiting
         waiting = left
     assert steps(client, run) == [0, 1, 2, 3]
     entry(client, run)

@@ -203,7 +203,7 @@ def test_a_server_that_stalls_takes_a_hundredth_of_the_time(
         waited = time.monotonic() - started
         assert run.next_send - time.monotonic() > 90 * waited
         started = time.monotonic()
-        for step in range(1, 100):
+        for step in range(1, 20):
             run.log_metrics({"loss": 1.0}, step=step)
             run.log_tags({"step": str(step)})
         assert time.monotonic() - started < waited
