@@ -16,7 +16,7 @@ INTERRUPTED, TERMINATED = 130, 143  # the shell's statuses for Ctrl-C and SIGTER
 
 def start(command: Callable[..., None]) -> None:
     """Run a command with the arguments of the shell; exit status 1 and `error: ...` on stderr for a UserError."""
-    make_unfailing()
+    make_unfailing("stdout", "stderr")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(interruptible(command))
     try:

@@ -31,8 +31,8 @@ class Unfailing:
         return getattr(self.stream, name)
 
 
-def make_unfailing() -> None:
-    """From now on, what this process prints cannot end it; a stream that the shell has closed swallows all."""
-    for name in ("stdout", "stderr"):
+def make_unfailing(*names: str) -> None:
+    """From now on, what this process prints there cannot end it; a stream that the shell has closed swallows all."""
+    for name in names:
         stream = getattr(sys, name) or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  # until the end
         setattr(sys, name, cast("TextIO", Unfailing(stream)))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,8 +32,6 @@ def within(seconds: float, call: Callable[..., Any], *arguments: Any, **named: A
     try:
         return answer.result(seconds)
     except TimeoutError:
-        if answer.done():  # the call's own
-            raise
         raise TimeoutError(f"no whole answer within {seconds:.0f} seconds") from None
 
 
@@ -53,11 +51,6 @@ class Timely:
             return within(seconds, method, *arguments, **named)
 
         return call
-
-
-def timely(client: "MlflowClient") -> "MlflowClient":
-    """The same client with deadlines."""
-    return cast("MlflowClient", Timely(client))
 
 
 def size(path: Path) -> int:

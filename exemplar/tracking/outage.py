@@ -31,8 +31,10 @@ class Spool:
         self.lock = FileLock(spool_folder() / f"{run_id}.lock")
 
     def files(self) -> list[Path]:
-        """The operations that wait, in order."""
-        return sorted(self.folder.glob("*.json"))
+        """The operations that wait, in order; none where another process has just removed the folder."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(path for path in self.folder.iterdir() if path.suffix == ".json" and path.stem.isdecimal())
+        return []
 
     @property
     def waits(self) -> bool:
@@ -92,15 +94,6 @@ class Spool:
             self.folder.rmdir()
             Path(self.lock.lock_file).unlink(missing_ok=True)
         self.lock.release()
-
-    def is_held(self) -> bool:
-        """Whether a process writes or sends it now."""
-        try:
-            self.lock.acquire(blocking=False)
-        except (Timeout, OSError):
-            return True
-        self.lock.release()
-        return False
 
     def forget_end(self) -> None:
         """Drop an end that waits, because the run goes on."""

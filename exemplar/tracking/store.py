@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
 from filelock import FileLock
@@ -20,7 +20,7 @@ from exemplar.errors import UserError
 from exemplar.io import provenance
 from exemplar.io.atomic import replacing
 from exemplar.tracking import owners, view
-from exemplar.tracking.deadline import TIMEOUT, timely
+from exemplar.tracking.deadline import TIMEOUT, Timely
 from exemplar.tracking.operations import one_line, remedy
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def connect(uri: str) -> "tuple[MlflowClient, str]":
         mlflow.store.db.utils.MAX_RETRY_COUNT = 1  # its ten attempts take 101 seconds
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its tracebacks become our one line
     if not uri.startswith("sqlite:///"):
-        client = timely(MlflowClient(uri))
+        client = cast("MlflowClient", Timely(MlflowClient(uri)))
         artifacts = provenance.user_repository() / ARTIFACTS if uri.startswith(DATABASES) else None
         return client, find_experiment(client, artifacts=artifacts)
     file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
