@@ -251,7 +251,7 @@ def test_who_looks_at_spools_does_not_trip_over_who_clears_them(
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
 
     def fill_and_clear() -> None:
-        for number in range(200):
+        for number in range(40):
             spool = outage.Spool(f"{number:04x}")
             spool.keep({"kind": "batch"}, store="http://host")
             spool.drop(spool.files()[0])
