@@ -7,9 +7,9 @@ from stages import cli
 
 def send() -> None:
     """Send what earlier runs kept while the store was away; exit status 1 where something still waits."""
-    from exemplar.tracking import outage, runs
+    from exemplar.tracking import outage
 
-    lines = list(runs.sync())
+    lines = list(outage.sync())
     print("\n".join(lines) or "nothing waits")
     if outage.pending():
         sys.exit(1)

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from exemplar.io import provenance
 from exemplar.io.atomic import remove, replacing
-from exemplar.tracking import owners
+from exemplar.tracking import owners, store
 from exemplar.tracking.operations import Operation, Sender, advised, one_line, refused
 
 
@@ -150,10 +150,10 @@ def deliver(sender: Sender, spool: Spool) -> tuple[list[str], list[str]]:
     return refusals, causes
 
 
-def deliver_abandoned(sender: Sender, store: str) -> Iterator[str]:
-    """Send what earlier runs left for this store; a line about each of their spools."""
+def deliver_abandoned(sender: Sender, address: str) -> Iterator[str]:
+    """Send what earlier runs left for the store of this address; a line about each of their spools."""
     for spool in abandoned():
-        if spool.store not in (store, ""):  # where none of its files can be read, each is named below
+        if spool.store not in (address, ""):  # where none of its files can be read, each is named below
             yield f"run {spool.run_id} waits for another store, {one_line(spool.store)}"
             continue
         refusals, causes = deliver(sender, spool)
@@ -163,3 +163,15 @@ def deliver_abandoned(sender: Sender, store: str) -> Iterator[str]:
             continue
         number = len(causes)
         yield f"run {spool.run_id}: {number} things still wait{said}: {'; '.join(dict.fromkeys(causes))}"
+
+
+def sync() -> Iterator[str]:
+    """Send what waits in the user's repository; a line about each run that something was kept of."""
+    uri = store.address()
+    with store.answering(uri):
+        client, _ = store.connect(uri)
+    told = list(deliver_abandoned(Sender(client), one_line(uri)))
+    yield from told
+    for spool in pending():
+        if not any(spool.run_id in line for line in told):
+            yield f"run {spool.run_id} is at work, and sends itself what waits"

@@ -37,18 +37,6 @@ def parts(items: list[Item], most: int) -> list[list[Item]]:
     return [items[first : first + most] for first in range(0, len(items), most)]
 
 
-def sync() -> Iterator[str]:
-    """Send what waits in the user's repository; a line about each run that something was kept of."""
-    uri = store.address()
-    with store.answering(uri):
-        client, _ = store.connect(uri)
-    told = list(outage.deliver_abandoned(Sender(client), one_line(uri)))
-    yield from told
-    for spool in outage.pending():
-        if not any(spool.run_id in line for line in told):
-            yield f"run {spool.run_id} is at work, and sends itself what waits"
-
-
 class Run:
     """One run in the store, while it lasts; `held` says up to which step the store has its curves already.
 

@@ -152,14 +152,14 @@ def test_what_a_server_missed_for_good_is_sent_by_sync(
     assert "hunter2" not in told + "".join(file.read_text() for file in kept.files())
     shutil.copytree(kept.folder, tmp_path / "before")
     proxy.become("pass")
-    assert list(runs.sync()) == [f"run {run_id} is sent"]
+    assert list(outage.sync()) == [f"run {run_id} is sent"]
     ended = client.get_run(run_id).info.end_time
     assert_whole(client, run_id, tmp_path)
     shutil.copytree(tmp_path / "before", kept.folder)  # killed before the spool was removed
-    assert list(runs.sync()) == [f"run {run_id} is sent"]
+    assert list(outage.sync()) == [f"run {run_id} is sent"]
     assert_whole(client, run_id, tmp_path)
     assert client.get_run(run_id).info.end_time == ended
-    assert list(runs.sync()) == []
+    assert list(outage.sync()) == []
 
 
 KILLED = """
