@@ -17,7 +17,7 @@ from exemplar.io.sources import digest, source_digest
 from exemplar.params.load import load_params
 from exemplar.runtime import device
 from exemplar.tracking import outage, store
-from exemplar.tracking.outage import one_line
+from exemplar.tracking.operations import one_line
 
 PACKAGES = ("torch", "torchvision", "dvc", "mlflow", "scikit-learn", "pandas")
 GIGABYTE = 1e9
@@ -209,8 +209,17 @@ def runs() -> Iterator[Finding]:
 def unsent() -> Iterator[Finding]:
     """Runs of which the store did not take all."""
     for kept in outage.pending():
-        number = len(kept.operations())
-        yield Finding(f"MLflow run {kept.run_id}: {number} things wait for {kept.store} ({kept.folder})", "make sync")
+        where = one_line(kept.store or "a store whose name is lost")
+        yield Finding(
+            f"MLflow run {kept.run_id}: {len(kept.files())} things wait for {where} ({kept.folder})", "make sync"
+        )
+
+
+def commit() -> Iterator[Finding]:
+    """Whether git tells the commit that every run in MLflow names."""
+    found = provenance.changes()
+    if found.are_missed:
+        yield Finding("git does not tell the commit and the changes, which runs in MLflow lack then", found.unknown)
 
 
 def findings(made: Iterable[Path]) -> Iterator[Finding]:
@@ -223,6 +232,7 @@ def findings(made: Iterable[Path]) -> Iterator[Finding]:
         sources(),
         runs(),
         unsent(),
+        commit(),
         outputs(root),
         leftovers(root, made),
         broken_by_kills(root),

@@ -9,12 +9,14 @@ import typer
 
 from exemplar.errors import UserError, one_line
 from exemplar.runtime.signals import sigterm_raises
+from exemplar.runtime.streams import make_unfailing
 
 INTERRUPTED, TERMINATED = 130, 143  # the shell's statuses for Ctrl-C and SIGTERM
 
 
 def start(command: Callable[..., None]) -> None:
     """Run a command with the arguments of the shell; exit status 1 and `error: ...` on stderr for a UserError."""
+    make_unfailing("stdout", "stderr")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(interruptible(command))
     try:
