@@ -157,18 +157,6 @@ def largest(values: Float[np.ndarray, " n"], count: int) -> Float[np.ndarray, " 
     return values if len(values) <= count else np.partition(values, len(values) - count)[-count:]
 
 
-def extract_features(
-    encoder: Encoder | Pixels, images: UInt8[np.ndarray, "n 3 h w"], *, cells: tuple[int, ...]
-) -> Float[np.ndarray, "n d"]:
-    """Pooled features of images of any size as they are, on the CPU, unscaled: what the logged model answers."""
-    encoder.eval()
-    batch = images_at_once(images.shape[2] * images.shape[3], torch.device("cpu"))
-    with torch.inference_mode():
-        chunks = torch.split(torch.from_numpy(np.array(images)), batch)
-        rows = [torch.cat(encoder.extract_features(chunk.float() / 255, cells), 1) for chunk in chunks]
-    return torch.cat(rows).numpy()
-
-
 def require_sound(features: Features) -> None:
     """Raise UserError for features that are not finite or all constant; say which blocks are constant if only some are.
 
