@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from exemplar.errors import UserError, one_line
+from exemplar.errors import UserError
+from exemplar.errors import say as report
 from exemplar.runtime.signals import sigterm_raises
 
 app = typer.Typer(
@@ -144,7 +145,7 @@ def main() -> None:
 
 def fail(message: str) -> None:
     """Say what was wrong on one line and leave."""
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    report(f"error: {message}")
     sys.exit(1)
 
 

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from exemplar import doctor
 from exemplar.errors import UserError
+from exemplar.io import cache
 from exemplar.io.sources import source_digest
 from exemplar.tracking import runs
 from exemplar.tracking import store as tracking_store
@@ -27,7 +28,7 @@ CONTENT = {"data/seeds.npz": b"seeds", "data/surrogate/mean.npy": b"mean"}
 def store(content: bytes, *, suffix: str = "") -> str:
     """Put bytes into DVC's cache, and return their name there."""
     name = md5(content, usedforsecurity=False).hexdigest() + suffix
-    path = doctor.cached(CACHE, name)
+    path = cache.cached(CACHE, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return name
@@ -74,7 +75,7 @@ def test_a_sound_repository_has_nothing_to_look_at() -> None:
 
 def damage(content: bytes) -> None:
     """Change one byte of an object in the cache."""
-    doctor.cached(CACHE, md5(content, usedforsecurity=False).hexdigest()).write_bytes(b"X" + content[1:])
+    cache.cached(CACHE, md5(content, usedforsecurity=False).hexdigest()).write_bytes(b"X" + content[1:])
 
 
 def cut(name: str) -> None:

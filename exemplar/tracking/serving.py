@@ -34,7 +34,7 @@ class FeatureFunction:
         self.encoder = encoder.eval()
 
     def predict(self, images: Any, params: object = None) -> Float[np.ndarray, "n d"]:  # noqa: ANN401  # what a client sent
-        """One feature vector per image: bytes or floats, one image or many. Raises what MLflow answers with status 400."""
+        """One feature vector per image; for what can be no images it raises what MLflow answers with status 400."""
         try:
             return self.features(images)
         except UserError as error:

@@ -67,7 +67,10 @@ def test_pictures_sent_as_json_have_the_features_of_the_file(way: str, key: str,
 
 ONES = np.ones((1, 3, 40, 40))
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "whole numbers beyond bytes": ({"inputs": (ONES * 300).astype(int).tolist()}, "values from 300 to 300 as torch.int"),
+    "whole numbers beyond bytes": (
+        {"inputs": (ONES * 300).astype(int).tolist()},
+        "values from 300 to 300 as torch.int",
+    ),
     "floats beyond 1": ({"inputs": (ONES * 127.5).tolist()}, "values from 127.5 to 127.5"),
     "floats around 0": ({"inputs": (ONES * -0.5).tolist()}, "values from -0.5 to -0.5"),
     "zeros and ones, as JavaScript writes floats": ({"inputs": ONES.astype(int).tolist()}, "images of 0 and 1 only"),
