@@ -32,6 +32,8 @@ def public_url(url: str) -> str:
 
 def without_secrets(text: str) -> str:
     """A text without the user part and the query of any URL in it. Takes time in proportion to its length."""
+    if "://" not in text:
+        return text
     return re.sub(r"\S+", lambda word: hidden(word[0]) if "://" in word[0] else word[0], text)
 
 
@@ -49,7 +51,7 @@ def without_users(text: str) -> str:
         bare = before.lstrip(OPENING)
         return before[: len(before) - len(bare)] + "..." + at + after if ":" in bare else word
 
-    return re.sub(r"\S+", lambda word: shown(word[0]) if "@" in word[0] else word[0], text)
+    return re.sub(r"\S+", lambda word: shown(word[0]) if "@" in word[0] else word[0], text) if "@" in text else text
 
 
 def printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What hostile bytes may take: each reader has a bound of memory and time, and is held to it in a process of its own."""
+"""What hostile bytes may take: each reader has a bound of memory and time, and is held to it in its own process."""
 
 import gzip
 import io

@@ -106,7 +106,7 @@ def download(url: str, md5: str, folder: Path, patience: Patience) -> Path:
         if digest(whole) == md5:
             return whole
         say(f"{whole} has changed on the disk since it came; it is kept as {set_aside(whole)} and fetched again")
-    if partial.is_symlink() or not (partial.is_file() or not partial.exists()):
+    if partial.is_symlink():
         raise UserError(f"{partial} is no file of its own, so that nothing is written there; move it elsewhere")
     partial.touch()
     if digest(partial) != md5:  # equal where a process ended between the last byte and the name

@@ -69,7 +69,7 @@ class Inspected:
         """Some bytes; raises ReadError for those over which tarfile would sit without an end."""
         block: bytes = self.stream.read(size)
         if REFUSED_IN_HEADERS.search(block):
-            raise tarfile.ReadError("a header that no tar of pictures has")
+            raise tarfile.ReadError("a header that no tar of pictures has, refused")
         return block
 
 
@@ -77,7 +77,7 @@ def iter_headers(stream: Stream) -> Iterator[tuple[tarfile.TarFile, tarfile.TarI
     """The tar and the header of each of its members, of which tarfile keeps none; raises ReadError for a broken one."""
     with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK_BYTES, tarinfo=Header) as tar:
         while (info := tar.next()) is not None:
-            tar.members.clear()
+            tar.members.clear()  # type: ignore[attr-defined]  # which grows with every member
             if info.size < 0 or len(tar.pax_headers) > MOST_GLOBAL_ENTRIES:
                 raise tarfile.ReadError("a header states an impossible size")
             yield tar, info
