@@ -56,7 +56,7 @@ def write_training_images(archive: Path | None, folder: Path, *, side_pixels: in
     """
     if not SIDE_PIXELS <= side_pixels <= MOST_SIDE_PIXELS:
         raise UserError(
-            f"unlabeled_side is {side_pixels}; expected {SIDE_PIXELS} pixels, as CIFAR's images have, or more, at most "
+            f"unlabeled_side is {side_pixels}; expected {SIDE_PIXELS} pixels, as CIFAR's images have, to "
             f"{MOST_SIDE_PIXELS:,}"
         )
     train, _, _ = read_batches(archive)

@@ -79,6 +79,7 @@ def answered(url: str, headers: dict[str, str], *, timeout_seconds: float) -> re
     try:
         return found.result(timeout_seconds * REDIRECTS)
     except TimeoutError:
+        found.add_done_callback(lambda late: late.exception() or late.result().close())
         raise requests.Timeout from None
 
 

@@ -410,7 +410,6 @@ def test_a_link_in_place_of_a_download_is_not_written_through(
 
 FETCH = """
 import pathlib, sys
-from exemplar.datasets.fetching import transfer
 from exemplar.datasets.fetching.fetch import fetch
 fetch([sys.argv[1]], md5=sys.argv[2], folder=pathlib.Path(sys.argv[3]))
 """
