@@ -1,5 +1,6 @@
 """Fetching, against a real server on loopback that does what bad servers do."""
 
+import gc
 import hashlib
 import random
 import socket
@@ -381,11 +382,13 @@ def test_a_server_that_sends_drop_by_drop_is_left(manners: str, host: Host, get:
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # requests itself leaves a socket open
 @pytest.mark.parametrize("manners", ["redirects_to_no_text", "redirects_to_no_host"])
 def test_a_redirection_to_nowhere_is_told(manners: str, host: Host, get: Callable[..., Path]) -> None:
     """Whatever the library that follows it says."""
     with pytest.raises(UserError, match=r"it leads to no usable address|could not be made"):
         get([host.url(manners)], attempts=1)
+    gc.collect()
 
 
 def test_what_came_wrong_is_kept_once(host: Host, get: Callable[..., Path], tmp_path: Path) -> None:
