@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 from torch.optim import SGD, Optimizer
@@ -35,6 +35,11 @@ class Classifier(Learner):
         scores = self.head(self.encoder(samples.contiguous(memory_format=torch.channels_last))).flatten(1)
         loss = functional.cross_entropy(scores.float(), targets)
         return Outcome(loss, (scores.argmax(1) == targets).sum())
+
+    def answered(self, samples: Float[Tensor, "b 3 32 32"]) -> Int64[Tensor, " b"]:
+        """The class with the highest score."""
+        scores: Tensor = self.head(self.encoder(samples)).flatten(1)
+        return scores.argmax(1)
 
     def first_layers(self) -> list[Tensor]:
         """The encoder's."""

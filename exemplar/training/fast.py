@@ -7,7 +7,7 @@ learning rate that falls evenly; no dropout.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -65,6 +65,11 @@ class FastClassifier(NormalizedLearner):
         first, second = (head(features) for head, features in zip(self.heads, self.read(samples), strict=True))
         loss = functional.cross_entropy(first, targets) + functional.cross_entropy(second, targets)
         return Outcome(loss, (first.argmax(1) == targets).sum())
+
+    def answered(self, samples: Float[Tensor, "b 3 32 32"]) -> Int64[Tensor, " b"]:
+        """The class with the highest score of the first."""
+        scores: Tensor = self.heads[0](self.read(samples)[0])
+        return scores.argmax(1)
 
     @torch.no_grad()
     def begin(self, data: SurrogateSet) -> None:

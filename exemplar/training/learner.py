@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from exemplar.io.examples import Examples
 from exemplar.models.network import Encoder
 from exemplar.runtime.collective import Share
 from exemplar.training.contract import Settings
@@ -85,6 +86,10 @@ class Learner(nn.Module, ABC):
     @abstractmethod
     def rate_factor(self, progress: float) -> float:
         """The factor of the learning rate after this share of the whole training."""
+
+    def examples(self, name: str, batch: Rendered) -> list[Examples]:  # most tasks have some
+        """What the network is shown and answers for a few rows, as pictures of the task of this name."""
+        return []
 
     @abstractmethod
     def finish(self) -> Encoder:

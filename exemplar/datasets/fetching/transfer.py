@@ -79,8 +79,14 @@ def answered(url: str, headers: dict[str, str], *, timeout_seconds: float) -> re
     try:
         return found.result(timeout_seconds * REDIRECTS)
     except TimeoutError:
-        found.add_done_callback(lambda late: late.exception() or late.result().close())
+        found.add_done_callback(close_late)
         raise requests.Timeout from None
+
+
+def close_late(found: Future[requests.Response]) -> None:
+    """Close an answer that nobody waits for any more."""
+    if not found.exception():
+        found.result().close()
 
 
 def refuse_errors(answer: requests.Response) -> None:
