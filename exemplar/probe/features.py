@@ -1,7 +1,6 @@
 """Encoder -> one pooled vector per image (paper, section 4.1), in float32 on every machine."""
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, say
 from exemplar.io.integrity import require_space
 from exemplar.models.images import images_at_once, resize
 from exemplar.models.network import Encoder, Pixels
@@ -170,10 +169,9 @@ def require_sound(features: Features) -> None:
             "the encoder is dead; lower train.learning_rate in params.yaml and train it again"
         )
     if dead:
-        print(
+        say(
             f"warning: the features of {', '.join(map(str, dead))} of {len(features.blocks)} blocks (layer by layer) "
-            "are the same for every image; lower train.learning_rate in params.yaml if these layers should matter",
-            file=sys.stderr,
+            "are the same for every image; lower train.learning_rate in params.yaml if these layers should matter"
         )
 
 

@@ -1,6 +1,5 @@
 """The last two states of a long work on the disk: when the next is due, and which of them can be read."""
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 
-from exemplar.errors import UserError, reason
+from exemplar.errors import UserError, reason, say
 from exemplar.io.atomic import replacing
 
 SECONDS_BETWEEN = 120.0  # inside an epoch
@@ -70,11 +69,6 @@ class Checkpoint:
         if broken:
             raise UserError(f"{'; '.join(broken.values())}; remove {self.path.parent} to train from the start")
         return False
-
-
-def say(line: str) -> None:
-    """Tell what happened, beside the progress."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def load_state(path: Path) -> dict[str, Any]:
