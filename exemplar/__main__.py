@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from exemplar.errors import UserError, one_line
+from exemplar.errors import UserError
+from exemplar.errors import say as report
 from exemplar.runtime.signals import sigterm_raises
 from exemplar.runtime.streams import make_unfailing
 from exemplar.use.shipped import SHIPPED
@@ -172,7 +173,7 @@ def main() -> None:
 
 def fail(message: str) -> None:
     """Say what was wrong on one line and leave."""
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    report(f"error: {message}")
     sys.exit(1)
 
 

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from exemplar.errors import UserError, one_line, without_secrets
+from exemplar.errors import UserError, one_line, reason, without_secrets
+from exemplar.io import foreign
 
 LARGEST_FILE_TO_HASH = 64 << 20
 LARGEST_PATCH = 1_000_000
+LARGEST_LOCK = 1 << 22
 LONGEST_LIST, LONGEST_REASON = 5_000, 500
+NO_SECRETS = ":(exclude,top).dvc/config"  # where `dvc remote modify` without --local writes a password
 # Every experiment changes these two. The run itself holds their content, as parameters and md5 tags, so a tree in which
 # nothing else differs counts as clean.
 RECORDED_ELSEWHERE = {"params.yaml", "dvc.lock"}
@@ -85,7 +89,8 @@ def changes() -> Changes:
             tracked = ask_git("ls-files", "-s", "-z", "--full-name", ":/")
             ask_git("update-index", "-z", "--index-info", index=index, stdin=tracked)
             names = ask_git("diff", "HEAD", "--name-only", "--relative", "-z", index=index)
-            patch = ask_git("diff", "HEAD", "--relative", "--no-ext-diff", "--no-color", index=index)
+            words = ("HEAD", "--relative", "--no-ext-diff", "--no-color", "--", ".", NO_SECRETS)
+            patch = ask_git("diff", *words, index=index)
         names += ask_git("ls-files", "--others", "--exclude-standard", "-z")
     except GitError as error:
         return Changes((), "", commit, unknown=str(error))
@@ -98,21 +103,35 @@ def changes() -> Changes:
 def outputs() -> dict[str, str]:
     """The md5 of every output in dvc.lock, by path (a folder's ends in `.dir`). Raises UserError for a broken file."""
     lock = Path("dvc.lock")
-    return outputs_in(lock.read_bytes()) if lock.exists() else {}
+    try:
+        return outputs_in(foreign.read(lock, most_bytes=LARGEST_LOCK)) if lock.exists() else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"dvc.lock cannot be read ({reason(error)}); remove it, and dvc repro makes it anew") from None
 
 
 @lru_cache(maxsize=1)  # a run asks twice, and to read a thousand lines takes 70 ms
 def outputs_in(lock: bytes) -> dict[str, str]:
     """The md5 of every output in the text of a lock file, by path. Raises UserError where it is broken."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
-        stages = YAML(typ="safe").load(lock)["stages"].values()
-        return {str(out["path"]): str(out["md5"]) for stage in stages for out in stage.get("outs", ()) if "md5" in out}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"dvc.lock is broken ({reason}); remove it, and dvc repro makes it anew") from None
+        content: Any = foreign.load_yaml(lock)
+        outs = [out for stage in content["stages"].values() for out in stage.get("outs", ()) if "md5" in out]
+        return {own_path(out["path"]): whole_digest(out["md5"]) for out in outs}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"dvc.lock is broken ({reason(error)}); remove it, and dvc repro makes it anew") from None
+
+
+def own_path(path: object) -> str:
+    """A path of an output; raises ValueError for one that leads out of the repository."""
+    if not isinstance(path, str) or Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ValueError(f"it names {path!r}, which is no output")
+    return path
+
+
+def whole_digest(md5: object) -> str:
+    """An md5 as DVC writes it; raises ValueError for anything else, which might be part of a path."""
+    if not isinstance(md5, str) or not re.fullmatch(r"[0-9a-f]{32}(\.dir)?", md5):
+        raise ValueError(f"it names {md5!r}, which is no md5")
+    return md5
 
 
 def output_of(path: Path, outputs: Iterable[str]) -> str | None:

@@ -194,7 +194,6 @@ def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8
     if any(model.status == "READY" for model in models):
         return
     width = serving._load_pyfunc(path).predict(example).shape[1]
-    images = Schema([TensorSpec(np.dtype(np.uint8), (-1, 3, -1, -1))])
     features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
     logged = models[0] if models else client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
     with TemporaryDirectory() as folder:
@@ -204,7 +203,7 @@ def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8
             data_path=str(path),
             code_paths=[str(Path(__file__).parents[1])],
             mlflow_model=Model(run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id),
-            signature=ModelSignature(images, features),
+            signature=ModelSignature(outputs=features),  # none of the inputs, which would be cast (serving.py)
             input_example=example,
             pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in serving.REQUIREMENTS],
         )

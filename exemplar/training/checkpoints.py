@@ -1,6 +1,5 @@
 """The last two states of a long work on the disk: when the next is due, and which of them can be read."""
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 
-from exemplar.errors import UserError, reason
+from exemplar.errors import UserError, reason, say
 from exemplar.io.atomic import replacing
 
 SECONDS_BETWEEN = 120.0  # inside an epoch
@@ -76,14 +75,11 @@ class Checkpoint:
         return False
 
 
-def say(line: str) -> None:
-    """Tell what happened, beside the progress."""
-    print(line, file=sys.stderr, flush=True)
-
-
 def load_state(path: Path) -> dict[str, Any]:
     """A state's content. PyTorch does not compare checksums: of 600 files with one flipped bit it read 558 wrong."""
     with ZipFile(path) as archive:
+        if any(info.compress_type for info in archive.infolist()):  # PyTorch packs none, so that none can be a bomb
+            raise BadZipFile("it is packed")
         if broken := archive.testzip():
             raise BadZipFile(broken)
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
