@@ -73,18 +73,25 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("place", "cause"),
+    [
+        ("s3://bucket/x", "No module named 'boto3' (install boto3 where the stages run; it is kept"),
+        ("ftp://127.0.0.1:9/x", "Connection refused (it is kept, and sent later or by make sync)"),
+    ],
+)
 def test_an_artifact_store_that_takes_nothing_holds_nothing_else_back(
-    gate: Gate, client: "MlflowClient", file: Path, capsys: pytest.CaptureFixture[str]
+    gate: Gate, client: "MlflowClient", file: Path, capsys: pytest.CaptureFixture[str], place: str, cause: str
 ) -> None:
-    """Artifacts in S3 without boto3: numbers, tags and ends of runs arrive, `make sync` says what waits and fails."""
-    client.create_experiment(store.experiment_name(), artifact_location="s3://bucket/x")
+    """S3 without boto3, a server that is off: numbers, tags and ends arrive, `make sync` says what waits and fails."""
+    client.create_experiment(store.experiment_name(), artifact_location=place)
     with begun() as first:
         first.log_file(file)
         tell(first, 0)
         first.log_tags({"method": "exemplar"})
     told = capsys.readouterr().err
     assert told.count("warning: MLflow did not take the files of it") == 1 == len(told.splitlines())
-    assert "No module named 'boto3' (install boto3 where the stages run; it is kept" in told
+    assert cause in told
     with begun() as second:
         second.log_file(file)
     assert entry(client, first).data.tags["method"] == "exemplar"
@@ -400,3 +407,22 @@ def test_only_what_lies_in_the_spool_is_sent(
 def test_only_mlflow_and_our_own_checks_refuse_for_good(error: Exception, said: bool) -> None:
     """All else may be a proxy's, a network's or this machine's, which may be mended."""
     assert operations.refused(error) is said
+
+
+@pytest.mark.parametrize(
+    ("error", "helps"),
+    [
+        ("No module named 'google.cloud'", "install google.cloud where"),
+        ("Unable to locate credentials", "give the credentials of its artifact store"),
+        ("API request to endpoint /x failed with error code 401 != 200", "MLFLOW_TRACKING_PASSWORD"),
+        ("403 Client Error: Forbidden for url: http://h/x", "ask for the right"),
+        ("413 Client Error: Request Entity Too Large", "raise that limit"),
+        ("(sqlite3.OperationalError) database is locked", "let it go on or end it"),
+        ("http://127.0.0.1:401/x: no such host", ""),
+    ],
+)
+def test_a_cause_that_is_known_has_its_remedy(error: str, helps: str) -> None:
+    """Of all others only the words of the error are told."""
+    found = operations.remedy(error)
+    assert helps in found
+    assert bool(found) is bool(helps)
