@@ -204,8 +204,17 @@ def runs() -> Iterator[Finding]:
 def unsent() -> Iterator[Finding]:
     """Runs of which the store did not take all."""
     for kept in outage.pending():
-        number = len(kept.operations())
-        yield Finding(f"MLflow run {kept.run_id}: {number} things wait for {kept.store} ({kept.folder})", "make sync")
+        where = one_line(kept.store or "a store whose name is lost")
+        yield Finding(
+            f"MLflow run {kept.run_id}: {len(kept.files())} things wait for {where} ({kept.folder})", "make sync"
+        )
+
+
+def commit() -> Iterator[Finding]:
+    """Whether git tells the commit that every run in MLflow names."""
+    found = provenance.changes()
+    if found.are_missed:
+        yield Finding("git does not tell the commit and the changes, which runs in MLflow lack then", found.unknown)
 
 
 def findings(made: Sequence[Path]) -> Iterator[Finding]:
@@ -218,6 +227,7 @@ def findings(made: Sequence[Path]) -> Iterator[Finding]:
         sources(),
         runs(),
         unsent(),
+        commit(),
         outputs(root),
         choices(made),
         leftovers(root, made),

@@ -9,6 +9,7 @@ import typer
 
 from exemplar.errors import UserError, say
 from exemplar.runtime.signals import sigterm_raises
+from exemplar.runtime.streams import make_unfailing
 
 IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # something else than what is made there
 INTERRUPTED, TERMINATED = 130, 143  # the shell's statuses for Ctrl-C and SIGTERM
@@ -16,6 +17,7 @@ INTERRUPTED, TERMINATED = 130, 143  # the shell's statuses for Ctrl-C and SIGTER
 
 def start(command: Callable[..., None]) -> None:
     """Run a command with the arguments of the shell; exit status 1 and `error: ...` on stderr for a UserError."""
+    make_unfailing("stdout", "stderr")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(interruptible(command))
     try:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterable
 from hashlib import md5
 from pathlib import Path
@@ -130,6 +131,17 @@ def test_an_output_that_changed_in_the_folder_is_told(repository: Path) -> None:
     (repository / "data/surrogate/mean.npy").write_bytes(b"neam")
     (line,) = complaints()
     assert line == "look  data/surrogate is not what dvc.lock says: dvc checkout --force data/surrogate"
+
+
+def test_a_repository_that_git_refuses_is_told_with_its_remedy(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs in MLflow would name no commit."""
+    subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    (line,) = complaints()
+    assert "which runs in MLflow lack then" in line
+    assert "git config --global --add safe.directory" in line
 
 
 @pytest.mark.parametrize("name", ["übung", "C#", "a b"])

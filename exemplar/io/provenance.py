@@ -11,13 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from exemplar.errors import UserError, reason, without_secrets
+from exemplar.errors import UserError, one_line, reason, without_secrets
 from exemplar.io import foreign
 
 LARGEST_FILE_TO_HASH = 64 << 20
 LARGEST_PATCH = 1_000_000
 LARGEST_LOCK = 1 << 22
-LONGEST_LIST = 5_000
+LONGEST_LIST, LONGEST_REASON = 5_000, 500
 NO_SECRETS = ":(exclude,top).dvc/config"  # where `dvc remote modify` without --local writes a password
 # Every experiment changes these two. The run itself holds their content, as parameters and md5 tags, so a tree in which
 # nothing else differs counts as clean.
@@ -34,21 +34,45 @@ def is_run_by_dvc() -> bool:
     return bool(os.environ.get("DVC_STAGE"))
 
 
-def git(*arguments: str, index: Path | None = None, stdin: bytes = b"") -> bytes:
-    """The output of a git command; empty where git fails or is missing, or where there is no repository or commit."""
-    environment = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
+class GitError(Exception):
+    """What git said on one line when it failed, with its remedy where it has one."""
+
+
+def git(*arguments: str) -> bytes:
+    """The output of a git command; empty where git fails."""
+    try:
+        return ask_git(*arguments)
+    except GitError:
+        return b""
+
+
+def ask_git(*arguments: str, index: Path | None = None, stdin: bytes = b"") -> bytes:
+    """The output of a git command. Raises GitError where git fails or is missing, or without a repository or commit."""
+    environment = {**os.environ, "LC_ALL": "C"} | ({"GIT_INDEX_FILE": str(index)} if index else {})
     try:
         return subprocess.run(["git", *arguments], input=stdin, env=environment, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return b""
+    except OSError as error:
+        raise GitError(f"git cannot be started ({error.strerror})") from None
+    except subprocess.CalledProcessError as error:
+        raise GitError(one_line(error.stderr.decode(errors="replace"))[:LONGEST_REASON]) from None
 
 
 @dataclass(frozen=True)
 class Changes:
-    """How the working directory differs from the commit: all files that do, and the patch of those that git tracks."""
+    """How the working directory differs from the commit: all files that do, and the patch of those that git tracks.
+
+    `unknown` says why git does not tell it, empty where it does.
+    """
 
     names: tuple[str, ...]
     patch: str
+    commit: str = ""
+    unknown: str = ""
+
+    @property
+    def are_missed(self) -> bool:
+        """Whether git should tell them and does not; where there is no repository, nobody expects a commit."""
+        return bool(self.unknown) and "not a git repository" not in self.unknown
 
 
 def changes() -> Changes:
@@ -57,16 +81,23 @@ def changes() -> Changes:
     Git reads a file again only when its size or time has changed: in the clone of a queued experiment it took 8 of 9
     changed params.yaml for unchanged. With a copy of its index that has no times it reads every file.
     """
-    with TemporaryDirectory() as folder:
-        index = Path(folder, "index")
-        git("update-index", "-z", "--index-info", index=index, stdin=git("ls-files", "-s", "-z", "--full-name", ":/"))
-        names = git("diff", "HEAD", "--name-only", "--relative", "-z", index=index)
-        patch = git("diff", "HEAD", "--relative", "--no-ext-diff", "--no-color", "--", ".", NO_SECRETS, index=index)
-    names += git("ls-files", "--others", "--exclude-standard", "-z")
+    commit = ""
+    try:
+        commit = ask_git("rev-parse", "--verify", "HEAD").decode().strip()
+        with TemporaryDirectory() as folder:
+            index = Path(folder, "index")
+            tracked = ask_git("ls-files", "-s", "-z", "--full-name", ":/")
+            ask_git("update-index", "-z", "--index-info", index=index, stdin=tracked)
+            names = ask_git("diff", "HEAD", "--name-only", "--relative", "-z", index=index)
+            words = ("HEAD", "--relative", "--no-ext-diff", "--no-color", "--", ".", NO_SECRETS)
+            patch = ask_git("diff", *words, index=index)
+        names += ask_git("ls-files", "--others", "--exclude-standard", "-z")
+    except GitError as error:
+        return Changes((), "", commit, unknown=str(error))
     if len(patch) > LARGEST_PATCH:
         patch = patch[:LARGEST_PATCH] + b"\n[cut: the difference is longer]\n"
     changed = sorted(filter(None, names.decode(errors="replace").split("\0")))
-    return Changes(tuple(changed), without_secrets(patch.decode(errors="replace")))
+    return Changes(tuple(changed), without_secrets(patch.decode(errors="replace")), commit)
 
 
 def outputs() -> dict[str, str]:
@@ -112,14 +143,14 @@ def tree_tags(changes: Changes) -> dict[str, str]:
     """The commit, the names of all files that differ from it, and whether the tree is dirty.
 
     It is dirty where files differ that the run does not hold itself; new files count unless git ignores them, and
-    outputs that git tracks do not count, because DVC rewrites them.
+    outputs that git tracks do not count, because DVC rewrites them. Where git does not tell it, `git.unknown` says why.
     """
-    commit = git("rev-parse", "HEAD").decode().strip()
-    if not commit:
-        return {}
+    tags = {"mlflow.source.git.commit": changes.commit} if changes.commit else {}
+    if changes.unknown:
+        return tags | {"git.unknown": changes.unknown}
     recorded = outputs()
     dirty = any(name not in RECORDED_ELSEWHERE and not output_of(Path(name), recorded) for name in changes.names)
-    tags = {"mlflow.source.git.commit": commit, "git.dirty": str(dirty).lower()}
+    tags["git.dirty"] = str(dirty).lower()
     return tags | ({"git.changed": ", ".join(changes.names)[:LONGEST_LIST]} if changes.names else {})
 
 

@@ -23,6 +23,7 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path, self.earlier = path, path.with_name("earlier.pt")
         self.written, self.cost_seconds = time.monotonic(), 0.0
+        self.told = False  # that the disk takes none
 
     def is_due(self) -> bool:
         """Whether so much time went by since the last state that writing another costs no more than its share."""
@@ -35,7 +36,7 @@ class Checkpoint:
     def save(self, content: Mapping[str, Any]) -> None:
         """Write a state, whole as soon as it is visible, and keep the one before it.
 
-        A full disk may have room again the next time: it is told, and does not stop the work.
+        A full disk may have room again the next time: it is told once, and does not stop the work.
         """
         started = time.monotonic()
         try:
@@ -44,8 +45,11 @@ class Checkpoint:
                     torch.save(content, file)
                 if self.path.exists():
                     self.path.replace(self.earlier)
+            self.told = False
         except (OSError, RuntimeError) as error:  # PyTorch's writer has its own kind
-            say(f"warning: cannot write the checkpoint {self.path} ({reason(error)}); the work goes on without it")
+            if not self.told:
+                say(f"warning: cannot write the checkpoint {self.path} ({reason(error)}); the work goes on without it")
+            self.told = True
         self.written = time.monotonic()
         self.cost_seconds = self.written - started
 

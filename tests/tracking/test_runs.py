@@ -151,6 +151,7 @@ def test_a_store_that_breaks_does_not_stop_the_work(
     """Not even once it is no database any more; that is told once, on one line."""
     database = Path(shutil.copy(root / "mlflow.db", tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with begin() as run:
         database.write_bytes(b"no database " * 100_000)
         run.log_metrics({"loss": 1.0})
