@@ -4,9 +4,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bounded import told
 
+from exemplar.datasets.base import load_classes, save_protocol
 from exemplar.doctor import Finding
 from exemplar.errors import MOST_CHARACTERS, one_line, say, without_secrets
 from exemplar.io import provenance
@@ -117,6 +119,13 @@ def test_a_password_that_dvc_has_written_is_not_in_the_patch(repository: Path, m
     assert "+a = 2  # postgresql://h/db" in found.patch
     assert "hunter" not in found.patch
     assert {".dvc/config", "code.py"} <= set(found.names)
+
+
+def test_a_class_whose_name_is_no_text_gets_one_that_is(tmp_path: Path) -> None:
+    """A folder's name may be any bytes, those of an archive too; a file of text holds characters only."""
+    none = np.zeros((1, 1), np.int64)
+    save_protocol(tmp_path, labels=none[0], train=none, test=none, classes=("a\udcff", "b"))
+    assert load_classes(tmp_path / "classes.json", remedy="") == ("a?", "b")
 
 
 LOCKS = {
