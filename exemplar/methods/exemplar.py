@@ -1,22 +1,31 @@
 """Exemplar-CNN: learn to tell the surrogate classes apart, keep the encoder (Dosovitskiy et al., section 2)."""
 
-from exemplar.datasets.streams import torch_stream
+from exemplar.datasets.streams import torch_seed, torch_stream
 from exemplar.training import loop
 from exemplar.training.classifier import draw_classifier
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.fast import draw_fast
+from exemplar.training.learner import ClassLearner
+from exemplar.training.sampled import Sampled
 
 RECIPES = {"release": draw_classifier, "fast": draw_fast}  # `train.recipe` in params.yaml
 
 
+def draw(inputs: TrainInputs) -> ClassLearner | Sampled:
+    """An untrained network with a class for every seed; the heads have places for fewer where they are drawn."""
+    classes, negatives = len(inputs.surrogate.table), inputs.settings.negatives
+    generator, draw_network = torch_stream(inputs.random_seed, "weights"), RECIPES[inputs.recipe]
+    if negatives is None or negatives >= classes:
+        return draw_network(inputs.architecture, classes, mean=inputs.mean, generator=generator)
+    places = negatives + inputs.settings.batch_size
+    network = draw_network(inputs.architecture, places, mean=inputs.mean, generator=generator)
+    key = torch_seed(inputs.random_seed, "negatives")
+    return Sampled(network, classes, negatives=negatives, key=key, generator=generator)
+
+
 def fit(inputs: TrainInputs) -> Fitting:
-    """Train on the surrogate set with a class for every seed."""
-    model = RECIPES[inputs.recipe](
-        inputs.architecture,
-        len(inputs.surrogate.table),
-        mean=inputs.mean,
-        generator=torch_stream(inputs.random_seed, "weights"),
-    )
+    """Train on the surrogate set."""
+    model = draw(inputs)
     epochs = loop.fit(
         model,
         inputs.surrogate,

@@ -114,6 +114,7 @@ class TrainSection(Section):
     learning_rate: Number
     momentum: Share
     weight_decay: Annotated[Float, Field(ge=0)]
+    negatives: Count | None
 
     @model_validator(mode="after")
     def batches_have_a_spread(self) -> "TrainSection":
