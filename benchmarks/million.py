@@ -18,8 +18,8 @@ from exemplar.training.state import TrainState
 BATCH, NEGATIVES, WINDOWS = 64, 8192, 500
 FEW, MANY = 8_000, 1_000_000
 SMALL, MEDIUM = "64c5-64c5-128f", "64c5-128c5-256c5-512f"
-# Steps of one run, and how often as long a step at a million classes may take. Under `fast` the medium network's rows and
-# their momenta would take 12 GB.
+# Steps of one run, and how often as long a step at a million classes may take. The rows of the medium network under
+# `fast` would take 12 GB with their momenta.
 ROWS = {(SMALL, "release"): (20, 1.5), (SMALL, "fast"): (20, 1.5), (MEDIUM, "release"): (5, 1.2)}
 MOST_MEMORY = 0.3
 SETTINGS = Settings(

@@ -10,12 +10,14 @@ import torch
 from small import DRAW, MODEL, SETTINGS, same_weights, sampled, timeless, training
 from torch.nn import functional
 
+from exemplar.methods import exemplar
 from exemplar.models.architecture import parse
 from exemplar.runtime.device import Compute
 from exemplar.surrogate import build
 from exemplar.surrogate.ranges import Ranges
 from exemplar.surrogate.seeds import Seeds
 from exemplar.surrogate.sets import SurrogateSet, measure_mean
+from exemplar.training.contract import TrainInputs
 from exemplar.training.learner import ClassLearner, Learner
 from exemplar.training.loop import measure, train_step
 from exemplar.training.muon import Muon
@@ -238,3 +240,27 @@ def test_decay_leaves_as_much_of_a_class_among_a_million_as_among_16000(many: Su
     few, million = (length_before_the_fourth_visit(*each) for each in zip((16_000, 1_000_000), decays, strict=True))
     assert 0.5 < million / few < 2
     assert length_before_the_fourth_visit(1_000_000, decays[0]) < 1e-3 * few
+
+
+@pytest.mark.parametrize("recipe", DRAW)
+def test_the_setting_decides_whether_classes_are_drawn(many: SurrogateSet, compute: Compute, recipe: str) -> None:
+    """Without it, or with as many as there are, the network is the one that sees all of them."""
+    inputs = TrainInputs(
+        architecture=parse(MODEL),
+        surrogate=many,
+        mean=torch.full((3, 32, 32), 0.5),
+        images=many.windows.numpy(),
+        options={},
+        settings=replace(SETTINGS, epochs=1),
+        recipe=recipe,
+        random_seed=0,
+        compute=compute,
+    )
+    for negatives in (None, CLASSES, CLASSES + 1):
+        model = exemplar.draw(replace(inputs, settings=replace(SETTINGS, negatives=negatives)))
+        assert type(model) is type(whole(many, recipe))
+        assert len(model.rows()[0][0]) == CLASSES
+    fitting = exemplar.fit(replace(inputs, settings=replace(inputs.settings, negatives=CLASSES - 1)))
+    (epoch,) = fitting.epochs
+    assert set(epoch.further) == {"score_among_drawn"}
+    assert fitting.finish().model == MODEL
