@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro figures test soak check bench mutants ui table doctor sync
+.PHONY: help setup repro encoder figures test soak check bench mutants ui table doctor sync
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,9 @@ repro: $(READY)  ## run the pipeline: train, measure, compare; results/report.ht
 	@# The page is no output, so where DVC took the comparison out of its cache the page is an older one's.
 	@$(BIN)/python -m exemplar.report.stamp results || dvc repro --force --single-item compare
 	@$(BIN)/python -m exemplar.report.ending results
+
+encoder: $(READY)  ## train the encoder that ships with the package again, from CIFAR-10 (some ten minutes on two cores)
+	runs/encoder.sh
 
 figures: $(READY)  ## draw the paper's figures from all experiments: results/published
 	$(BIN)/python -m stages.figures

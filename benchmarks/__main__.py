@@ -2,7 +2,7 @@
 
 All groups at full size write results.json and table.md anew; named groups replace their own rows in them. Both are
 written after every row, and a row that fails is told and does not stop the others. A quick look (`--quick`) only shows
-that everything runs: its numbers mean nothing and are not kept.
+that everything runs: its numbers mean nothing and are not kept. `gpu` is a program of its own with its own `--help`.
 """
 
 import argparse
@@ -15,16 +15,19 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks import table
+from benchmarks.gpu import program
 from benchmarks.measure import Row, Rows
 from exemplar.io.atomic import replacing
 from exemplar.runtime import device
 
-GROUPS = ("rendering", "training", "processes", "features", "probe", "seeds", "tracking", "startup", "million")
+GROUPS = ("rendering", "training", "tasks", "processes", "features", "probe", "seeds", "tracking", "startup", "million")
 FOLDER = Path(__file__).parent
 
 
 def main() -> None:
     """Measure, print every row when it is there, write."""
+    if sys.argv[1:2] == ["gpu"]:
+        program.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=str(__doc__).splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"groups of rows: {', '.join(GROUPS)}; all by default")
     parser.add_argument("--repeats", type=int, default=5, help="how often every side runs (5)")

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from exemplar.params.load import load_params
 from exemplar.surrogate import build
+from exemplar.surrogate.ranges import RELEASE
 from exemplar.surrogate.seeds import Seeds
 from exemplar.surrogate.sets import SurrogateSet
 
@@ -27,12 +27,12 @@ def draw_images(count: int, *, random_seed: int) -> UInt8[np.ndarray, "n 3 s s"]
 
 
 def surrogate_set(classes: int, samples: int) -> SurrogateSet:
-    """Seeds of all sizes in the middle of their images, under the ranges of params.yaml."""
+    """Seeds of all sizes in the middle of their images, under the ranges of the release."""
     seeds = Seeds(
         image=np.arange(classes), centre=np.full((classes, 2), SIDE / 2), side=np.resize(np.array(SIDES), classes)
     )
     images = draw_images(classes, random_seed=0)
-    built, _ = build.build(images, seeds, samples=samples, ranges=load_params().transformation, random_seed=0)
+    built, _ = build.build(images, seeds, samples=samples, ranges=RELEASE, random_seed=0)
     return built
 
 

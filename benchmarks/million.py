@@ -7,7 +7,7 @@ import torch
 
 from benchmarks import material, measure
 from benchmarks.measure import Rows, Works, anonymous_memory, in_process, in_turn, limit, threads
-from exemplar.methods.exemplar import draw
+from exemplar.methods.exemplar import untrained
 from exemplar.models.architecture import parse
 from exemplar.runtime.device import Compute, choose
 from exemplar.surrogate.sets import SurrogateSet
@@ -43,7 +43,7 @@ class Steps:
             random_seed=0,
             compute=compute,
         )
-        learner = draw(inputs).to(memory_format=torch.channels_last).train()
+        learner = untrained(inputs).to(memory_format=torch.channels_last).train()
         for rows in learner.state_dict().values():
             if len(rows.shape) == 2 and not rows.any():
                 rows.normal_()

@@ -94,7 +94,7 @@ def share(data: SurrogateSet, *, steps: int, repeats: int) -> Rows:
 def training_step(state: TrainState, samples: Tensor, targets: Tensor, compute: device.Compute) -> None:
     """The step of training.fit, on samples that are there."""
     with compute.autocast():
-        loss, _ = state.model((samples.contiguous(memory_format=torch.channels_last), targets))
+        loss = state.model((samples.contiguous(memory_format=torch.channels_last), targets)).loss
     state.optimizer.zero_grad()
     loss.backward()
     state.optimizer.step()

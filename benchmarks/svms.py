@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,11 @@ def draw(
     """A problem of a size."""
     features, labels = material.svm_features(count, width, classes, random_seed=seed)
     return Problem(features, labels, classes, tuple(costs), intercept_scaling)
+
+
+def on_device(problem: Problem, device: torch.device) -> Problem:
+    """The same problem with its data there."""
+    return replace(problem, features=problem.features.to(device), labels=problem.labels.to(device))
 
 
 def costs(low: float, high: float, count: int) -> list[float]:

@@ -72,7 +72,7 @@ def train_bare(method: Classifier, batches: Batches, compute: Compute, layout: t
     for step, batch in enumerate(batches):
         state.set_rate(step / len(batches))
         with compute.autocast():
-            loss, _ = method(batch)
+            loss = method(batch).loss
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()

@@ -14,6 +14,7 @@ import typer
 
 from exemplar.errors import UserError, one_line
 from exemplar.runtime.signals import sigterm_raises
+from exemplar.use.shipped import SHIPPED
 
 app = typer.Typer(
     help="Features of pictures by an encoder that was trained without labels.",
@@ -21,7 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its import takes longer than all else that --help does
 )
-Encoder = Annotated[str, typer.Option(help="A .safetensors file, or a training's run in MLflow: its id or its name.")]
+SAYS = "A .safetensors file, or a training's run in MLflow: its id or its name."
+Encoder = Annotated[str, typer.Option(help=SAYS, show_default="the one that ships, of CIFAR-10")]
 Side = Annotated[int, typer.Option(min=1, help="Pixels that a picture's largest middle square is scaled to.")]
 Cells = Annotated[int, typer.Option(min=1, help="Every layer's map is max-pooled in CELLS x CELLS cells.")]
 Device = Annotated[str, typer.Option(help="auto (CUDA where there is one), cpu or cuda.")]
@@ -32,8 +34,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def features(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders with pictures in and below them.")],
-    encoder: Encoder,
     out: Annotated[Path, typer.Option(help="F.npy, whose rows F.txt names, or F.parquet.")],
+    encoder: Encoder = str(SHIPPED),
     side: Side = 96,
     cells: Cells = 2,
     device: Device = "auto",
@@ -61,7 +63,7 @@ def features(
 def neighbours(
     picture: Annotated[Path, typer.Argument(help="The picture whose like are sought.")],
     among: Annotated[Path, typer.Argument(help="A folder with pictures, or what `exemplar features` wrote of them.")],
-    encoder: Encoder,
+    encoder: Encoder = str(SHIPPED),
     count: Annotated[int, typer.Option(min=1, help="How many are told.")] = 10,
     side: Side = 96,
     cells: Cells = 2,
@@ -101,6 +103,30 @@ def describe(
     string = description.model_of(Path(model)) if is_there(Path(model)) else model
     told = description.as_json(string, side=side, cells=cells)
     say(told, description.as_text(told, cells=cells), as_json=as_json)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="F.onnx, or F.pt2 for PyTorch alone.")],
+    encoder: Encoder = str(SHIPPED),
+    side: Side = 96,
+    cells: Cells = 2,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write an encoder as a file that needs nothing of this project: from images, RGB between 0 and 1, to features."""
+    from exemplar.use import tables
+    from exemplar.use.export import export as write
+    from exemplar.use.export import formats
+    from exemplar.use.loaded import load_encoder
+
+    formats(out)
+    tables.require_free(out, overwrite=overwrite)
+    loaded = load_encoder(encoder, cells=(cells,))
+    difference = write(loaded, out, side=side)
+    told = {"out": str(out), "model": loaded.model, "side": side, "largest_difference": difference}
+    text = f"{out}: images [n 3 {side} {side}] to features; run once, they differ by {difference:.0e} of the largest"
+    say(told, text, as_json=as_json)
 
 
 @app.command()

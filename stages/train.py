@@ -32,6 +32,7 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
 
     from exemplar.datasets.base import load_images
     from exemplar.io import integrity
+    from exemplar.io.examples import save_examples
     from exemplar.models import architecture, saved
     from exemplar.params.options import load_options
     from exemplar.runtime import device
@@ -78,6 +79,7 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
             curve.append(epoch)
         saved.save_encoder(fitting.finish(), encoder_path)
         save_curve(curve, folder)
+        save_examples(fitting.examples(), folder)
         if curve:  # filters that were drawn and raw pixels are no news
             run.samples_per_second = median(epoch.samples_per_second for epoch in curve)
             run.log_encoder(encoder_path, example=surrogate.windows[:1].numpy())

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from benchmarks import __main__ as program
-from benchmarks import material, measure, probe, rendering, rendering_peers, svms, table
+from benchmarks import material, measure, probe, rendering, rendering_peers, svms, table, tasks
 from benchmarks.measure import NotTheSameError, Row
+from exemplar.params.load import load_params
+from exemplar.runtime.device import Compute
 
 PAIR = Row("pair", 30.0, 10.0, 3.0, 2.5, "samples/s", (2.0, 4.0))
 LIMIT = Row("limit", 0.2, None, None, 0.1, "s", (0.1, 0.3))
@@ -139,3 +141,14 @@ def test_images_on_disk_are_those_in_memory(tmp_path: Path):
     assert images.shape == (1500, 3, material.SIDE, material.SIDE)
     assert not np.array_equal(images[0], images[1000])
     assert images.std() > 20
+
+
+def test_every_pretext_task_has_a_row():
+    """A step of it is compared with as many encoder passes as it says that it takes."""
+    names = [name for name, _ in tasks.tasks()]
+    assert names == sorted(set(load_params().tasks) - {"exemplar", "random", "pixels"})
+    (row,) = tasks.against_passes(
+        "rotation", dict(tasks.tasks())["rotation"], Compute(torch.device("cpu"), torch.float32), steps=1, repeats=1
+    )
+    assert row.name == "a step of rotation, against its 4 encoder passes a row"
+    assert row.ratio is not None

@@ -232,17 +232,38 @@ def test_the_invariance_of_an_encoder_is_a_table_curves_and_a_picture(made: Copy
     assert '<h2 id="invariance">' in (made.folder / "results" / "report.html").read_text()
 
 
-def test_dvc_draws_the_curves_of_invariance(made: Copy) -> None:
-    """`dvc plots show` has a panel per transformation, above accuracies and below distances."""
+@pytest.fixture(scope="module")
+def drawn(made: Copy) -> str:
+    """The page that `dvc plots show` writes."""
     made.call(sys.executable, "-m", "dvc", "plots", "show", "-q", "-o", "drawn", check=True)
     page = (made.folder / "drawn" / "index.html").read_text()
     shutil.rmtree(made.folder / "drawn")
-    (spec,) = re.findall(r"var spec = (\{.*facet.*\});", page)
-    drawn = json.loads(spec)
+    return page
+
+
+def test_dvc_draws_without_a_network(drawn: str) -> None:
+    """The page holds the library that its charts need, and names no other address to load anything from."""
+    assert not re.findall(r"""(?:src|href)=["']?https?:""", drawn)
+    assert drawn.count("<script>!function") == 3  # Vega, Vega-Lite and what embeds them
+
+
+def test_dvc_draws_accuracies_with_their_intervals(drawn: str, made: Copy) -> None:
+    """A bar per row of the comparison, with what its interval needs."""
+    (spec,) = re.findall(r"var spec = (\{.*yOffset.*\});", drawn)
+    values = json.loads(spec)["data"]["values"]
+    rows = pd.read_csv(made.folder / "results" / "comparison.csv")
+    assert [value["method"] for value in values] == rows["method"].tolist()
+    assert [float(value["accuracy_margin"]) for value in values] == pytest.approx(rows["accuracy_margin"].tolist())
+
+
+def test_dvc_draws_the_curves_of_invariance(drawn: str, made: Copy) -> None:
+    """`dvc plots show` has a panel per transformation, above accuracies and below distances."""
+    (spec,) = re.findall(r"var spec = (\{.*facet.*\});", drawn)
+    panels = json.loads(spec)
     table = pd.read_csv(made.folder / "results" / "invariance" / "photos-exemplar.csv")
-    assert len(drawn["data"]["values"]) == 2 * len(table)
-    assert {point["field"] for point in drawn["data"]["values"]} == {"accuracy", "distance_pooled"}
-    assert drawn["spec"]["encoding"]["x"]["field"] == "magnitude"
+    assert len(panels["data"]["values"]) == 2 * len(table)
+    assert {point["field"] for point in panels["data"]["values"]} == {"accuracy", "distance_pooled"}
+    assert panels["spec"]["encoding"]["x"]["field"] == "magnitude"
 
 
 def test_a_training_leaves_its_curve(made: Copy) -> None:

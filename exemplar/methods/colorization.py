@@ -20,13 +20,16 @@ from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import Tensor
 
+from exemplar.io.examples import Examples
 from exemplar.models.architecture import Architecture
 from exemplar.params.schema import Section
-from exemplar.surrogate.patches import Patches, Rows, over_rows
-from exemplar.training.colours import GREY, Bins, CellScores, coloured_squares, lab_cells
+from exemplar.surrogate.kernels.colour import from_lab, to_lab
+from exemplar.surrogate.patches import Patches, Rows, greyed, over_rows
+from exemplar.training.colours import GREY, Bins, CellScores, coloured_squares, lab_cells, over_cells
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import NormalizedLearner
+from exemplar.training.pictures import in_columns
 from exemplar.training.task import fit_task, skill
 from exemplar.training.trunk import Trunk, draw_trunk
 
@@ -60,6 +63,15 @@ class Colorization(NormalizedLearner):
         """Cross-entropy over cells, and its skill against the shares of the bins."""
         loss = self.scores.loss(self.trunk.layers(self.trunk.seen(batch[0][:, 0])), chroma_cells(batch))
         return Outcome(loss.mean(), skill(loss, self.scores.bins.entropy()))
+
+    def examples(self, name: str, batch: Rows) -> list[Examples]:
+        """Squares in grey, with the colours that the network gives their cells, and with those that these have."""
+        patches, light = batch[0][:, 0], to_lab(batch[0][:, 0])[:, :1]
+        asked = over_cells(self.scores.bins.centres[self.scores.bins.of(chroma_cells(batch))])
+        answers = self.scores.answered(self.trunk.layers(self.trunk.seen(patches)))
+        answered, right = (from_lab(torch.cat([light, colours], 1)) for colours in (answers, asked))
+        grey = greyed(batch[0], torch.ones(len(patches), dtype=torch.bool, device=patches.device))[:, 0]
+        return in_columns(name, {"shown": grey, "the answer": answered, "right": right})
 
 
 def build(

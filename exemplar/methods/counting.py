@@ -22,12 +22,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from exemplar.datasets.base import PATCH_PIXELS
+from exemplar.io.examples import Examples
 from exemplar.models.architecture import Architecture
 from exemplar.params.schema import Section
 from exemplar.surrogate.patches import Patches, Rows, between, greyed, places, whole_numbers
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import Hidden, NormalizedLearner
+from exemplar.training.pictures import in_columns, mosaic
 from exemplar.training.task import fit_task
 from exemplar.training.trunk import Trunk, draw_trunk
 
@@ -118,6 +120,13 @@ class Counting(NormalizedLearner):
         own, other = distances(counts)
         live = (counts[:, TILES] > 0).float().mean(1).sum()
         return Outcome((own + functional.relu(1 - other)).mean(), (own < other).sum(), {"live_units": live})
+
+    def examples(self, name: str, batch: Rows) -> list[Examples]:
+        """Four tiles, and how far from the sum of their numbers those of their own picture and of another one are."""
+        own, other = ([f"{number:.2f} away" for number in each.tolist()] for each in distances(self.counts(batch[0])))
+        views = batch[0]
+        columns = {"four tiles": mosaic(views[:, :TILES]), "whole": views[:, TILES], "another": views[:, TILES + 1]}
+        return in_columns(name, columns, {"whole": own, "another": other})
 
 
 def distances(counts: Float[Tensor, "b 6 k"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:

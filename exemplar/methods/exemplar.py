@@ -1,17 +1,23 @@
 """Exemplar-CNN: learn to tell the surrogate classes apart, keep the encoder (Dosovitskiy et al., section 2)."""
 
+from functools import partial
+
 from exemplar.datasets.streams import torch_seed, torch_stream
+from exemplar.io.examples import Examples
+from exemplar.surrogate.sets import Batch, SurrogateSet
+from exemplar.surrogate.transformation import neutral_rows
 from exemplar.training import loop
 from exemplar.training.classifier import draw_classifier
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.fast import draw_fast
 from exemplar.training.learner import ClassLearner
+from exemplar.training.pictures import in_columns, shown
 from exemplar.training.sampled import Sampled
 
 RECIPES = {"release": draw_classifier, "fast": draw_fast}  # `train.recipe` in params.yaml
 
 
-def draw(inputs: TrainInputs) -> ClassLearner | Sampled:
+def untrained(inputs: TrainInputs) -> ClassLearner | Sampled:
     """An untrained network with a class for every seed; the heads have places for fewer where they are drawn."""
     classes, negatives = len(inputs.surrogate.table), inputs.settings.negatives
     generator, draw_network = torch_stream(inputs.random_seed, "weights"), RECIPES[inputs.recipe]
@@ -23,9 +29,18 @@ def draw(inputs: TrainInputs) -> ClassLearner | Sampled:
     return Sampled(network, classes, negatives=negatives, key=key, generator=generator)
 
 
+def examples(model: ClassLearner | Sampled, data: SurrogateSet, batch: Batch) -> list[Examples]:
+    """Samples, the seeds of their classes, and those of the classes that the network takes them for."""
+    samples, targets = batch
+    answers = model.answered(samples)
+    seeds, answered = (data.transform(classes.cpu(), neutral_rows(len(classes))) for classes in (targets, answers))
+    words = ["right" if right else "wrong" for right in (answers == targets).tolist()]
+    return in_columns("exemplar", {"shown": samples, "the answer": answered, "its seed": seeds}, {"the answer": words})
+
+
 def fit(inputs: TrainInputs) -> Fitting:
     """Train on the surrogate set."""
-    model = draw(inputs)
+    model = untrained(inputs)
     epochs = loop.fit(
         model,
         inputs.surrogate,
@@ -35,4 +50,5 @@ def fit(inputs: TrainInputs) -> Fitting:
         label="exemplar",
         checkpoint=inputs.checkpoint,
     )
-    return Fitting(epochs, model.finish)
+    draw_examples = partial(examples, model, inputs.surrogate)
+    return Fitting(epochs, model.finish, lambda: shown(model, inputs.surrogate, inputs.compute, draw_examples))

@@ -28,10 +28,12 @@ from jaxtyping import Float, Int64, UInt8
 from pydantic import Field
 from torch import Tensor
 
+from exemplar.io.examples import Examples
 from exemplar.models.architecture import Architecture
 from exemplar.params.schema import Section
-from exemplar.surrogate.patches import SEED_SIDES, Patches, between, places, whole_numbers
+from exemplar.surrogate.patches import SEED_SIDES, Patches, Rows, between, places, whole_numbers
 from exemplar.training.contract import Fitting, TrainInputs
+from exemplar.training.pictures import in_columns, mosaic
 from exemplar.training.siamese import Joined, Siamese, mean_spread
 from exemplar.training.task import fit_task, require_side
 from exemplar.training.trunk import Trunk, draw_trunk
@@ -94,8 +96,8 @@ def far_apart(tiles: int, count: int, generator: torch.Generator) -> Int64[Tenso
     return every[chosen].long()
 
 
-def permuted(vectors: Float[Tensor, "b p d"], order: Int64[Tensor, "b k p"]) -> Float[Tensor, "b k p d"]:
-    """Every row's vectors in each of its orders."""
+def permuted(vectors: Float[Tensor, "b p *d"], order: Int64[Tensor, "b k p"]) -> Float[Tensor, "b k p *d"]:
+    """Every row's vectors, or tiles, in each of its orders."""
     return vectors[torch.arange(len(vectors), device=vectors.device)[:, None, None], order]
 
 
@@ -121,6 +123,16 @@ class Jigsaw(Siamese):
     def targets(self, columns: Mapping[str, Tensor]) -> Int64[Tensor, "b k"]:
         """The numbers of the permutations."""
         return columns["permutation"]
+
+    def examples(self, name: str, batch: Rows) -> list[Examples]:
+        """The first puzzle of each row, and its tiles where the network puts them."""
+        tiles, order = self.seen(batch), self.permutations[batch[1]["permutation"][:, 0]]
+        answers = self.permutations[self.answered(self.vectors(batch), batch[1])[:, 0].argmax(1)]
+        puzzles = permuted(tiles, order[:, None])[:, 0]
+        placed = permuted(puzzles, answers.argsort(1)[:, None])[:, 0]
+        right = [f"{count} of {tiles.shape[1]} right" for count in (answers == order).sum(1).tolist()]
+        columns = {"shown": mosaic(puzzles), "the answer": mosaic(placed), "the picture": mosaic(tiles)}
+        return in_columns(name, columns, {"the answer": right})
 
 
 def build(

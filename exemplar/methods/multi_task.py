@@ -27,6 +27,7 @@ from pydantic import Field, ValidationError, field_validator
 from torch import Tensor, nn
 
 from exemplar.errors import UserError
+from exemplar.io.examples import Examples
 from exemplar.models.architecture import Architecture
 from exemplar.params.mistakes import explain
 from exemplar.params.names import names_in
@@ -86,7 +87,8 @@ class MultiTask(NormalizedLearner):
 
     def __init__(self, learners: Mapping[str, NormalizedLearner], *, widths: Mapping[str, int]) -> None:
         super().__init__()
-        self.learners, self.widths, self.first_losses = nn.ModuleDict(learners), widths, dict.fromkeys(learners, 1.0)
+        self.parts, self.learners = learners, nn.ModuleDict(learners)
+        self.widths, self.first_losses = widths, dict.fromkeys(learners, 1.0)
         self.chance = sum(learner.chance for learner in learners.values()) / len(learners)
         own = [trunk for learner in learners.values() for trunk in learner.trunks()]
         self.trunk = Trunk(own[0].encoder)
@@ -96,8 +98,7 @@ class MultiTask(NormalizedLearner):
     @torch.no_grad()
     def begin(self, data: Data) -> None:
         """Measure the losses of the untrained networks, each on the first rows of its part."""
-        for name, learner in self.learners.items():
-            assert isinstance(learner, NormalizedLearner)
+        for name, learner in self.parts.items():
             part = data.parts[name]
             learner.begin(part)
             first = learner.eval()(part.render(torch.arange(min(len(part), FIRST_ROWS), device=part.image.device)))
@@ -113,6 +114,11 @@ class MultiTask(NormalizedLearner):
         for name, outcome in outcomes.items():
             sums |= {f"{name}_{key}": value for key, value in outcome.sums.items()}
         return Outcome(torch.stack(losses).mean(), score, sums)
+
+    def examples(self, name: str, batch: Rows) -> list[Examples]:
+        """Those of every part."""
+        rows = apart(batch, self.widths)
+        return [each for part, learner in self.parts.items() for each in learner.examples(part, rows[part])]
 
 
 def build(

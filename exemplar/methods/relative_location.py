@@ -27,10 +27,12 @@ from jaxtyping import Float, Int64, UInt8
 from pydantic import Field
 from torch import Tensor
 
+from exemplar.io.examples import Examples
 from exemplar.models.architecture import Architecture
 from exemplar.params.schema import Section
-from exemplar.surrogate.patches import Patches, between, whole_numbers
+from exemplar.surrogate.patches import Patches, Rows, between, whole_numbers
 from exemplar.training.contract import Fitting, TrainInputs
+from exemplar.training.pictures import in_columns, mosaic
 from exemplar.training.siamese import Joined, Siamese, mean_spread
 from exemplar.training.task import fit_task, require_side
 from exemplar.training.trunk import Trunk, draw_trunk
@@ -38,6 +40,8 @@ from exemplar.training.trunk import Trunk, draw_trunk
 PASSES = 2
 # From the first patch to the second, as (x, y); the opposite of number l is number 7 - l.
 STEPS = tuple((x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if x or y)
+SIDES = ("above left", "above", "above right", "left", "right", "below left", "below", "below right")
+PLACES_APART = 12  # pixels, of patches in the report
 GAP, JITTER = (0.25, 0.5), 1 / 14  # of a patch's side; the paper's are 48 and 7 of 96 pixels
 SIDE = (1 / 4, 3 / 8)  # of the shorter side of the image
 LARGEST, SMALLEST_IMAGE = 62.0, 32  # pixels: of patches, the largest seeds' side; of images
@@ -88,6 +92,21 @@ class RelativeLocation(Siamese):
     def targets(self, columns: Mapping[str, Tensor]) -> Int64[Tensor, "b 2"]:
         """The numbers of both."""
         return torch.stack([columns["step"], len(STEPS) - 1 - columns["step"]], 1)
+
+    def examples(self, name: str, batch: Rows) -> list[Examples]:
+        """The first patch in the middle, and the second where it lies and where the network puts it."""
+        patches, asked = self.seen(batch), batch[1]["step"]
+        answers = self.answered(self.vectors(batch), batch[1])[:, 0].argmax(1)
+        columns, words = {}, {}
+        for heading, steps in (("where it lies", asked), ("the answer", answers)):
+            places = torch.full((len(patches), 9, *patches.shape[2:]), 0.93, device=patches.device)
+            places[:, 4] = patches[:, 0]
+            places[torch.arange(len(patches)), steps + (steps > 3)] = patches[:, 1]
+            columns[heading], words[heading] = (
+                mosaic(places, gap=PLACES_APART),
+                [SIDES[step] for step in steps.tolist()],
+            )
+        return in_columns(name, columns, words)
 
 
 def build(

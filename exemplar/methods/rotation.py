@@ -15,12 +15,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from exemplar.io.examples import Examples
 from exemplar.models.architecture import Architecture
 from exemplar.params.schema import Section
 from exemplar.surrogate.patches import SEED_SIDES, Patches, Rows, between, places, whole_numbers
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import NormalizedLearner, Scores
+from exemplar.training.pictures import in_columns
 from exemplar.training.task import fit_task
 from exemplar.training.trunk import Trunk, draw_trunk
 
@@ -56,6 +58,11 @@ def turned(patches: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "n 3 s s"]:
     return torch.cat([patches.rot90(turns, (2, 3)) for turns in range(TURNS)])
 
 
+def turned_by(patches: Float[Tensor, "b 3 s s"], turns: list[int]) -> Float[Tensor, "b 3 s s"]:
+    """Every patch by so many quarter turns."""
+    return torch.stack([patch.rot90(each, (1, 2)) for patch, each in zip(patches, turns, strict=True)])
+
+
 class Rotation(NormalizedLearner):
     """A trunk and a linear layer with four scores."""
 
@@ -71,6 +78,15 @@ class Rotation(NormalizedLearner):
         targets = torch.arange(TURNS, device=patches.device).repeat_interleave(len(batch[0]))
         scores = self.scores(self.trunk(patches))
         return Outcome(functional.cross_entropy(scores, targets), (scores.argmax(1) == targets).sum() / TURNS)
+
+    def examples(self, name: str, batch: Rows) -> list[Examples]:
+        """Squares that are turned, and turned back as the network answers."""
+        asked = [row % TURNS for row in range(len(batch[0]))]
+        seen = turned_by(batch[0][:, 0], asked)
+        answers = self.scores(self.trunk(seen)).argmax(1).tolist()
+        columns = {"shown": seen, "the answer": turned_by(seen, [-turns for turns in answers])}
+        words = [f"turned {90 * turns}°" for turns in asked]
+        return in_columns(name, columns, {"shown": words, "the answer": [f"back {90 * turns}°" for turns in answers]})
 
 
 def build(

@@ -13,24 +13,24 @@ In the paper's network a linear classifier on conv5 has 32.8 % on ImageNet, on r
 Measured: 60.2 % on `cifar10_400` after 256,000 encoder passes, random filters 54.0 (docs/log.md).
 """
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from jaxtyping import UInt8
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
-from exemplar.errors import UserError
-from exemplar.models.architecture import Architecture, Conv, Layer, to_string
+from exemplar.io.examples import Examples
+from exemplar.models.architecture import Architecture
 from exemplar.models.network import Encoder
 from exemplar.params.schema import Section
-from exemplar.surrogate.patches import Patches, Rows, over_rows
+from exemplar.surrogate.kernels.colour import from_lab, to_lab
+from exemplar.surrogate.patches import Patches, Rows, greyed, over_rows
 from exemplar.training.colours import GREY, Bins, CellScores, coloured_squares, lab_cells
 from exemplar.training.contract import Fitting, TrainInputs
+from exemplar.training.halves import halved, merged
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import NormalizedLearner
+from exemplar.training.pictures import in_columns
 from exemplar.training.task import fit_task, skill
 from exemplar.training.trunk import Trunk, draw_trunk
 
@@ -48,40 +48,6 @@ class Options(Section):
 def draw(images: UInt8[np.ndarray, "m 3 h w"], options: Options, *, count: int, generator: torch.Generator) -> Patches:
     """A square anywhere, as it is or mirrored."""
     return coloured_squares(images, count=count, generator=generator)
-
-
-def halved(architecture: Architecture) -> Architecture:
-    """The same layers at half their width. Raises UserError for an odd one."""
-    return tuple(half(layer, to_string(architecture)) for layer in architecture)
-
-
-def half(layer: Layer, model: str) -> Layer:
-    """A layer with half of its filters or units."""
-    name = "filters" if isinstance(layer, Conv) else "units"
-    width = getattr(layer, name)
-    if width % 2:
-        even = replace(layer, **{name: width + 1})
-        raise UserError(
-            f"model {model!r}: {str(layer)!r} is odd, and split_brain gives half of each layer to either half; "
-            f"use an even number of {name}, such as {even}"
-        )
-    return replace(layer, **{name: width // 2})
-
-
-@torch.no_grad()
-def merged(first: Encoder, second: Encoder, architecture: Architecture) -> Encoder:
-    """One encoder whose maps are those of two, the first's before the second's: its weights are block-diagonal."""
-    whole = Encoder(architecture, mean=first.mean)
-    for layer, one, other in zip(whole.convolutions(), first.convolutions(), second.convolutions(), strict=True):
-        more = 0 if layer is whole.layers[0] else one.in_channels  # both first layers read the same picture
-        before = functional.pad(other.weight, (0, 0, 0, 0, more, 0))
-        behind = functional.pad(one.weight, (0, 0, 0, 0, 0, more))
-        layer.weight.copy_(torch.cat([behind, before]))
-        assert layer.bias is not None
-        assert one.bias is not None
-        assert other.bias is not None
-        layer.bias.copy_(torch.cat([one.bias, other.bias]))
-    return whole
 
 
 class SplitBrain(NormalizedLearner):
@@ -122,6 +88,21 @@ class SplitBrain(NormalizedLearner):
             (skills[0] + skills[1]) / 2,
             {"skill_of_colours": skills[0], "skill_of_light": skills[1]},
         )
+
+    def examples(self, name: str, batch: Rows) -> list[Examples]:
+        """What each half sees, and a picture with what it answers in the place of what it does not see."""
+        patches, lab = batch[0][:, 0], to_lab(batch[0][:, 0])
+        grey = greyed(batch[0], torch.ones(len(patches), dtype=torch.bool, device=patches.device))[:, 0]
+        colours = self.colours_of_light.answered(self.light.layers(self.light.seen(patches)))
+        light = self.light_of_colours.answered(self.colour.layers(self.colour.seen(patches)))
+        columns = {
+            "light": grey,
+            "colours answered": from_lab(torch.cat([lab[:, :1], colours], 1)),
+            "colours": patches - grey + 0.5,
+            "light answered": from_lab(torch.cat([light, lab[:, 1:]], 1)),
+            "the picture": patches,
+        }
+        return in_columns(name, columns)
 
     def finish(self) -> Encoder:
         """Both encoders side by side, their matrices folded into them."""

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from exemplar.errors import UserError, reason
+from exemplar.io.examples import Examples, load_examples
 from exemplar.models.network import Encoder
 from exemplar.models.saved import load_encoder
 from exemplar.surrogate import transformation
@@ -28,6 +29,7 @@ class Gallery:
     samples: UInt8[np.ndarray, "classes k 3 32 32"]
     filters: dict[str, Float[np.ndarray, "f 3 s s"]]
     curves: dict[str, pd.DataFrame]
+    examples: dict[str, list[Examples]]
 
 
 def to_bytes(patches: Float[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "n 3 h w"]:
@@ -52,6 +54,7 @@ def collect(*, surrogate: Path, encoders: Path, training: Path, methods: Sequenc
         samples=np.stack(rows),
         filters={name: first_filters(encoder) for name, encoder in loaded.items() if isinstance(encoder, Encoder)},
         curves={folder.name: load_curve(folder / "curve.csv") for folder in folders},
+        examples={name: load_examples(training / name) for name in methods},
     )
 
 

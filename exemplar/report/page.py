@@ -1,6 +1,5 @@
 """All results of a pipeline, as one self-contained page."""
 
-import ast
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,8 +16,9 @@ from matplotlib.figure import Figure
 
 from exemplar.datasets.evaluation import Evaluation
 from exemplar.io.atomic import replacing
+from exemplar.io.examples import Examples
 from exemplar.params.dotted import flatten
-from exemplar.report import comparison, figures, panels, paper, sheets
+from exemplar.report import comparison, families, figures, panels, paper, sheets, told
 from exemplar.report.gallery import Gallery
 from exemplar.report.likeness import Likeness
 from exemplar.report.stamp import stamp_of
@@ -51,23 +51,37 @@ def page(
     origin: Mapping[str, str],
     changed: Sequence[tuple[str, object, object]],
     stamp: str,
+    examples: Mapping[str, Sequence[Examples]] | None = None,
     likeness: Likeness | None = None,
     run_pages: str = "",
 ) -> str:
     """Write the page: it carries its images inside, needs no script and asks no other address for anything.
 
-    `curves` and `filters` are keyed by the encoder's name, `invariance` is what `panels.load` reads, `marks` what
-    `paper.invariance` finds, `made` what `sidecars.collect` finds, `origin` and `changed` what `origin.py` finds, and
-    `stamp` names the results that are shown; MLflow shows a run at `run_pages` and its id.
+    `curves`, `filters` and `examples` are keyed by the encoder's name, `invariance` is what `panels.load` reads,
+    `marks` what `paper.invariance` finds, `made` what `sidecars.collect` finds, `origin` and `changed` what `origin.py`
+    finds, and `stamp` names the results that are shown; MLflow shows a run at `run_pages` and its id.
     """
-    rows = comparison.table(records, unlabeled=unlabeled)
+    table = comparison.table(records, unlabeled=unlabeled)
+    rows, datasets = families.arranged(table), list(table["dataset"].unique())
     trained = {name: frame for name, frame in curves.items() if len(frame)}
     template = files("exemplar.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     # Autoescape: names of datasets, classes and files come from users' folders.
     engine = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return engine.from_string(template).render(
-        headline=comparison.headline(rows),
-        groups=[(dataset, group.to_dict("records")) for dataset, group in rows.groupby("dataset", sort=False)],
+        headline=comparison.headline(table),
+        groups=[
+            (dataset, [(name, part.to_dict("records")) for name, part in group.groupby("family", sort=False)])
+            for dataset, group in rows.groupby("dataset", sort=False)
+        ],
+        families=families.FAMILIES,
+        baseline=families.baseline(records).title,
+        ahead=families.from_baseline(records),
+        differences={
+            dataset: [pair.sentence() for pair in families.pairs([row for row in records if row.dataset == dataset])]
+            for dataset in datasets
+        },
+        examples=examples or {},
+        asks=told.asks,
         percent=comparison.percent,
         span=comparison.span,
         signed=comparison.signed,
@@ -109,18 +123,10 @@ def cost(
     parts = [made.get(key(record)), *([encoder] if learnt else [])]
     known = [part.seconds for part in parts if part]
     return Cost(
-        f"{what_is(record.method)}, {'linear SVM' if record.readout == 'probe' else 'trained on labels'}",
+        f"{told.what_is(record.method)}, {'linear SVM' if record.readout == 'probe' else 'trained on labels'}",
         f"{int(trained[record.method]['encoder_passes'].sum()):,}" if learnt else "0",
         f"{sum(known) / 60:.1f}" if len(known) == len(parts) else "–",
     )
-
-
-def what_is(method: str) -> str:
-    """A method in two words: how the docstring of its file begins."""
-    file = files("exemplar.methods").joinpath(f"{method}.py")
-    if not method.isidentifier() or not file.is_file():
-        return method
-    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or method).partition(":")[0]
 
 
 def key(record: Evaluation) -> str:
@@ -193,6 +199,7 @@ def save(
         origin=origin,
         changed=changed,
         stamp=stamp_of(folder),
+        examples=pictures.examples,
         likeness=likeness,
         run_pages=run_pages,
     )

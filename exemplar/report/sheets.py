@@ -16,6 +16,7 @@ WHITE, GAP_PIXELS = 255, 3
 SEEDS_SHOWN, SEED_COLUMNS = 60, 12
 CLASSES_SHOWN, SAMPLES_SHOWN = 6, 11
 OVERVIEW_ROWS = 6
+ENCODERS_ABREAST = 3
 
 
 def mosaic(
@@ -63,12 +64,16 @@ def sample_sheet(samples: UInt8[np.ndarray, "classes k 3 h w"]) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def filter_sheet(filters: Mapping[str, Float[np.ndarray, "n 3 k k"]]) -> Figure:
-    """Show the first layer of each encoder side by side."""
-    figure = blank(height_inches=WIDTH_INCHES / len(filters) + 0.3)
-    panels = figure.subplots(1, len(filters), squeeze=False, gridspec_kw={"wspace": 0.06})
-    for axes, (name, weights) in zip(panels[0], filters.items(), strict=True):
+    """Show the first layer of each encoder, up to three in a row."""
+    columns = min(len(filters), ENCODERS_ABREAST)
+    rows = -(-len(filters) // columns)
+    figure = blank(height_inches=rows * (WIDTH_INCHES / columns + 0.3))
+    panels = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.06}).flatten()
+    for axes, (name, weights) in zip(panels, filters.items(), strict=False):
         draw_filters(axes, weights)
         axes.set_title(name)
+    for axes in panels[len(filters) :]:
+        axes.remove()
     return figure
 
 

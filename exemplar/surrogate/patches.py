@@ -6,6 +6,7 @@ rendered the same by any process, on any device, in any batch.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -61,9 +62,14 @@ class Patches:
         none = {name: values[:0] for name, values in self.columns.items()}
         return replace(self, image=self.image[:0], centre=self.centre[:0], side=self.side[:0], columns=none)
 
+    @cached_property
+    def fine(self) -> int:
+        """How many times finer squares are sampled than they are shown; found once, as it waits for the device."""
+        return 2 if float(self.side.max()) > FINE * PATCH_PIXELS else 1
+
     def render(self, indices: Int64[Tensor, " b"]) -> Rows:
         """Patches (0..1) of some rows, and their columns."""
-        fine = 2 if float(self.side.max()) > FINE * PATCH_PIXELS else 1
+        fine = self.fine
         squares = self.squares(indices, fine * PATCH_PIXELS)
         if fine > 1:
             squares = functional.avg_pool2d(squares.flatten(0, 1), fine).view(
@@ -83,9 +89,16 @@ class Patches:
         return cut.view(len(indices), -1, *cut.shape[1:])
 
 
+@cache
+def luma_weights(device: torch.device) -> Float[Tensor, "3 1 1"]:
+    """LUMA on a device, copied there once: a step would wait for the copy."""
+    with torch.inference_mode(mode=False):
+        return torch.tensor(LUMA, device=device)[:, None, None]
+
+
 def greyed(patches: Float[Tensor, "b p 3 h w"], grey: Bool[Tensor, " b"]) -> Float[Tensor, "b p 3 h w"]:
     """All patches of some rows without colour, to the digit in either precision: no product of matrices is rounded."""
-    luma = (patches * patches.new_tensor(LUMA)[:, None, None]).sum(2, keepdim=True)
+    luma = (patches * luma_weights(patches.device)).sum(2, keepdim=True)
     return torch.where(grey[:, None, None, None, None], luma, patches)
 
 

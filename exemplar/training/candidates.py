@@ -36,7 +36,7 @@ def strata(classes: int, count: int, *, device: torch.device) -> Int64[Tensor, "
 
 def draw(bounds: Int64[Tensor, " bounds"], *, key: int, step: int) -> Int64[Tensor, " m"]:
     """One class of each stratum, all of it equally likely, for this step of the training with this key."""
-    start = hashed(*torch.tensor([key, step], device=bounds.device))
+    start = hashed(*(bounds.new_full((), number) for number in (key, step)))
     bits = shifted(hashed(start, torch.arange(len(bounds) - 1, device=bounds.device)), 64 - DRAWN_BITS)
     return bounds[:-1] + (bits * bounds.diff() >> DRAWN_BITS)
 
@@ -66,11 +66,12 @@ def choose(
     A drawn class has the weight of its stratum, so that over all draws the sum of the exponentials has the mean that it
     has over all classes. How many there are differs from step to step, so some places are empty.
     """
-    ordered, drawn, nobody = targets.sort().values, draw(bounds, key=key, step=step), int(bounds[-1])
+    ordered, drawn, nobody = targets.sort().values, draw(bounds, key=key, step=step), bounds[-1]
     again = torch.zeros_like(ordered, dtype=torch.bool)
     again[1:] = ordered[1:] == ordered[:-1]
-    spare = ordered.new_full((places - len(ordered) - len(drawn),), nobody)
-    own, others = ordered.masked_fill(again, nobody), drawn.masked_fill(torch.isin(drawn, ordered), nobody)
+    met = ordered[torch.searchsorted(ordered, drawn).clamp_max(len(ordered) - 1)] == drawn
+    own, others = torch.where(again, nobody, ordered), torch.where(met, nobody, drawn)
+    spare = nobody.expand(places - len(ordered) - len(drawn))
     index = torch.cat([own, spare, others])
     stands_for = torch.cat([torch.ones_like(own), torch.ones_like(spare), bounds.diff()])
     return Candidates(index, stands_for.double().log().float().masked_fill(index == nobody, -torch.inf), ordered)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional
 from torch.optim import SGD, Optimizer
@@ -50,6 +50,11 @@ class Classifier(ClassLearner):
         weights, biases = self.head.scores.weight, self.head.scores.bias
         assert biases is not None
         return [(weights, HEAD_STD), (biases, 0.0)]
+
+    def answered(self, samples: Float[Tensor, "b 3 32 32"]) -> Int64[Tensor, " b"]:
+        """The class with the highest score."""
+        scores: Tensor = self.head(self.encoder(samples)).flatten(1)
+        return scores.argmax(1)
 
     def first_layers(self) -> list[Tensor]:
         """The encoder's."""

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError
 from exemplar.models.architecture import Conv
 from exemplar.surrogate.kernels.colour import to_lab
@@ -49,6 +50,12 @@ def coloured_squares(images: UInt8[np.ndarray, "m 3 h w"], *, count: int, genera
     return patches
 
 
+def over_cells(values: Float[Tensor, "b 64 k"]) -> Float[Tensor, "b k 32 32"]:
+    """Each cell's values at all of its pixels."""
+    grid = values.transpose(1, 2).reshape(len(values), -1, CELLS, CELLS)
+    return functional.interpolate(grid, scale_factor=PATCH_PIXELS / CELLS, mode="nearest")
+
+
 class Bins(nn.Module):
     """Classes of colours: the squares of a grid (for one value: the intervals) that cells of the training fall into.
 
@@ -60,6 +67,7 @@ class Bins(nn.Module):
     highest: Tensor
     classes: Tensor
     log_shares: Tensor
+    centres: Tensor
 
     def __init__(self, values: Float[Tensor, "n k"], *, width: float, key: str) -> None:
         super().__init__()
@@ -77,6 +85,7 @@ class Bins(nn.Module):
         self.register_buffer("highest", highest)
         self.register_buffer("classes", torch.cdist(grid.flatten(0, -2), places).argmin(1).view(grid.shape[:-1]))
         self.register_buffer("log_shares", (counts / counts.sum()).log())
+        self.register_buffer("centres", places * width, persistent=False)
 
     def __len__(self) -> int:
         return len(self.log_shares)
@@ -112,6 +121,10 @@ class CellScores(nn.Module):
         cells = functional.adaptive_avg_pool2d(maps[self.index], CELLS).flatten(2).transpose(1, 2)
         scores: Tensor = self.here(cells) + self.everywhere(maps[-1].flatten(1))[:, None]
         return scores
+
+    def answered(self, maps: list[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b k 32 32"]:
+        """The values in the middle of each cell's most likely bin, over the whole cell."""
+        return over_cells(self.bins.centres[self(maps).argmax(2)])
 
     def loss(self, maps: list[Float[Tensor, "b _ _ _"]], values: Float[Tensor, "b 64 k"]) -> Float[Tensor, " b"]:
         """The mean cross-entropy over the cells of each row, in nats."""

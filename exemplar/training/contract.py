@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from exemplar.io.examples import Examples
 from exemplar.models.architecture import Architecture
 from exemplar.models.network import Encoder, Pixels
 from exemplar.runtime.device import Compute
@@ -83,7 +84,11 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Fitting:
-    """A training that takes place while `epochs` are drawn; when there are no more, `finish` gives the encoder."""
+    """A training that takes place while `epochs` are drawn; when there are no more, `finish` gives the encoder.
+
+    `examples` then shows what was asked and what the network answers, if the method has pictures for that.
+    """
 
     epochs: Iterator[Epoch]
     finish: Callable[[], Encoder | Pixels]
+    examples: Callable[[], list[Examples]] = list

@@ -12,10 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from exemplar.io.examples import Examples
 from exemplar.models.architecture import Architecture
 from exemplar.surrogate.patches import Patches, Rows, over_rows
 from exemplar.training.learner import Outcome
 from exemplar.training.normalized import SCORES_SPREAD, Hidden, NormalizedLearner
+from exemplar.training.pictures import in_columns
 from exemplar.training.task import skill
 from exemplar.training.trunk import Trunk, draw_trunk
 
@@ -95,6 +97,14 @@ class Restoration(NormalizedLearner):
         if self.training:  # a constant of the rows that are trained on
             sums["neighbours_skill"] = torch.full((), self.neighbours_skill * len(loss), device=loss.device)
         return Outcome(loss.mean() / self.constant, skill(loss, self.constant), sums)
+
+    def examples(self, name: str, batch: Rows) -> list[Examples]:
+        """Pictures with their holes, with what the network puts there, and whole."""
+        signal, hidden, mean = self.trunk.seen(batch[0][:, 0]), self.bank[batch[1]["hole"]], self.trunk.encoder.mean
+        seen = signal * (1 - hidden)
+        filled = seen + self.restored(signal, hidden) * hidden
+        columns: dict[str, Tensor] = {"shown": seen + mean, "the answer": filled + mean, "the picture": signal + mean}
+        return in_columns(name, columns)
 
 
 def build_restoration(

@@ -76,6 +76,11 @@ class FastClassifier(NormalizedLearner, ClassLearner):
         """The directions of both heads; they start from samples."""
         return [(head.directions, 0.0) for head in self.heads]
 
+    def answered(self, samples: Float[Tensor, "b 3 32 32"]) -> Int64[Tensor, " b"]:
+        """The class with the highest score of the first."""
+        scores: Tensor = self.heads[0](self.read(samples)[0])
+        return scores.argmax(1)
+
     @torch.no_grad()
     def starts(self, data: SurrogateSet) -> Iterator[tuple[Int64[Tensor, " n"], list[Float[Tensor, "n _"]]]]:
         """Each class's directions, towards one of its samples. Random ones need 100,000 samples to come so far."""

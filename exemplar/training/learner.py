@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from exemplar.io.examples import Examples
 from exemplar.models.network import Encoder
 from exemplar.runtime.collective import Share
 from exemplar.training.contract import Settings
@@ -94,6 +95,10 @@ class Learner(nn.Module, ABC):
     def rate_factor(self, progress: float) -> float:
         """The factor of the learning rate after this share of the whole training."""
 
+    def examples(self, name: str, batch: Rendered) -> list[Examples]:  # most tasks have some
+        """What the network is shown and answers for a few rows, as pictures of the task of this name."""
+        return []
+
     @abstractmethod
     def finish(self) -> Encoder:
         """The trained encoder, without what served the training alone."""
@@ -109,6 +114,10 @@ class ClassLearner(Learner):
     @abstractmethod
     def scores(self, features: Sequence[Tensor]) -> list[Float[Tensor, "b k"]]:
         """Of each head, before the softmax; the first one's decide which class a sample is taken for."""
+
+    @abstractmethod
+    def answered(self, samples: Float[Tensor, "b 3 32 32"]) -> Int64[Tensor, " b"]:
+        """The class that each sample is taken for."""
 
     @abstractmethod
     def rows(self) -> list[tuple[Tensor, float]]:

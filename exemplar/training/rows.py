@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 
 from exemplar.training.muon import Muon
 
+Matrix = tuple[tuple[float, float], tuple[float, float]]
+
 
 def momentum_name(optimizer: Optimizer) -> str:
     """What an optimizer calls the momentum of a weight."""
@@ -25,11 +27,11 @@ def group_of(weights: Tensor, optimizer: Optimizer) -> dict[str, Any]:
     return next(group for group in optimizer.param_groups if any(weights is each for each in group["params"]))
 
 
-def still_step(group: dict[str, Any], *, nesterov: bool) -> Float[Tensor, "2 2"]:
+def still_step(group: dict[str, Any], *, nesterov: bool) -> Matrix:
     """What multiplies (row, momentum) in a step of SGD in which the row has no gradient but that of its decay."""
     rate, decay, momentum = group["lr"], group["weight_decay"], group["momentum"]
     step = [decay + momentum * decay, momentum * momentum] if nesterov else [decay, momentum]
-    return torch.tensor([[1 - rate * step[0], -rate * step[1]], [decay, momentum]], dtype=torch.float64)
+    return (1 - rate * step[0], -rate * step[1]), (decay, momentum)
 
 
 class LazyRows(nn.Module):
@@ -63,7 +65,7 @@ class LazyRows(nn.Module):
         self.weights.index_copy_(0, rows, weights)
         self.momentum.index_copy_(0, rows, momentum)
 
-    def pass_step(self, matrix: Float[Tensor, "2 2"]) -> None:
+    def pass_step(self, matrix: Matrix) -> None:
         """Let a step pass for every row."""
-        before = self.passed[:, :, :-1]
-        self.passed[:, :, 1:] = (matrix.to(before.device) @ before.reshape(2, -1)).view_as(before)
+        row, momentum = self.passed[:, :, :-1]
+        self.passed[:, :, 1:] = torch.stack([by_row * row + by_momentum * momentum for by_row, by_momentum in matrix])

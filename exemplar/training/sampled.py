@@ -4,7 +4,7 @@ The network's heads have places for the classes that a step sees. Their rows are
 before a step, changed by the network's own optimizer, and copied back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -45,7 +45,6 @@ class Sampled(Learner):
         super().__init__()
         self.network, self.classes, self.negatives, self.key = network, classes, negatives, key
         self.chance, self.draws, self.passes = 1 / classes, network.draws, network.passes
-        self.heads = [weights for weights, _ in network.rows()]
         self.places, self.steps = len(self.heads[0]), 0
         self.in_turn = max(self.places // TURNS, 1)
         self.turns = -(-(classes + 1) // self.in_turn)
@@ -55,6 +54,11 @@ class Sampled(Learner):
                 table.weights[:classes].normal_(0, spread, generator=generator)
         self.lazy_rows = nn.ModuleList(self.tables)
         self.register_buffer("settled_at", torch.zeros(classes + 1, dtype=torch.int32))
+
+    @property
+    def heads(self) -> list[Tensor]:
+        """The weights that have a place for each class that a step sees."""
+        return [weights for weights, _ in self.network.rows()]
 
     @torch.no_grad()
     def begin(self, data: SurrogateSet) -> None:
@@ -71,7 +75,7 @@ class Sampled(Learner):
         turn = torch.arange(first, last, device=indices.device)
         for table in self.tables:
             table.put(turn, *table.settled(turn, self.waited(turn)))
-        self.settled_at[turn] = self.steps
+        self.settled_at.index_fill_(0, turn, self.steps)
         bounds = candidates.strata(self.classes, self.negatives, device=indices.device)
         self.now = candidates.choose(data.classes(indices), bounds, places=self.places, key=self.key, step=self.steps)
         for weights, momentum in zip(self.heads, self.fill(self.now.index), strict=True):
@@ -86,12 +90,13 @@ class Sampled(Learner):
             table.put(self.now.index, *(each.reshape(self.places, -1) for each in changed))
             table.pass_step(rows.still_step(rows.group_of(weights, optimizer), nesterov=nesterov))
         self.steps += 1
-        self.settled_at[self.now.index] = self.steps
+        self.settled_at.index_fill_(0, self.now.index, self.steps)
 
     def waited(self, index: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
         """For how many steps rows were not settled."""
         return self.steps - self.settled_at[index].long()
 
+    @torch.no_grad()
     def fill(self, index: Int64[Tensor, " n"]) -> list[Float[Tensor, "n _"]]:
         """Copy the rows of classes to the first places of each head; their momenta."""
         momenta = []
@@ -113,18 +118,27 @@ class Sampled(Learner):
         right = (seen.argmax(1) == places).sum()
         return Outcome(torch.stack(losses).sum(), right, {"score_among_drawn": right})
 
-    def against_all(self, features: Sequence[Tensor], targets: Int64[Tensor, " b"]) -> Outcome:
-        """Loss and score among all classes, of which the heads see as many at a time as they have places."""
-        total = own = torch.full((), -torch.inf, device=targets.device)
-        others = total
-        for index in torch.split(torch.arange(self.classes, device=targets.device), self.places):
+    def all_scores(self, features: Sequence[Tensor]) -> Iterator[tuple[Int64[Tensor, " n"], Float[Tensor, "h b n"]]]:
+        """Classes and each head's scores for them, as many at a time as there are places."""
+        for index in torch.split(torch.arange(self.classes, device=features[0].device), self.places):
             self.fill(index)
-            scores = torch.stack(self.network.scores(features)).float()[:, :, : len(index)]
+            yield index, torch.stack(self.network.scores(features)).float()[:, :, : len(index)]
+
+    def against_all(self, features: Sequence[Tensor], targets: Int64[Tensor, " b"]) -> Outcome:
+        """Loss and score among all classes; a score as high as the own class's is an error."""
+        total = own = others = torch.full((), -torch.inf, device=targets.device)
+        for index, scores in self.all_scores(features):
             is_own = targets[:, None] == index
             total = torch.logaddexp(total, scores.logsumexp(2))
             own = torch.maximum(own, scores.masked_fill(~is_own, -torch.inf).amax(2))
             others = torch.maximum(others, scores[0].masked_fill(is_own, -torch.inf).amax(1))
         return Outcome((total - own).mean(1).sum(), (own[0] > others).sum())
+
+    def answered(self, samples: Float[Tensor, "b 3 32 32"]) -> Int64[Tensor, " b"]:
+        """The class with the highest score of the first head, of all classes."""
+        best = [(scores[0].max(1), index) for index, scores in self.all_scores(self.network.read(samples))]
+        part = torch.stack([found.values for found, _ in best]).argmax(0)
+        return torch.stack([index[found.indices] for found, index in best]).gather(0, part[None])[0]
 
     def first_layers(self) -> list[Tensor]:
         """The network's."""

@@ -72,10 +72,14 @@ class Siamese(NormalizedLearner):
         super().__init__()
         self.trunk, self.spread = trunk, spread
 
+    def seen(self, batch: Rows) -> Float[Tensor, "b p 3 32 32"]:
+        """The patches as the trunk gets them."""
+        patches = greyed(batch[0], batch[1]["grey"])
+        return levelled(patches, mean=self.trunk.encoder.mean.mean(), spread=self.spread)
+
     def vectors(self, batch: Rows) -> Float[Tensor, "b p d"]:
         """The last layer's vector of every patch."""
-        patches = greyed(batch[0], batch[1]["grey"])
-        patches = levelled(patches, mean=self.trunk.encoder.mean.mean(), spread=self.spread)
+        patches = self.seen(batch)
         vectors: Tensor = self.trunk(patches.flatten(0, 1))
         return vectors.view(len(patches), -1, vectors.shape[1])
 

@@ -6,6 +6,7 @@ one of them (`passes` where that depends on the images), and `build` makes the n
 
 import warnings
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -20,6 +21,7 @@ from exemplar.surrogate.patches import Patches, mean_colour
 from exemplar.training import loop
 from exemplar.training.contract import Fitting, TrainInputs
 from exemplar.training.normalized import NormalizedLearner
+from exemplar.training.pictures import shown
 
 HELD_OUT = 20  # of 20 images one is never trained on
 MOST_HELD_OUT = 2000  # rows
@@ -89,7 +91,8 @@ def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes
         label=name,
         checkpoint=inputs.checkpoint,
     )
-    return Fitting(epochs, model.finish)
+    draw_examples = partial(model.examples, name)
+    return Fitting(epochs, model.finish, lambda: shown(model, data, inputs.compute, draw_examples))
 
 
 def require_side(images: UInt8[np.ndarray, "m 3 h w"], smallest: int, *, name: str, what: str) -> None:
@@ -104,4 +107,5 @@ def require_side(images: UInt8[np.ndarray, "m 3 h w"], smallest: int, *, name: s
 
 def skill(loss: Float[Tensor, " b"], constant: float | Tensor) -> Float[Tensor, ""]:
     """The sum over rows of 1 - loss / loss of the best constant answer: 1 is perfect, 0 knows nothing."""
-    return (1 - loss.detach().float() / max(float(constant), SMALLEST_LOSS)).sum()
+    least = constant.clamp_min(SMALLEST_LOSS) if isinstance(constant, Tensor) else max(constant, SMALLEST_LOSS)
+    return (1 - loss.detach().float() / least).sum()

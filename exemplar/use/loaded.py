@@ -15,6 +15,7 @@ from exemplar.models.images import images_at_once, resize
 from exemplar.models.network import Encoder, Pixels
 from exemplar.probe.features import exact_inference
 from exemplar.use.inputs import Images, is_one, middle_square, to_batches, unit_range
+from exemplar.use.shipped import SHIPPED
 
 LONGEST_NAME = 255  # bytes of a file's name
 LARGEST_PIXELS = 1 << 22  # of one image, whose maps in 64 channels then take 1 GB
@@ -94,9 +95,10 @@ def is_there(path: Path) -> bool:
     return len(path.name) <= LONGEST_NAME and path.exists()
 
 
-def load_encoder(run_or_file: str | Path, *, cells: tuple[int, ...] = (2,)) -> LoadedEncoder:
+def load_encoder(run_or_file: str | Path = SHIPPED, *, cells: tuple[int, ...] = (2,)) -> LoadedEncoder:
     """Load an encoder from a safetensors file, or from a training's run in MLflow, by its id or its name.
 
+    Without either it is the small one that comes with the package, `cifar10.safetensors`, whose card is beside it.
     Raises UserError for a file that is broken, and for a run that is not there, with the nearest one.
     """
     path = Path(run_or_file)

@@ -27,13 +27,18 @@ def require_writable(path: Path, *, overwrite: bool) -> None:
     """Raise UserError for a file of an unknown kind, for one that is there already, and where no folder is."""
     if path.suffix not in SUFFIXES:
         raise UserError(f"{path} is no file of features; expected a name that ends in {' or '.join(SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise UserError(f"there is no folder {path.parent} for {path.name}; make it first")
     for file in (path, names_beside(path)) if path.suffix == ".npy" else (path,):
-        if file.exists() and not overwrite:
-            raise UserError(f"{file} is there already; choose another --out, or pass --overwrite")
+        require_free(file, overwrite=overwrite)
     if path.suffix == ".parquet":
         parquet()
+
+
+def require_free(path: Path, *, overwrite: bool) -> None:
+    """Raise UserError where a file is there already, unless it may be replaced, and where no folder is for it."""
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent} for {path.name}; make it first")
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} is there already; choose another --out, or pass --overwrite")
 
 
 def parquet() -> Any:  # noqa: ANN401  # pyarrow has no types

@@ -59,6 +59,7 @@ def write_results(folder: Path) -> None:
 
     from exemplar import invariance
     from exemplar.datasets.evaluation import Evaluation
+    from exemplar.io.examples import Examples, save_examples
     from exemplar.models.architecture import parse
     from exemplar.models.initial import draw_encoder
     from exemplar.models.network import Pixels
@@ -72,6 +73,9 @@ def write_results(folder: Path) -> None:
     save_encoder(Pixels(), folder / "data/encoders/pixels.safetensors")
     save_curve([Epoch(1, 2.0, 0.5, 0.4, 0.3, 0.1, 60, 900.0)], folder / "results/training/exemplar")
     save_curve([], folder / "results/training/pixels")
+    examples = Examples.of("exemplar", {"shown": np.zeros((2, 3, 32, 32), np.uint8)}, {})
+    save_examples([examples], folder / "results/training/exemplar")
+    save_examples([], folder / "results/training/pixels")
     record = Evaluation(
         dataset="photos",
         method="exemplar",

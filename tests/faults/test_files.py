@@ -22,7 +22,9 @@ SURROGATE = [
     for name in ("windows", "window_index", "label", "centre", "side", "table", "basis", "colour_mean", "mean")
 ]
 ENCODERS = [f"data/encoders/{name}.safetensors" for name in ("exemplar", "pixels")]
-TRAINING = [f"results/training/{name}/curve.csv" for name in ("exemplar", "pixels")]
+TRAINING = [
+    f"results/training/{name}/{file}" for name in ("exemplar", "pixels") for file in ("curve.csv", "examples.json")
+]
 MEASURED = [f"results/evaluations/probe/photos-{name}.json" for name in ("exemplar", "pixels")]
 MEASURED += ["results/invariance/photos-exemplar.csv"]
 READS = {

@@ -124,6 +124,11 @@ FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
         lambda content: content[:-5],
         "compare",
     ),
+    "an example without a picture": (
+        "results/training/exemplar/examples.json",
+        lambda content: content.replace(b'"iVBOR', b'"'),
+        "compare",
+    ),
     "an evaluation with another accuracy": (
         "results/evaluations/probe/photos-exemplar.json",
         lambda content: content.replace(b"0.75", b"0.95"),

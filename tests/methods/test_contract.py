@@ -10,6 +10,7 @@ import torch
 from small import MODEL, begun, timeless
 
 from exemplar import methods
+from exemplar.io.examples import load_examples, save_examples
 from exemplar.models.network import Encoder, Pixels
 from exemplar.models.saved import load_encoder, save_encoder
 from exemplar.params import names
@@ -131,6 +132,29 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
     again = begin(name, surrogate_set, compute, tmp_path / "halved")
     assert timeless(list(again.epochs)) == timeless(records)
     assert torch.equal(described(again.finish().eval()), described(whole.finish().eval()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_are_whole_and_the_same_every_time(
+    name: str, surrogate_set: SurrogateSet, compute: Compute, tmp_path: Path
+) -> None:
+    """A method that has pictures of its task gives the same rows again, and they come back from their file.
+
+    Making them changes no weight, and the encoder describes images as before.
+    """
+    made, features = [], []
+    for folder in ("one", "again"):
+        fitting = begin(name, surrogate_set, compute, tmp_path / folder)
+        (tmp_path / folder).mkdir()
+        assert len(list(fitting.epochs)) in (0, 2)
+        features.append(described(fitting.finish().eval()))
+        made.append(fitting.examples())
+        assert torch.equal(described(fitting.finish().eval()), features[0])
+    assert made[0] == made[1]
+    assert bool(made[0]) == (name not in ("random", "pixels"))
+    assert all(each.contradiction() is None and len(each.pictures) >= 1 for each in made[0])
+    save_examples(made[0], tmp_path)
+    assert load_examples(tmp_path) == made[0]
 
 
 @pytest.mark.parametrize("name", NAMES)

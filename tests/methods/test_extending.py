@@ -33,6 +33,7 @@ def test_the_documents_task_learns(closer: str, surrogate_set: SurrogateSet, com
     first, second = fitting.epochs
     assert (first.chance, second.epoch) == (0.5, 2)
     assert first.encoder_passes == len(surrogate_set)
+    assert fitting.examples() == []  # none are asked for
     encoder = fitting.finish()
     assert isinstance(encoder, Encoder)
     assert torch.isfinite(encoder.extract_features(torch.rand(1, 3, 48, 48), (1,))[0]).all()

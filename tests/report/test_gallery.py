@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from exemplar.io.examples import Examples, save_examples
 from exemplar.models.architecture import parse
 from exemplar.models.initial import draw_encoder
 from exemplar.models.network import Pixels
@@ -29,6 +30,8 @@ def collected(surrogate_set: SurrogateSet, tmp_path: Path) -> gallery.Gallery:
     told = {"held_out_skill": 0.2}  # a task may tell more than every training does
     save_curve([Epoch(1, 2.0, 0.5, 0.4, 0.3, 0.1, 60, 900.0, told)], tmp_path / "training" / "exemplar")
     save_curve([], tmp_path / "training" / "pixels")
+    save_examples([Examples("exemplar", ["shown"], [], [])], tmp_path / "training" / "exemplar")
+    save_examples([], tmp_path / "training" / "pixels")
     surrogate, encoders, training = (tmp_path / name for name in ("surrogate", "encoders", "training"))
     return gallery.collect(surrogate=surrogate, encoders=encoders, training=training, methods=["exemplar", "pixels"])
 
@@ -49,10 +52,11 @@ def test_samples_stand_beside_their_seed(collected: gallery.Gallery, surrogate_s
 
 
 def test_filters_and_curves_have_the_names_of_their_files(collected: gallery.Gallery) -> None:
-    """An encoder without filters shows none; a training without epochs has an empty curve."""
+    """An encoder without filters shows none; a training without epochs has an empty curve, and no examples."""
     assert {name: filters.shape for name, filters in collected.filters.items()} == {"exemplar": (6, 3, 5, 5)}
     assert collected.curves["exemplar"]["loss"].tolist() == [2.0]
     assert collected.curves["pixels"].empty
+    assert {name: len(examples) for name, examples in collected.examples.items()} == {"exemplar": 1, "pixels": 0}
 
 
 def test_a_large_set_is_shown_in_part(surrogate_set: SurrogateSet, tmp_path: Path) -> None:

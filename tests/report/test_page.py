@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from exemplar.datasets.evaluation import Evaluation
+from exemplar.io.examples import Examples
 from exemplar.report import comparison, figures, likeness, page, paper, sheets, stamp
 from exemplar.surrogate.ranges import RELEASE
 from exemplar.tracking.sidecars import Sidecar
@@ -188,6 +189,31 @@ def test_neighbours_and_the_map_show_each_image_once(source: str) -> None:
     assert HOSTILE not in shown
     assert 'id="map"' in shown
     assert 'id="map"' not in source
+
+
+def test_examples_stand_below_what_their_task_asks(source: str) -> None:
+    """A part of a task has its own question; words are text, and a training without examples has no place there."""
+    grey = np.full((2, 3, 8, 8), 128, np.uint8)
+    turned = Examples.of("rotation", {"shown": grey, "the answer": grey}, {"the answer": [HOSTILE, "back by 90°"]})
+    shown = write(examples={"rotation": [turned], "multi_task": [turned], "random": []})
+    text = " ".join(Page(shown).text.split())
+    assert text.count("by which of four quarter turns was a picture turned (Gidaris, Singh and Komodakis") == 2
+    assert "multi_task, its part rotation" in text
+    assert text.count("back by 90°") == 2
+    assert HOSTILE not in shown
+    assert shown.count('<table class="examples"') == 2
+    assert "What each training asks" not in source
+
+
+def test_rows_stand_in_families_and_say_whether_a_difference_is_shown() -> None:
+    """From random filters, in the table and in sentences below it."""
+    records = [RECORD, replace(RECORD, method="rotation"), replace(RECORD, method="random")]
+    text = " ".join(Page(write(records=records)).text.split())
+    assert "from random, points" in text
+    assert "photos pretext tasks exemplar" in text
+    assert "controls random" in text
+    assert text.count("+0.0 ± 0.0 not shown") == 2
+    assert "exemplar is level with rotation (the best other task)" in text
 
 
 def test_runs_are_links_into_mlflow() -> None:

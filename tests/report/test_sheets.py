@@ -49,7 +49,10 @@ def test_sample_sheets_of_any_size_are_small(classes: int, count: int) -> None:
 
 
 def test_filter_sheets_show_each_encoder() -> None:
-    """Encoders stand side by side under their names, also when their layers differ in number and size."""
+    """Encoders stand under their names, three in a row, also when their layers differ in number and size."""
     filters = {"exemplar": random.normal(size=(64, 3, 5, 5)), "strided": random.normal(size=(92, 3, 7, 7))}
     figure = sheets.filter_sheet(filters)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["exemplar", "strided"]
+    many = sheets.filter_sheet({f"task {number}": filters["exemplar"] for number in range(11)})
+    assert len(many.axes) == 11
+    assert many.get_size_inches()[0] == figure.get_size_inches()[0]

@@ -185,6 +185,7 @@ def test_scores_are_among_all_classes(many: SurrogateSet, compute: Compute, reci
     assert last.score < last.further["score_among_drawn"]
     samples, targets = many.render(torch.arange(0, 240, 9))
     with torch.no_grad():
+        assert torch.equal(*(each.eval().answered(samples) for each in (model, network)))
         losses = [each.eval()((samples, targets)).loss for each in (model, network)]
     assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-5)
 
@@ -221,7 +222,8 @@ def test_what_processes_exchange_does_not_grow_with_the_classes(many: SurrogateS
 def length_before_the_fourth_visit(classes: int, decay: float) -> float:
     """Of a row that gets the same gradient whenever its class is in a batch of 128, at a rate of 0.03."""
     group = {"lr": 0.03 * 0.25, "weight_decay": decay, "momentum": 0.9}
-    waiting = torch.linalg.matrix_power(still_step(group, nesterov=False), classes // 128)
+    matrix = torch.tensor(still_step(group, nesterov=False), dtype=torch.float64)
+    waiting = torch.linalg.matrix_power(matrix, classes // 128)
     row = torch.zeros(2, dtype=torch.float64)
     for _ in range(3):
         row = waiting @ (row + torch.tensor([-group["lr"], 1.0], dtype=torch.float64))
@@ -257,7 +259,7 @@ def test_the_setting_decides_whether_classes_are_drawn(many: SurrogateSet, compu
         compute=compute,
     )
     for negatives in (None, CLASSES, CLASSES + 1):
-        model = exemplar.draw(replace(inputs, settings=replace(SETTINGS, negatives=negatives)))
+        model = exemplar.untrained(replace(inputs, settings=replace(SETTINGS, negatives=negatives)))
         assert type(model) is type(whole(many, recipe))
         assert len(model.rows()[0][0]) == CLASSES
     fitting = exemplar.fit(replace(inputs, settings=replace(inputs.settings, negatives=CLASSES - 1)))

@@ -65,7 +65,7 @@ def test_help_answers_at_once() -> None:
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert imported.isdisjoint({"torch", "mlflow", "numpy", "pandas", "pydantic", "rich"})
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
-    for name in ("features", "neighbours", "describe", "table"):
+    for name in ("features", "neighbours", "describe", "export", "table"):
         assert f"  {name}" in done.stdout
 
 
@@ -102,6 +102,17 @@ def test_parquet_holds_the_same(run: Shell, pictures: Path, encoder_file: Path, 
     answers = [[one["picture"] for one in json.loads(search)] for search in searches]
     assert answers[0][0] == str(pictures / "b.png")
     assert answers[0] == answers[1] == answers[2]
+
+
+def test_an_encoder_is_exported(run: Shell, encoder_file: Path, tmp_path: Path) -> None:
+    """How far the file's answers are from the encoder's is told; a file that is there, and another ending, are too."""
+    out, words = tmp_path / "e.pt2", ("export", "--encoder", encoder_file, "--side", 48, "--out")
+    told = json.loads(run(*words, out, "--json").stdout)
+    assert (told["out"], told["model"], told["side"]) == (str(out), "4c5-4c5-8f", 48)
+    assert told["largest_difference"] < 1e-4
+    assert "e.pt2 is there already" in run.told(*words, out)
+    assert run(*words, out, "--overwrite").stdout.startswith(f"{out}: images [n 3 48 48] to features; run once, ")
+    assert run.told(*words, tmp_path / "e.pb").endswith("expected a name that ends in .onnx or .pt2")
 
 
 def test_nothing_is_overwritten_unasked(run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path) -> None:

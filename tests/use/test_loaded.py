@@ -14,6 +14,7 @@ from exemplar.models.network import Pixels
 from exemplar.models.saved import load_encoder as load_network
 from exemplar.probe.features import extract_features
 from exemplar.use.loaded import LoadedEncoder, load_encoder
+from exemplar.use.shipped import SHIPPED
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 3, 44, 52), np.uint8)
 
@@ -144,3 +145,14 @@ def test_scikit_learn_classifies_pictures(encoder_file: Path, labeled):
         pipeline.predict(labeled.images[:, :1])
     with pytest.raises(ValueError, match="there is no encoder"):
         ExemplarFeatures("gone.safetensors").fit()
+
+
+def test_an_encoder_comes_with_the_package():
+    """It is the small network, and what its card says of it is so; its code there runs as it stands."""
+    shipped = load_encoder()
+    card = SHIPPED.with_suffix(".md").read_text()
+    weights = sum(parameter.numel() for parameter in shipped.encoder.parameters())
+    assert f"`{shipped.model}`" in card
+    assert f"{weights:,} weights" in card
+    assert f"makes {sum(shipped.block_widths(96)):,} features" in card
+    assert "exemplar.load_encoder().features([" in card

@@ -1,5 +1,7 @@
 """Colour changes of whole batches; pixels are RGB between 0 and 1, and each factor is one number per patch."""
 
+from functools import cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -69,10 +71,29 @@ def adjust(channel: Float[Tensor, "b h w"], power: Tensor, factor: Tensor, offse
     return raised.mul_(factor).add_(offset).clamp_(0, 1)
 
 
+@cache
+def rgb_to_xyz(device: torch.device) -> Float[Tensor, "3 3"]:
+    """Linear RGB to XYZ over that of white, on a device, copied there once: a step would wait for the copy."""
+    with torch.inference_mode(mode=False):
+        return torch.tensor(SRGB_TO_XYZ, device=device) / torch.tensor(D65, device=device)[:, None]
+
+
 def to_lab(patches: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """CIE Lab of sRGB under daylight D65: L from 0 to 100, a and b around 0, which is grey."""
     linear = torch.where(patches > 0.04045, ((patches + 0.055) / 1.055) ** 2.4, patches / 12.92)
-    mixing = torch.tensor(SRGB_TO_XYZ, device=patches.device) / torch.tensor(D65, device=patches.device)[:, None]
-    xyz = (mixing[:, :, None, None] * linear[:, None]).sum(2)  # a product of matrices may be rounded to bfloat16
+    xyz = (rgb_to_xyz(patches.device)[:, :, None, None] * linear[:, None]).sum(
+        2
+    )  # a product of matrices may be rounded to bfloat16
     x, y, z = torch.where(xyz > 0.008856, xyz.clamp_min(0.008856) ** (1 / 3), 7.787 * xyz + 16 / 116).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
+
+
+def from_lab(lab: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """The sRGB of CIE Lab; a colour that sRGB does not have is clipped."""
+    light, a, b = lab.unbind(1)
+    y = (light + 16) / 116
+    roots = torch.stack([y + a / 500, y, y - b / 200], 1)
+    xyz = torch.where(roots > 0.008856 ** (1 / 3), roots**3, (roots - 16 / 116) / 7.787)
+    mixing = torch.linalg.inv(torch.tensor(SRGB_TO_XYZ)).to(lab.device) * torch.tensor(D65, device=lab.device)
+    linear = (mixing[:, :, None, None] * xyz[:, None]).sum(2).clamp(0, 1)
+    return torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055, 12.92 * linear)

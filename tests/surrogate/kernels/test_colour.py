@@ -120,3 +120,10 @@ def test_lab_agrees_with_scikit_image():
     """Every colour of the grid, dark ones included, where the curves are straight."""
     expected = color.rgb2lab(GRID.numpy())
     assert torch.allclose(torch.tensor(pixels(colour.to_lab(PATCH))), torch.from_numpy(expected).float(), atol=1e-3)
+
+
+def test_lab_leads_back_to_the_same_colour() -> None:
+    """For every colour that sRGB has; others become the nearest value of each channel between 0 and 1."""
+    assert torch.allclose(colour.from_lab(colour.to_lab(PATCH)), PATCH, atol=1e-4)
+    beyond = colour.from_lab(torch.tensor([50.0, 120.0, -120.0]).view(1, 3, 1, 1).expand(1, 3, 2, 2))
+    assert 0 <= beyond.min() <= beyond.max() <= 1

@@ -1,0 +1,101 @@
+"""What every part of the GPU's measurements is given, how it times work, and the rows that it yields."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from exemplar.runtime.device import Compute
+
+Work = Callable[[], object]
+Row = dict[str, Any]
+"""`name`, and `value` and `unit`, or `largest`, `allowed` and `equal`, or the reason why it is `skipped`."""
+Works = Iterator[tuple[str, Callable[[], Iterator[Row]]]]
+"""The pieces of a part, each with a name; one may fail without the others."""
+CPU = Compute(torch.device("cpu"), torch.float32)
+
+
+@dataclass
+class Session:
+    """The device, the options, and the ceilings (TFLOP/s by precision) as soon as they are measured."""
+
+    compute: Compute
+    quick: bool
+    batch: int
+    minutes: float
+    archive: Path | None
+    out: Path
+    ceilings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """The card, or the CPU in a quick look."""
+        return self.compute.device
+
+    @property
+    def exact(self) -> Compute:
+        """The same device in float32."""
+        return Compute(self.device, torch.float32)
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether there is a card."""
+        return self.device.type == "cuda"
+
+    @property
+    def least_seconds(self) -> float:
+        """How long a measurement lasts at least."""
+        return 0.0 if self.quick else 1.0
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.on_cuda:
+            torch.cuda.synchronize(self.device)
+
+    def seconds(self, work: Work) -> float:
+        """How long `work` takes, over so many runs that they last `least_seconds`, after two that do not count."""
+        work(), work()
+        runs, spent = 1, self.seconds_of(work, 1)
+        while spent < self.least_seconds:
+            runs = int(min(10 * runs, 1 + 1.2 * runs * self.least_seconds / max(spent, 1e-9)))
+            spent = self.seconds_of(work, runs)
+        return spent / runs
+
+    def seconds_of(self, work: Work, runs: int) -> float:
+        """How long so many runs take together."""
+        self.synchronize()
+        started = time.perf_counter()
+        for _ in range(runs):
+            work()
+        self.synchronize()
+        return time.perf_counter() - started
+
+
+def measured(name: str, value: float, unit: str, **more: object) -> Row:
+    """A row of one number."""
+    return {"name": name, "value": value, "unit": unit, **more}
+
+
+def compared(name: str, largest: float, *, allowed: float, **more: object) -> Row:
+    """A row of a comparison: the largest difference, and how large it may be."""
+    return {"name": name, "largest": largest, "allowed": allowed, "equal": largest <= allowed, **more}
+
+
+def line(row: Row) -> str:
+    """A row as it is printed."""
+    if "skipped" in row:
+        return f"{row['name']}: skipped, {row['skipped']}"
+    known = {key: value for key, value in row.items() if value is not None}
+    told = [f"{key} {shown(value)}" for key, value in known.items() if key not in ("name", "value", "unit", "equal")]
+    first = f"{shown(row['value'])} {row['unit']}" if "value" in row else "equal" if row["equal"] else "DIFFERENT"
+    return f"{row['name']}: {'; '.join([first, *told])}"
+
+
+def shown(value: object) -> str:
+    """Three digits of a number; anything else as it is."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
