@@ -12,8 +12,10 @@ from typing import Annotated
 
 import typer
 
-from exemplar.errors import UserError, one_line
+from exemplar.errors import UserError
+from exemplar.errors import say as report
 from exemplar.runtime.signals import sigterm_raises
+from exemplar.runtime.streams import make_unfailing
 from exemplar.use.shipped import SHIPPED
 
 app = typer.Typer(
@@ -155,6 +157,7 @@ def say(told: object, text: str, *, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command; exit status 1 and one line on stderr for a mistake of the user or the machine."""
+    make_unfailing("stderr")  # what it prints on stdout is its result
     try:
         with sigterm_raises():
             app()
@@ -170,7 +173,7 @@ def main() -> None:
 
 def fail(message: str) -> None:
     """Say what was wrong on one line and leave."""
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    report(f"error: {message}")
     sys.exit(1)
 
 

@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from exemplar.errors import UserError
-from exemplar.io import integrity, provenance
-from exemplar.io.sources import digest, source_digest
+from exemplar.datasets.evaluation import Evaluation
+from exemplar.errors import UserError, one_line
+from exemplar.io import foreign, integrity, provenance
+from exemplar.io.cache import cache_folder, cached, is_whole, members
+from exemplar.io.sources import source_digest
 from exemplar.params.load import load_params
+from exemplar.probe.protocol import draw_C, edge
 from exemplar.runtime import device
 from exemplar.tracking import outage, store
-from exemplar.tracking.outage import one_line
 
 PACKAGES = ("torch", "torchvision", "dvc", "mlflow", "scikit-learn", "pandas")
 GIGABYTE = 1e9
@@ -33,7 +34,7 @@ class Finding:
 
     def line(self) -> str:
         """`ok` or `look`, what was found, and what to do."""
-        return f"look  {self.what}: {self.remedy}" if self.remedy else f"ok    {self.what}"
+        return "look  " + one_line(f"{self.what}: {self.remedy}") if self.remedy else "ok    " + one_line(self.what)
 
 
 def versions() -> Iterator[Finding]:
@@ -112,56 +113,50 @@ def outputs(root: Path) -> Iterator[Finding]:
     for place, md5 in made.items():
         broken = sorted({name for name in (md5, *members(cache, md5)) if not is_whole(cached(cache, name), name)})
         if broken:
-            files = " ".join(shlex.quote(str(cached(cache, name))) for name in broken)
+            files = " ".join(quoted(cached(cache, name)) for name in broken)
             yield Finding(
                 f"{place}: in the cache {files} is missing or not what its name says", f"rm -f {files}; dvc repro"
             )
         elif not Path(place).exists():
-            yield Finding(f"{place} is not in the folder but in the cache", f"dvc checkout {place}")
+            yield Finding(f"{place} is not in the folder but in the cache", f"dvc checkout {shlex.quote(place)}")
         elif integrity.dvc_md5(Path(place)) != md5:
-            yield Finding(f"{place} is not what dvc.lock says", f"dvc checkout --force {place}")
+            yield Finding(f"{place} is not what dvc.lock says", f"dvc checkout --force {shlex.quote(place)}")
         else:
             yield Finding(f"{place} is whole, in the cache and in the folder")
 
 
-def cache_folder(root: Path) -> Path:
-    """DVC's cache, where its configuration of the repository, the user or the system puts it."""
-    from dvc.config import Config, ConfigError
+def quoted(path: Path) -> str:
+    """A path as the shell takes it."""
+    return shlex.quote(str(path))
 
+
+def choices(made: Iterable[Path]) -> Iterator[Finding]:
+    """Linear SVMs whose C is the first or the last of those that were tried; a better one may lie beyond."""
     try:
-        return Path(Config(dvc_dir=str(root / ".dvc"))["cache"].get("dir") or root / ".dvc" / "cache")
-    except ConfigError as error:
-        raise UserError(
-            f"DVC's configuration cannot be read ({error}); correct .dvc/config or .dvc/config.local"
-        ) from None
-
-
-def cached(cache: Path, md5: str) -> Path:
-    """Where DVC keeps an object; those of folders end in `.dir`."""
-    return cache / "files" / "md5" / md5[:2] / md5[2:]
-
-
-def members(cache: Path, md5: str) -> list[str]:
-    """The objects that a folder's object lists; none for a file, and none where the list cannot be read."""
-    if not md5.endswith(".dir"):
-        return []
-    try:
-        entries: list[dict[str, Any]] = json.loads(cached(cache, md5).read_bytes())
-        return [entry["md5"] for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
-def is_whole(path: Path, md5: str) -> bool:
-    """Whether a file is there and has this digest."""
-    return path.is_file() and digest(path) == md5.removesuffix(".dir")
+        settings = load_params()
+    except UserError:
+        return  # machine tells it
+    for path in sorted(file for folder in made for file in (folder / "evaluations" / "probe").glob("*.json")):
+        try:
+            record = Evaluation.load(path)
+        except UserError:
+            continue  # compare tells it
+        if section := settings.probe.get(record.dataset):
+            tried = draw_C(section.C_range, draws=section.C_draws, random_seed=settings.random_seed)
+            ends = {C: edge(C, tried) for each in record.chosen if (C := each.get("C")) in tried}
+            for C, end in ends.items():
+                if end:
+                    yield Finding(
+                        f"{path}: C is {C:.4g}, the {end} of {len(tried)} that were tried",
+                        f"a wider probe.{record.dataset}.C_range may have a better one",
+                    )
 
 
 def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
     """What killed processes left: half-written results, half-fetched archives, unfinished trainings."""
     for folder in made:
         for path in sorted(folder.rglob(".*.tmp")):
-            yield Finding(f"{path} is half a result of a killed process, which nobody reads", f"rm -r {path}")
+            yield Finding(f"{path} is half a result of a killed process, which nobody reads", f"rm -r {quoted(path)}")
     for path in sorted((root / "downloads").glob("*.part")):
         yield Finding(f"{path} has {path.stat().st_size / GIGABYTE:.3f} GB of an archive", "dvc repro fetches the rest")
     for path in sorted((root / "downloads").glob("*.wrong-*")):
@@ -184,12 +179,12 @@ def broken_by_kills(root: Path) -> Iterator[Finding]:
     for name, read in readers.items():
         path = root / name
         try:
-            read(path.read_bytes())
+            read(foreign.read(path))
         except FileNotFoundError:
             continue
-        except (ValueError, UserError):
+        except (ValueError, UserError, RecursionError):
             finding = f"{path} is broken, as a kill leaves it: DVC does not start with it, and loses nothing without it"
-            yield Finding(finding, f"rm {path}")
+            yield Finding(finding, f"rm {quoted(path)}")
 
 
 def runs() -> Iterator[Finding]:
@@ -209,11 +204,20 @@ def runs() -> Iterator[Finding]:
 def unsent() -> Iterator[Finding]:
     """Runs of which the store did not take all."""
     for kept in outage.pending():
-        number = len(kept.operations())
-        yield Finding(f"MLflow run {kept.run_id}: {number} things wait for {kept.store} ({kept.folder})", "make sync")
+        where = one_line(kept.store or "a store whose name is lost")
+        yield Finding(
+            f"MLflow run {kept.run_id}: {len(kept.files())} things wait for {where} ({kept.folder})", "make sync"
+        )
 
 
-def findings(made: Iterable[Path]) -> Iterator[Finding]:
+def commit() -> Iterator[Finding]:
+    """Whether git tells the commit that every run in MLflow names."""
+    found = provenance.changes()
+    if found.are_missed:
+        yield Finding("git does not tell the commit and the changes, which runs in MLflow lack then", found.unknown)
+
+
+def findings(made: Sequence[Path]) -> Iterator[Finding]:
     """Everything, in the order in which it matters; `made` are the folders that stages write to."""
     root = provenance.user_repository()
     for look in (
@@ -223,7 +227,9 @@ def findings(made: Iterable[Path]) -> Iterator[Finding]:
         sources(),
         runs(),
         unsent(),
+        commit(),
         outputs(root),
+        choices(made),
         leftovers(root, made),
         broken_by_kills(root),
     ):

@@ -1,6 +1,11 @@
-"""The one kind of error that a user is meant to read, and how it is printed."""
+"""The one kind of error that a user is meant to read, and how it is printed: on one line, and without secrets."""
 
 import re
+import sys
+from contextlib import suppress
+
+MOST_CHARACTERS, KEPT_AT_THE_END = 2000, 500
+OPENING, CLOSING = "'\"([{<`", "'\")]}>`.,:;"
 
 
 class UserError(Exception):
@@ -12,12 +17,60 @@ def reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
+def public_url(url: str) -> str:
+    """A URL without its user part, its query and its fragment, where passwords and tokens stand.
+
+    A password may hold any character, so that the user part ends at the last @; where a query may begin before it,
+    neither is shown.
+    """
+    scheme, separator, rest = url.partition("://")
+    before, at, after = rest.rpartition("@")
+    if at and re.search("[?#;]", before):
+        return f"{scheme}://..."
+    return scheme + separator + re.split("[?#;]", after, maxsplit=1)[0]
+
+
 def without_secrets(text: str) -> str:
-    """A text without the user part and the query of any URL in it, where passwords and tokens stand."""
-    without_users = re.sub(r"://[^\s/'\"]*@", "://", text)
-    return re.sub(r"(://[^\s?'\"]*)\?[^\s'\",)\]>]*", r"\1", without_users)
+    """A text without the user part and the query of any URL in it. Takes time in proportion to its length."""
+    if "://" not in text:
+        return text
+    return re.sub(r"\S+", lambda word: hidden(word[0]) if "://" in word[0] else word[0], text)
 
 
-def one_line(text: str) -> str:
-    """A text on one line, also where a library that it quotes took several, and without what nobody should read."""
-    return without_secrets(" ".join("".join(c if c.isprintable() else " " for c in text).split()))
+def hidden(word: str) -> str:
+    """A word that has a URL in it, or several, of which only the first is shown."""
+    bare = word.rstrip(CLOSING)
+    return public_url(bare) + word[len(bare) :]
+
+
+def without_users(text: str) -> str:
+    """A text without `name:password@`, which is left of a URL that was mistyped, or stands in an address of ssh."""
+
+    def shown(word: str) -> str:
+        before, at, after = word.rpartition("@")
+        bare = before.lstrip(OPENING)
+        return before[: len(before) - len(bare)] + "..." + at + after if ":" in bare else word
+
+    return re.sub(r"\S+", lambda word: shown(word[0]) if "@" in word[0] else word[0], text) if "@" in text else text
+
+
+def printable(text: str) -> str:
+    """A text on one line, without what moves a terminal's cursor and what no encoding holds."""
+    clean = (
+        text if text.isprintable() else re.sub(r"[^ -~]", lambda sign: sign[0] if sign[0].isprintable() else " ", text)
+    )
+    return " ".join(clean.split())
+
+
+def one_line(text: object) -> str:
+    """Anything as one line that is safe to print and short enough to read; what is cut is in the middle, and told."""
+    line = without_users(without_secrets(printable(str(text))))
+    if len(line) <= MOST_CHARACTERS:
+        return line
+    return f"{line[: MOST_CHARACTERS - KEPT_AT_THE_END]} [...] {line[-KEPT_AT_THE_END:]}"
+
+
+def say(text: object) -> None:
+    """Print one line on stderr; where it cannot be printed, the work goes on."""
+    with suppress(OSError, ValueError):
+        print(one_line(text), file=sys.stderr, flush=True)

@@ -7,22 +7,27 @@ from functools import wraps
 
 import typer
 
-from exemplar.errors import UserError, one_line
+from exemplar.errors import UserError, say
 from exemplar.runtime.signals import sigterm_raises
+from exemplar.runtime.streams import make_unfailing
 
+IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # something else than what is made there
 INTERRUPTED, TERMINATED = 130, 143  # the shell's statuses for Ctrl-C and SIGTERM
 
 
 def start(command: Callable[..., None]) -> None:
     """Run a command with the arguments of the shell; exit status 1 and `error: ...` on stderr for a UserError."""
+    make_unfailing("stdout", "stderr")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(interruptible(command))
     try:
         app()
     except UserError as error:
         fail(str(error))
+    except MemoryError:
+        fail("there is not enough memory for this work; close other programs, or ask for less in params.yaml")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, *IN_THE_WAY):
             raise
         fail(
             f"{error.filename or 'the output'} cannot be written: {error.strerror}; make room or change its permissions"
@@ -50,10 +55,10 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 def say_interrupted() -> None:
     """Tell that nothing has to be repaired."""
-    print("interrupted; the same command goes on from what was kept", file=sys.stderr)
+    say("interrupted; the same command goes on from what was kept")
 
 
 def fail(message: str) -> None:
     """Say what was wrong on one line and leave."""
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    say(f"error: {message}")
     sys.exit(1)

@@ -35,7 +35,7 @@ def compare() -> None:
     first, labeled = settings.datasets[0], Path("data/labeled")
     inputs = [surrogate, labeled / first, *results.values(), *(training / name for name in settings.methods)]
     integrity.require_intact(inputs)
-    records = [Evaluation.load(path) for path in evaluations.values()]
+    records = [Evaluation.load(path, row=row) for row, path in evaluations.items()]
     invariance = panels.load(list(curves.values()))
     pictures = gallery.collect(surrogate=surrogate, encoders=encoders, training=training, methods=settings.methods)
     shown = {name: load_encoder(encoders / f"{name}.safetensors") for name in likeness.chosen(settings.methods)}

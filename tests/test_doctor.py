@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterable
 from hashlib import md5
 from pathlib import Path
@@ -12,8 +13,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from exemplar import doctor
+from exemplar.datasets.evaluation import Evaluation
 from exemplar.errors import UserError
+from exemplar.io import cache
 from exemplar.io.sources import source_digest
+from exemplar.params.load import load_params
+from exemplar.probe.protocol import draw_C
 from exemplar.tracking import runs
 from exemplar.tracking import store as tracking_store
 
@@ -27,7 +32,7 @@ CONTENT = {"data/seeds.npz": b"seeds", "data/surrogate/mean.npy": b"mean"}
 def store(content: bytes, *, suffix: str = "") -> str:
     """Put bytes into DVC's cache, and return their name there."""
     name = md5(content, usedforsecurity=False).hexdigest() + suffix
-    path = doctor.cached(CACHE, name)
+    path = cache.cached(CACHE, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return name
@@ -74,7 +79,7 @@ def test_a_sound_repository_has_nothing_to_look_at() -> None:
 
 def damage(content: bytes) -> None:
     """Change one byte of an object in the cache."""
-    doctor.cached(CACHE, md5(content, usedforsecurity=False).hexdigest()).write_bytes(b"X" + content[1:])
+    cache.cached(CACHE, md5(content, usedforsecurity=False).hexdigest()).write_bytes(b"X" + content[1:])
 
 
 def cut(name: str) -> None:
@@ -126,6 +131,17 @@ def test_an_output_that_changed_in_the_folder_is_told(repository: Path) -> None:
     (repository / "data/surrogate/mean.npy").write_bytes(b"neam")
     (line,) = complaints()
     assert line == "look  data/surrogate is not what dvc.lock says: dvc checkout --force data/surrogate"
+
+
+def test_a_repository_that_git_refuses_is_told_with_its_remedy(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs in MLflow would name no commit."""
+    subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    (line,) = complaints()
+    assert "which runs in MLflow lack then" in line
+    assert "git config --global --add safe.directory" in line
 
 
 @pytest.mark.parametrize("name", ["übung", "C#", "a b"])
@@ -219,3 +235,29 @@ def test_a_deleted_experiment_is_told_with_what_brings_it_back() -> None:
         runs.run(stage="x", name="x", parameters={}, inputs=[]),
     ):
         pass
+
+
+def test_a_C_at_the_end_of_those_that_were_tried_is_named(repository: Path) -> None:
+    """The largest and the smallest; one between them, and one that was not drawn by these settings, are not."""
+    settings = load_params()
+    section = settings.probe["photos"]
+    tried = draw_C(section.C_range, draws=section.C_draws, random_seed=settings.random_seed)
+    record = Evaluation(
+        dataset="photos",
+        method="exemplar",
+        model="4c5-8f",
+        readout="probe",
+        accuracy=[0.5, 0.5],
+        class_accuracy=[0.5, 0.5],
+        knn_accuracy=None,
+        training_samples=6,
+        labels_for_choice=0,
+        chosen=[{"C": tried[-1]}, {"C": tried[7]}, {"C": tried[0]}, {"C": 9e9}],
+        classes=["a", "b"],
+        confusion=[[1, 1], [1, 1]],
+        answers=["10", "10"],
+    )
+    record.save(Path("results/evaluations/probe/photos-exemplar.json"))
+    said = looks(doctor.choices([Path("results")]))
+    assert [line.partition(": C is ")[2].split(",")[1].split()[1] for line in said] == ["largest", "smallest"]
+    assert all("a wider probe.photos.C_range may have a better one" in line for line in said)

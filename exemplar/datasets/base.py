@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from exemplar.errors import UserError
+from exemplar.io import foreign
 from exemplar.io.arrays import load_array, map_array
 
 PATCH_PIXELS = 32  # the side of a seed, of its samples, and of what networks are trained on
@@ -93,11 +94,15 @@ def save_protocol(
     test: Int64[np.ndarray, "folds t"],
     classes: tuple[str, ...],
 ) -> None:
-    """Write all of a labeled set but its images, which large sets stream into `folder` by themselves."""
+    """Write all of a labeled set but its images, which large sets stream into `folder` by themselves.
+
+    A name of a folder that is not UTF-8 comes as surrogates, which no file of text can hold.
+    """
+    names = [name.encode("utf-8", "replace").decode("utf-8") for name in classes]
     np.save(folder / "labels.npy", labels)
     np.save(folder / "train.npy", train)
     np.save(folder / "test.npy", test)
-    (folder / "classes.json").write_text(json.dumps(classes, ensure_ascii=False), encoding="utf-8")
+    (folder / "classes.json").write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
 
 
 def load_images(folder: Path) -> UInt8[np.ndarray, "n 3 h w"]:
@@ -108,7 +113,7 @@ def load_images(folder: Path) -> UInt8[np.ndarray, "n 3 h w"]:
 def load_classes(path: Path, *, remedy: str) -> tuple[str, ...]:
     """Read the names of the classes."""
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = json.loads(foreign.read(path))
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise ValueError("it is no list of names")
     except (OSError, ValueError, RecursionError) as error:

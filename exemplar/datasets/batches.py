@@ -1,11 +1,5 @@
-"""CIFAR's pickled batches, read without trusting them.
+"""CIFAR's batches, read out of the file that Python's pickle has written and without running it as a program."""
 
-A pickle may call whatever it names. These name five things, which NumPy needs to rebuild an array; here each of them
-is a stand-in of our own, so that no byte of the file reaches NumPy but as the pixels of an array.
-"""
-
-import io
-import pickle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,65 +7,17 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
+from exemplar.datasets.fetching import pickled
 from exemplar.datasets.fetching.archives import members
 from exemplar.datasets.images import growing, stretched
 from exemplar.errors import UserError
 from exemplar.runtime.progress import track
 
-SIDE_PIXELS = 32
+SIDE_PIXELS, MOST_SIDE_PIXELS = 32, 2048
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 FILES = (*TRAIN_BATCHES, "test_batch", "batches.meta")
 MOST_BYTES = 1 << 26  # a batch has 31 million
 Content = dict[bytes, object]
-
-
-class Pixels:
-    """Stands in for `numpy.ndarray` and for the function that makes an empty one."""
-
-    def __init__(self, *_: object) -> None:
-        self.rows: UInt8[np.ndarray, "n values"] = np.empty((0, 0), np.uint8)
-
-    def __setstate__(self, state: tuple[object, tuple[int, int], object, bool, bytes]) -> None:
-        """Take NumPy's description of an array: version, shape, type, order, bytes."""
-        _, shape, kind, by_columns, content = state
-        if not isinstance(kind, ByteType):
-            raise pickle.UnpicklingError("an array of another type than bytes")
-        self.rows = np.frombuffer(content, np.uint8).reshape(shape, order="F" if by_columns else "C")
-
-
-class ByteType:
-    """Stands in for `numpy.dtype`, of which only unsigned bytes are admitted."""
-
-    def __init__(self, code: str | bytes, *_: object) -> None:
-        if code not in ("u1", b"u1"):
-            raise pickle.UnpicklingError(f"the type {code!r}")
-
-    def __setstate__(self, state: object) -> None:
-        """Byte order and alignment say nothing about single bytes."""
-
-
-def latin1(text: str, _: object) -> bytes:
-    """Stands in for `_codecs.encode`, by which Python 3 writes bytes in the old protocol."""
-    return text.encode("latin-1")
-
-
-ADMITTED = {
-    ("numpy.core.multiarray", "_reconstruct"): Pixels,
-    ("numpy._core.multiarray", "_reconstruct"): Pixels,
-    ("numpy", "ndarray"): Pixels,
-    ("numpy", "dtype"): ByteType,
-    ("_codecs", "encode"): latin1,
-}
-
-
-class Unpickler(pickle._Unpickler):
-    """The unpickler written in Python: the one in C can be made to take any amount of memory by one large index."""
-
-    def find_class(self, module: str, name: str) -> object:
-        """The stand-in for a name; raises UnpicklingError for all others."""
-        if (module, name) not in ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return ADMITTED[module, name]
 
 
 class Batch(NamedTuple):
@@ -106,11 +52,12 @@ def read_batches(archive: Path | None) -> tuple[Batch, Batch, tuple[str, ...]]:
 def write_training_images(archive: Path | None, folder: Path, *, side_pixels: int) -> None:
     """Write the training images into `folder`, enlarged to this side (bicubic), without their labels.
 
-    Raises UserError for a side below 32, which would lose what the images show.
+    Raises UserError for a side below 32, which would lose what the images show, and beyond 2,048.
     """
-    if side_pixels < SIDE_PIXELS:
+    if not SIDE_PIXELS <= side_pixels <= MOST_SIDE_PIXELS:
         raise UserError(
-            f"unlabeled_side is {side_pixels}; expected {SIDE_PIXELS} pixels, as CIFAR's images have, or more"
+            f"unlabeled_side is {side_pixels}; expected {SIDE_PIXELS} pixels, as CIFAR's images have, to "
+            f"{MOST_SIDE_PIXELS:,}"
         )
     train, _, _ = read_batches(archive)
     with (
@@ -126,8 +73,8 @@ def write_training_images(archive: Path | None, folder: Path, *, side_pixels: in
 def unpickle(content: bytes, *, name: str) -> Content:
     """Read one pickled dictionary."""
     try:
-        loaded = Unpickler(io.BytesIO(content), encoding="bytes").load()
-    except Exception as error:  # a pickle is a program: one that is broken can fail in any way
+        loaded = pickled.load(content)
+    except Exception as error:  # what is broken can fail in any way
         raise UserError(f"{name} is no batch of CIFAR's format ({type(error).__name__}: {error})") from None
     if not isinstance(loaded, dict):
         raise UserError(f"{name} is no batch of CIFAR's format; expected a dictionary")
@@ -137,7 +84,7 @@ def unpickle(content: bytes, *, name: str) -> Content:
 def to_batch(content: Content, *, classes: int, name: str) -> Batch:
     """Check one batch and give it its shape: rows of 1024 red, 1024 green and 1024 blue values."""
     data, labels = content.get(b"data"), content.get(b"labels")
-    rows = data.rows if isinstance(data, Pixels) else np.empty((0, 0), np.uint8)
+    rows = data.rows if isinstance(data, pickled.Bytes) else np.empty((0, 0), np.uint8)
     if rows.ndim != 2 or rows.shape[1] != 3 * SIDE_PIXELS**2 or not len(rows):
         raise UserError(f"{name} has no images of {3 * SIDE_PIXELS**2} bytes each under 'data'")
     numbers = labels if isinstance(labels, list) else []

@@ -1,6 +1,7 @@
 """What a readout measured on a labeled dataset, fold by fold."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from exemplar.datasets.base import Labeled
 from exemplar.errors import UserError, reason
+from exemplar.io import foreign
 from exemplar.io.atomic import replacing
 
 UNTRAINED = "random"  # fine-tuning from random filters is supervised training
@@ -135,20 +137,24 @@ class Evaluation:
             temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> "Evaluation":
-        """Read what `save` wrote."""
+    def load(cls, path: Path, *, row: tuple[str, ...] | None = None) -> "Evaluation":
+        """Read what `save` wrote; where `row` names readout, dataset and method, they must be the record's own."""
         try:
-            record = TypeAdapter(cls).validate_json(path.read_bytes(), strict=True, extra="forbid")
+            record = TypeAdapter(cls).validate_json(foreign.read(path), strict=True, extra="forbid")
         except (OSError, ValueError) as error:
             raise UserError(
                 f"cannot read the evaluation {path} ({first_finding(error)}); remove it and run dvc repro again"
             ) from None
         if contradiction := record.contradiction():
             raise UserError(f"cannot use the evaluation {path} ({contradiction}); remove it and run dvc repro again")
+        if row not in (None, (record.readout, record.dataset, record.method)):
+            raise UserError(f"the evaluation {path} is of another row; remove it and run dvc repro again")
         return record
 
     def contradiction(self) -> str | None:
         """What in the record cannot be: numbers that are no accuracies, or that its own confusion matrix belies."""
+        if not re.fullmatch("pixels|[0-9cfs-]{1,1000}", self.model):
+            return "its model is no network"
         table = np.array(self.confusion) if len({*map(len, self.confusion)}) == 1 else np.zeros(0)
         if table.shape != (len(self.classes),) * 2 or table.min() < 0 or table.sum() == 0:
             return f"confusion is no table of counts for {len(self.classes)} classes"

@@ -16,7 +16,7 @@ from jaxtyping import Int64
 from PIL import Image
 
 from exemplar.datasets.base import save_protocol
-from exemplar.datasets.images import cropped, decode, glance, growing
+from exemplar.datasets.images import cropped, decode, glance, growing, iter_parts
 from exemplar.datasets.splits import draw_orders, require_members, take
 from exemplar.datasets.tree import Survey, find_classes, say, survey
 from exemplar.errors import UserError
@@ -25,6 +25,7 @@ from exemplar.runtime.progress import track
 
 FEWER = "; lower sources.folder.options.train_per_class, or add pictures"
 ASIDE = "; move it elsewhere, or set sources.folder.options.skip_broken to true"
+MOST, MOST_OF = 1_000_000, {"side": 2048, "folds": 1000}  # of the options that are counts
 DEEP_BITS, DIM_VALUE = 16, 64  # a set without a value of 64 or more, of 255, is nearly black
 
 
@@ -70,9 +71,7 @@ def write_labeled(
         labels[group] = label
     read.tell(found)
     read.tell_copies(labels, train, test)
-    # a name that is not UTF-8 comes as surrogates, which no file of text can hold
-    names = tuple(name.encode("utf-8", "replace").decode("utf-8") for name in classes)
-    save_protocol(folder, labels=labels, train=train, test=test, classes=names)
+    save_protocol(folder, labels=labels, train=train, test=test, classes=tuple(classes))
 
 
 def by_class(paths: Sequence[PurePath], classes: Sequence[str]) -> list[Int64[np.ndarray, " _"]]:
@@ -93,10 +92,11 @@ def existing(archive: Path | None) -> Path:
 
 
 def require_counts(**counts: int) -> None:
-    """Raise UserError for a count below 1."""
+    """Raise UserError for a count below 1, and for one that no machine has room for."""
     for name, count in counts.items():
-        if count < 1:
-            raise UserError(f"sources.folder.options.{name} is {count}; expected at least 1")
+        most = MOST_OF.get(name, MOST)
+        if not 1 <= count <= most:
+            raise UserError(f"sources.folder.options.{name} is {count}; expected a number from 1 to {most:,}")
 
 
 @dataclass
@@ -188,4 +188,7 @@ def examine(found: Survey) -> Read:
 
 def digest_of_pixels(picture: Image.Image) -> str:
     """What two pictures share when and only when they look alike to the last bit, whatever their files are."""
-    return hashlib.md5(f"{picture.size}".encode() + picture.tobytes(), usedforsecurity=False).hexdigest()
+    digest = hashlib.md5(f"{picture.size}".encode(), usedforsecurity=False)
+    for _, part in iter_parts(picture):
+        digest.update(part.tobytes())
+    return digest.hexdigest()

@@ -12,13 +12,18 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile as PictureFile
 
 from exemplar.errors import UserError
 from exemplar.io import contents
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
-MOST_PIXELS = 1 << 26  # 67 million, 8192 x 8192: decoded, such a picture takes 0.2 GB
+MOST_PIXELS = 1 << 26  # 67 million, 8192 x 8192, of which reading takes 0.9 GB of memory at most
+MOST_PIXELS_OF = {"WEBP": 1 << 25, "AVIF": 1 << 25}  # whose libraries hold a picture several times
 MOST_REDUCED_PIXELS = 1 << 28  # of a JPEG that is not progressive, which is decoded at half its size or less
+MOST_SIDE_PIXELS = 1 << 16  # beyond it Pillow's tables for scaling take more memory than the picture
+MOST_SCANS, START_OF_SCAN = 100, b"\xff\xda"  # of a JPEG; each of a few bytes may cost a pass over all pixels
+PIXELS_AT_ONCE = 1 << 22
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would warn of what is read here, and stop what is reduced
 ORIENTATION = 0x0112  # EXIF's tag
 TURNS = {
@@ -63,6 +68,8 @@ def decode(source: Path | BytesIO, *, name: str, bits: int = 16) -> Image.Image:
             return opaque(eight_bit(upright(image), bits=bits))
     except (SizeError, DepthError) as error:
         raise UserError(f"{name} {error}") from None
+    except MemoryError:
+        raise UserError(f"{name} takes more memory than there is; scale it down") from None
     except UNDECODABLE as error:
         if isinstance(error, OSError) and error.errno:
             raise UserError(f"{name} cannot be read ({error.strerror})") from None
@@ -71,18 +78,36 @@ def decode(source: Path | BytesIO, *, name: str, bits: int = 16) -> Image.Image:
 
 
 @contextmanager
-def opened(source: Path | BytesIO) -> Iterator[Image.Image]:
+def opened(source: Path | BytesIO) -> Iterator[PictureFile]:
     """Open a picture, whose pixels are not yet decoded; a large JPEG will be at a fraction of its size."""
     # Pillow warns of odd metadata, which do not concern the pixels
     with warnings.catch_warnings(action="ignore"), Image.open(source, formats=FORMATS) as image:
-        reducible = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
-        most = MOST_REDUCED_PIXELS if reducible else MOST_PIXELS
+        jpeg = image.format in ("JPEG", "MPO")
+        reducible = jpeg and not image.info.get("progressive")
+        most = MOST_REDUCED_PIXELS if reducible else MOST_PIXELS_OF.get(str(image.format), MOST_PIXELS)
+        size = f"{image.width} x {image.height} pixels"
         if image.width * image.height > most:
-            size = f"{image.width} x {image.height} pixels"
             raise SizeError(f"has {size}; at most {most:,} are read of such a file, so scale it down")
+        if max(image.size) > MOST_SIDE_PIXELS:
+            raise SizeError(f"has {size}; at most {MOST_SIDE_PIXELS:,} a side are read, so cut it into several")
+        if jpeg and count_scans(image) > MOST_SCANS:
+            raise SizeError(f"has more than {MOST_SCANS} scans of its pixels; save it anew")
         if image.width * image.height > MOST_PIXELS:
             image.draft(None, (image.width // 2, image.height // 2))
         yield image
+
+
+def count_scans(image: PictureFile) -> int:
+    """How often the file of a JPEG begins a pass over its pixels; ten times where it is progressive."""
+    file, found, last = image.fp, 0, b""
+    assert file is not None
+    place = file.tell()
+    file.seek(0)
+    while block := file.read(1 << 20):
+        found += (last + block).count(START_OF_SCAN)
+        last = block[-1:]
+    file.seek(place)
+    return found
 
 
 def shown_as(source: Path | BytesIO) -> str:
@@ -120,10 +145,20 @@ def eight_bit(image: Image.Image, *, bits: int) -> Image.Image:
         raise DepthError("has floating-point values, whose range is unknown; save it with 8 or 16 bits a value")
     if not has_deep_values(image):
         return image
-    values = np.asarray(image)
-    if values.min() < 0 or int(values.max()) >> bits:
-        raise DepthError(f"has values from {values.min()} to {values.max()}; expected 0 to {(1 << bits) - 1:,}")
-    return Image.fromarray((values.astype(np.uint32) >> (bits - 8)).astype(np.uint8))
+    found = Image.new("L", image.size)
+    for top, part in iter_parts(image):
+        values = np.asarray(part)
+        if values.min() < 0 or int(values.max()) >> bits:
+            raise DepthError(f"has values from {values.min()} to {values.max()}; expected 0 to {(1 << bits) - 1:,}")
+        found.paste(Image.fromarray((values >> (bits - 8)).astype(np.uint8)), (0, top))
+    return found
+
+
+def iter_parts(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The picture in pieces of its whole width, and where each begins, so that a copy of one takes little memory."""
+    rows = max(1, PIXELS_AT_ONCE // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 @dataclass(frozen=True)
@@ -139,7 +174,8 @@ def glance(path: Path) -> Glance:
     try:
         with opened(path) as image:
             several = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: a phone's own preview
-            most = int(np.asarray(image).max()) if has_deep_values(image) else 0
+            deep = iter_parts(image) if has_deep_values(image) else ()
+            most = max((int(np.asarray(part).max()) for _, part in deep), default=0)
             return Glance(most, several)
     except UNDECODABLE:
         return Glance()
@@ -148,10 +184,13 @@ def glance(path: Path) -> Glance:
 def opaque(image: Image.Image) -> Image.Image:
     """The picture in RGB; what is transparent shows white."""
     if not image.has_transparency_data:
-        return image.convert("RGB")
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image.convert("RGBA"))
-    return white.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
+    found = Image.new("RGB", image.size)
+    for top, part in iter_parts(image):
+        white = Image.new("RGBA", part.size, "white")
+        white.alpha_composite(part.convert("RGBA"))
+        found.paste(white.convert("RGB"), (0, top))
+    return found
 
 
 def stretched(image: Image.Image, *, side_pixels: int) -> UInt8[np.ndarray, "3 side side"]:

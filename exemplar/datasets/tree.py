@@ -1,13 +1,13 @@
 """Which files of a tree are pictures, which of its folders are classes, and what is said of all that is neither."""
 
-import sys
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from exemplar.errors import UserError, one_line
+from exemplar import errors
+from exemplar.errors import UserError
 from exemplar.io.trees import PICTURES, cause_of, is_picture, look
 
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
@@ -108,4 +108,4 @@ def warn_of_names(classes: Sequence[str]) -> None:
 
 def say(line: str) -> None:
     """Tell what was found, on one line of stderr whatever the names in it."""
-    print(f"folder: {one_line(line)}", file=sys.stderr, flush=True)
+    errors.say(f"folder: {line}")

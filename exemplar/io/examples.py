@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from exemplar.errors import UserError, reason
+from exemplar.io import foreign
 from exemplar.io.atomic import replacing
 
 FILE = "examples.json"  # in the folder of a training
@@ -69,7 +70,7 @@ def load_examples(folder: Path) -> list[Examples]:
     """Read what `save_examples` wrote. Raises UserError for anything else."""
     path = folder / FILE
     try:
-        examples = TypeAdapter(list[Examples]).validate_json(path.read_bytes(), strict=True, extra="forbid")
+        examples = TypeAdapter(list[Examples]).validate_json(foreign.read(path), strict=True, extra="forbid")
         for each in examples:
             if contradiction := each.contradiction():
                 raise ValueError(contradiction)

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from exemplar.errors import UserError, without_secrets
+from exemplar.errors import UserError, one_line, reason, without_secrets
+from exemplar.io import foreign
 
 LARGEST_FILE_TO_HASH = 64 << 20
 LARGEST_PATCH = 1_000_000
-LONGEST_LIST = 5_000
+LARGEST_LOCK = 1 << 22
+LONGEST_LIST, LONGEST_REASON = 5_000, 500
+NO_SECRETS = ":(exclude,top).dvc/config"  # where `dvc remote modify` without --local writes a password
 # Every experiment changes these two. The run itself holds their content, as parameters and md5 tags, so a tree in which
 # nothing else differs counts as clean.
 RECORDED_ELSEWHERE = {"params.yaml", "dvc.lock"}
@@ -30,21 +34,45 @@ def is_run_by_dvc() -> bool:
     return bool(os.environ.get("DVC_STAGE"))
 
 
-def git(*arguments: str, index: Path | None = None, stdin: bytes = b"") -> bytes:
-    """The output of a git command; empty where git fails or is missing, or where there is no repository or commit."""
-    environment = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
+class GitError(Exception):
+    """What git said on one line when it failed, with its remedy where it has one."""
+
+
+def git(*arguments: str) -> bytes:
+    """The output of a git command; empty where git fails."""
+    try:
+        return ask_git(*arguments)
+    except GitError:
+        return b""
+
+
+def ask_git(*arguments: str, index: Path | None = None, stdin: bytes = b"") -> bytes:
+    """The output of a git command. Raises GitError where git fails or is missing, or without a repository or commit."""
+    environment = {**os.environ, "LC_ALL": "C"} | ({"GIT_INDEX_FILE": str(index)} if index else {})
     try:
         return subprocess.run(["git", *arguments], input=stdin, env=environment, capture_output=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return b""
+    except OSError as error:
+        raise GitError(f"git cannot be started ({error.strerror})") from None
+    except subprocess.CalledProcessError as error:
+        raise GitError(one_line(error.stderr.decode(errors="replace"))[:LONGEST_REASON]) from None
 
 
 @dataclass(frozen=True)
 class Changes:
-    """How the working directory differs from the commit: all files that do, and the patch of those that git tracks."""
+    """How the working directory differs from the commit: all files that do, and the patch of those that git tracks.
+
+    `unknown` says why git does not tell it, empty where it does.
+    """
 
     names: tuple[str, ...]
     patch: str
+    commit: str = ""
+    unknown: str = ""
+
+    @property
+    def are_missed(self) -> bool:
+        """Whether git should tell them and does not; where there is no repository, nobody expects a commit."""
+        return bool(self.unknown) and "not a git repository" not in self.unknown
 
 
 def changes() -> Changes:
@@ -53,36 +81,57 @@ def changes() -> Changes:
     Git reads a file again only when its size or time has changed: in the clone of a queued experiment it took 8 of 9
     changed params.yaml for unchanged. With a copy of its index that has no times it reads every file.
     """
-    with TemporaryDirectory() as folder:
-        index = Path(folder, "index")
-        git("update-index", "-z", "--index-info", index=index, stdin=git("ls-files", "-s", "-z", "--full-name", ":/"))
-        names = git("diff", "HEAD", "--name-only", "--relative", "-z", index=index)
-        patch = git("diff", "HEAD", "--relative", "--no-ext-diff", "--no-color", index=index)
-    names += git("ls-files", "--others", "--exclude-standard", "-z")
+    commit = ""
+    try:
+        commit = ask_git("rev-parse", "--verify", "HEAD").decode().strip()
+        with TemporaryDirectory() as folder:
+            index = Path(folder, "index")
+            tracked = ask_git("ls-files", "-s", "-z", "--full-name", ":/")
+            ask_git("update-index", "-z", "--index-info", index=index, stdin=tracked)
+            names = ask_git("diff", "HEAD", "--name-only", "--relative", "-z", index=index)
+            words = ("HEAD", "--relative", "--no-ext-diff", "--no-color", "--", ".", NO_SECRETS)
+            patch = ask_git("diff", *words, index=index)
+        names += ask_git("ls-files", "--others", "--exclude-standard", "-z")
+    except GitError as error:
+        return Changes((), "", commit, unknown=str(error))
     if len(patch) > LARGEST_PATCH:
         patch = patch[:LARGEST_PATCH] + b"\n[cut: the difference is longer]\n"
     changed = sorted(filter(None, names.decode(errors="replace").split("\0")))
-    return Changes(tuple(changed), without_secrets(patch.decode(errors="replace")))
+    return Changes(tuple(changed), without_secrets(patch.decode(errors="replace")), commit)
 
 
 def outputs() -> dict[str, str]:
     """The md5 of every output in dvc.lock, by path (a folder's ends in `.dir`). Raises UserError for a broken file."""
     lock = Path("dvc.lock")
-    return outputs_in(lock.read_bytes()) if lock.exists() else {}
+    try:
+        return outputs_in(foreign.read(lock, most_bytes=LARGEST_LOCK)) if lock.exists() else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"dvc.lock cannot be read ({reason(error)}); remove it, and dvc repro makes it anew") from None
 
 
 @lru_cache(maxsize=1)  # a run asks twice, and to read a thousand lines takes 70 ms
 def outputs_in(lock: bytes) -> dict[str, str]:
     """The md5 of every output in the text of a lock file, by path. Raises UserError where it is broken."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
-        stages = YAML(typ="safe").load(lock)["stages"].values()
-        return {str(out["path"]): str(out["md5"]) for stage in stages for out in stage.get("outs", ()) if "md5" in out}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"dvc.lock is broken ({reason}); remove it, and dvc repro makes it anew") from None
+        content: Any = foreign.load_yaml(lock)
+        outs = [out for stage in content["stages"].values() for out in stage.get("outs", ()) if "md5" in out]
+        return {own_path(out["path"]): whole_digest(out["md5"]) for out in outs}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"dvc.lock is broken ({reason(error)}); remove it, and dvc repro makes it anew") from None
+
+
+def own_path(path: object) -> str:
+    """A path of an output; raises ValueError for one that leads out of the repository."""
+    if not isinstance(path, str) or Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ValueError(f"it names {path!r}, which is no output")
+    return path
+
+
+def whole_digest(md5: object) -> str:
+    """An md5 as DVC writes it; raises ValueError for anything else, which might be part of a path."""
+    if not isinstance(md5, str) or not re.fullmatch(r"[0-9a-f]{32}(\.dir)?", md5):
+        raise ValueError(f"it names {md5!r}, which is no md5")
+    return md5
 
 
 def output_of(path: Path, outputs: Iterable[str]) -> str | None:
@@ -94,14 +143,14 @@ def tree_tags(changes: Changes) -> dict[str, str]:
     """The commit, the names of all files that differ from it, and whether the tree is dirty.
 
     It is dirty where files differ that the run does not hold itself; new files count unless git ignores them, and
-    outputs that git tracks do not count, because DVC rewrites them.
+    outputs that git tracks do not count, because DVC rewrites them. Where git does not tell it, `git.unknown` says why.
     """
-    commit = git("rev-parse", "HEAD").decode().strip()
-    if not commit:
-        return {}
+    tags = {"mlflow.source.git.commit": changes.commit} if changes.commit else {}
+    if changes.unknown:
+        return tags | {"git.unknown": changes.unknown}
     recorded = outputs()
     dirty = any(name not in RECORDED_ELSEWHERE and not output_of(Path(name), recorded) for name in changes.names)
-    tags = {"mlflow.source.git.commit": commit, "git.dirty": str(dirty).lower()}
+    tags["git.dirty"] = str(dirty).lower()
     return tags | ({"git.changed": ", ".join(changes.names)[:LONGEST_LIST]} if changes.names else {})
 
 

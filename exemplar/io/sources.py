@@ -2,13 +2,12 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, public_url, without_users
 from exemplar.io.trees import is_picture, look
 
 
@@ -31,8 +30,7 @@ def local_path(source: str) -> Path | None:
 
 def shown(source: str) -> str:
     """The source as messages show it: without user name, password and query."""
-    scheme, separator, rest = source.partition("://")
-    return source if not separator else f"{scheme}://{re.split('[?#]', rest.rpartition('@')[2])[0]}"
+    return public_url(source) if "://" in source else without_users(source)
 
 
 def digest(path: Path) -> str:

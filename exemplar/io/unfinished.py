@@ -6,7 +6,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -19,7 +19,7 @@ from exemplar.io import provenance, sources
 from exemplar.io.atomic import replacing
 
 ROOT = Path(__file__).parents[2]
-DONE, DAY_SECONDS = "done", 86_400.0
+DONE, LOCKS, DAY_SECONDS = "done", "locks", 86_400.0
 
 
 def stage_code(stage: str, *of: str) -> list[Path]:
@@ -67,10 +67,10 @@ def work_folder(stage: str, *of: str, settings: Mapping[str, object], inputs: li
     folder = (
         provenance.user_repository() / ".checkpoints" / f"{name}-{key(stage, *of, settings=settings, inputs=inputs)}"
     )
-    locks = folder.parent / "locks"
+    locks = folder.parent / LOCKS
     locks.mkdir(parents=True, exist_ok=True)
     with waiting(FileLock(locks / folder.name), what=name):
-        forget_noted(folder.parent)
+        forget_noted(folder.parent, own=folder)
         folder.mkdir(exist_ok=True)
         yield folder
         if provenance.is_run_by_dvc():
@@ -79,17 +79,21 @@ def work_folder(stage: str, *of: str, settings: Mapping[str, object], inputs: li
             rmtree(folder)
 
 
-def forget_noted(folder: Path) -> None:
+def forget_noted(folder: Path, *, own: Path) -> None:
     """Remove the folders of stages that dvc.lock already holds: it was written after they ended.
 
-    The clone of a queued run is removed when the run ends; the folders of its stages are kept for a day.
+    The clone of a queued run is removed when the run ends; the folders of its stages are kept for a day. This process
+    holds the lock of `own`; what another one is at stays.
     """
     for done in folder.glob(f"*/{DONE}"):
-        lock, ended = Path(done.read_text(encoding="utf-8")) / "dvc.lock", done.stat().st_mtime
-        is_noted = lock.exists() and lock.stat().st_mtime >= ended
-        is_old = not lock.parent.exists() and time.time() - ended > DAY_SECONDS
-        if is_noted or is_old:
-            rmtree(done.parent, ignore_errors=True)
+        with suppress(FileNotFoundError, Timeout):  # another process is at that work, or has just removed the folder
+            lock = Path(done.read_text(encoding="utf-8", errors="replace")) / "dvc.lock"
+            ended = done.stat().st_mtime
+            is_noted = lock.exists() and lock.stat().st_mtime >= ended
+            is_old = not lock.parent.exists() and time.time() - ended > DAY_SECONDS
+            if is_noted or is_old:
+                with nullcontext() if done.parent == own else FileLock(folder / LOCKS / done.parent.name, timeout=0):
+                    rmtree(done.parent, ignore_errors=True)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class RelativeLocation(Siamese):
         for heading, steps in (("where it lies", asked), ("the answer", answers)):
             places = torch.full((len(patches), 9, *patches.shape[2:]), 0.93, device=patches.device)
             places[:, 4] = patches[:, 0]
-            places[torch.arange(len(patches)), steps + (steps > 3)] = patches[:, 1]
+            places[torch.arange(len(patches), device=steps.device), steps + (steps > 3)] = patches[:, 1]
             columns[heading], words[heading] = (
                 mosaic(places, gap=PLACES_APART),
                 [SIDES[step] for step in steps.tolist()],

@@ -7,9 +7,12 @@ The paper's notation (section 4): `64c5` is a convolution with 64 filters of 5 x
 import re
 from dataclasses import dataclass
 
+from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError
 
 LARGEST_WIDTH = 65_536
+MOST_LAYERS, MOST_WEIGHTS = 100, 1 << 30  # of all layers, 4 GB; the paper's largest network has 55 million
+POOLED_LAYERS = 2
 EXPECTED = (
     "expected convolutions and then fully connected layers joined by '-', such as 64c5-128c5-256c5-512f or 64c7s2-128f"
 )
@@ -87,12 +90,36 @@ def parse(model: str) -> Architecture:
     """
     if not isinstance(model, str) or not model:
         raise UserError(f"model {model!r} is no string; {EXPECTED}")
-    architecture = tuple(parse_layer(word, model) for word in model.split("-"))
+    words = model.split("-")
+    if len(words) > MOST_LAYERS:
+        raise UserError(f"model {model[:40]!r}... has {len(words):,} layers; at most {MOST_LAYERS} are built")
+    architecture = tuple(parse_layer(word, model) for word in words)
     kinds = "".join("f" if isinstance(layer, Full) else "c" for layer in architecture)
     if not re.fullmatch("c+f+", kinds):
         lacking = {"c": "no fully connected layer at its end", "f": "no convolution"}.get("".join(sorted(set(kinds))))
         raise UserError(f"model {model!r} has {lacking or 'a convolution behind a fully connected layer'}; {EXPECTED}")
     return architecture
+
+
+def require_size(architecture: Architecture) -> None:
+    """Raise UserError for a network with more weights than a machine trains, or whose strides leave no map to pool."""
+    model, total = to_string(architecture), 0
+    channels, side, convolutions = 3, PATCH_PIXELS, 0
+    for layer in architecture:
+        width, kernel = (layer.filters, layer.side) if isinstance(layer, Conv) else (layer.units, side)
+        total += channels * width * kernel**2
+        if total > MOST_WEIGHTS:
+            raise UserError(
+                f"model {model!r}: with {str(layer)!r} it would have {total:,} weights; at most {MOST_WEIGHTS:,} are "
+                "built, so use fewer filters or units"
+            )
+        side = -(-side // layer.stride) if isinstance(layer, Conv) else 1
+        convolutions += isinstance(layer, Conv)
+        if isinstance(layer, Conv) and convolutions <= POOLED_LAYERS:
+            side //= 2
+        if side == 0:
+            raise UserError(f"model {model!r}: no map is left to pool after {layer}; use smaller strides")
+        channels = width
 
 
 def to_string(architecture: Architecture) -> str:

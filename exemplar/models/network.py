@@ -9,10 +9,7 @@ from torch.nn import functional
 
 from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError
-from exemplar.models.architecture import Architecture, Conv, Layer, to_string
-
-POOLED_LAYERS = 2
-MOST_WEIGHTS = 1 << 30  # of one layer, 4 GB; the paper's largest has 34 million
+from exemplar.models.architecture import POOLED_LAYERS, Architecture, Conv, require_size, to_string
 
 
 def pool(maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c g v"]:
@@ -46,21 +43,19 @@ class Encoder(nn.Module):
 
     def __init__(self, architecture: Architecture, *, mean: Float[Tensor, "3 32 32"]) -> None:
         super().__init__()
+        require_size(architecture)
         self.architecture = architecture
         self.model = to_string(architecture)
         self.register_buffer("mean", mean.clone())
         self.layers = nn.ModuleList()
         channels, side, convolutions, self.total_stride = 3, PATCH_PIXELS, 0, 1
         for layer in architecture:
-            require_size(self.model, layer, channels=channels, side=side)
             if isinstance(layer, Conv):
                 self.layers.append(nn.Conv2d(channels, layer.filters, layer.side, layer.stride, layer.side // 2))
                 side, channels, convolutions = -(-side // layer.stride), layer.filters, convolutions + 1
                 self.total_stride *= layer.stride
                 if convolutions <= POOLED_LAYERS:
                     side, self.total_stride = side // 2, 2 * self.total_stride
-                if side == 0:
-                    raise UserError(f"model {self.model!r}: no map is left to pool after {layer}; use smaller strides")
             else:
                 self.layers.append(nn.Conv2d(channels, layer.units, side))
                 side, channels = 1, layer.units
@@ -140,13 +135,3 @@ class Pixels(nn.Module):
     def recentred(self, mean: Float[Tensor, " 3"]) -> "Pixels":
         """Itself: it subtracts nothing."""
         return self
-
-
-def require_size(model: str, layer: Layer, *, channels: int, side: int) -> None:
-    """Raise UserError for a layer with more weights than any machine trains."""
-    width, side = (layer.filters, layer.side) if isinstance(layer, Conv) else (layer.units, side)
-    if (weights := channels * width * side**2) > MOST_WEIGHTS:
-        raise UserError(
-            f"model {model!r}: {str(layer)!r} would have {weights:,} weights; at most {MOST_WEIGHTS:,} are built, "
-            "so use fewer filters or units"
-        )

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from exemplar.errors import UserError
+from exemplar.io import foreign
 from exemplar.params.mistakes import explain
 from exemplar.params.schema import Params
 
 PARAMS = Path("params.yaml")
+MOST_BYTES = 1 << 18  # the published file has 14 kB
 
 
 def load_params(path: Path = PARAMS) -> Params:
@@ -31,11 +31,11 @@ def load_params(path: Path = PARAMS) -> Params:
 def load_yaml(path: Path = PARAMS) -> dict[Any, Any]:
     """The mapping in a YAML 1.2 file, where 1e-4 is a number. Raises UserError where the file is no such mapping."""
     try:
-        content = YAML(typ="safe").load(path)
+        content = foreign.load_yaml(foreign.read(path, most_bytes=MOST_BYTES))
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}); run from the root of the repository") from None
-    except (YAMLError, ValueError, LookupError, ArithmeticError, AttributeError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not YAML: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds {type(content).__name__}; expected a mapping of sections")
     return content

@@ -5,6 +5,9 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from exemplar.errors import one_line
+from exemplar.io.sources import shown
+
 LONGEST_VALUE = 200
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 OWN_PART = "[key]"
@@ -56,9 +59,9 @@ def named(place: Place) -> str:
 
 
 def shortened(value: object) -> str:
-    """A value as messages quote it: on one line of bounded length."""
+    """A value as messages quote it: on one line of bounded length, secrets hidden before it is cut."""
     try:
-        text = repr(value)
+        text = one_line(repr(shown(value) if isinstance(value, str) else value))
     except ValueError:  # Python writes no number of more than 4,300 digits
         return "(a number of thousands of digits)"
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]} ..."

@@ -5,11 +5,13 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from exemplar.params.mistakes import shortened
 
 PACKAGE = Path(__file__).parents[1]
 METHOD, WEIGHTLESS = r"^def fit\(", r"\bPixels\b"
+MOST = 1_000_000  # of a dataset's options; of what they mean, the dataset says more
 KINDS = {"int": "a whole number", "float": "a finite number", "bool": "true or false"}
 
 
@@ -54,7 +56,7 @@ def is_of(kind: str, value: object) -> bool:
     return type(value).__name__ == kind
 
 
-def require_options(dataset: str, options: Mapping[str, object]) -> None:
+def require_options(dataset: str, options: Mapping[str, Any]) -> None:
     """Raise ValueError unless the options are those that the dataset takes, each of its type."""
     expected, where = options_of(dataset), f"sources.{dataset}.options"
     for key in options:
@@ -65,3 +67,5 @@ def require_options(dataset: str, options: Mapping[str, object]) -> None:
             raise ValueError(f"{where}.{key} is missing; expected {', '.join(expected)}")
         if not is_of(kind, options[key]):
             raise ValueError(f"{where}.{key} {shortened(options[key])}: expected {KINDS[kind]}")
+        if kind != "bool" and options[key] > MOST:
+            raise ValueError(f"{where}.{key} {shortened(options[key])}: expected a number of at most {MOST:,}")

@@ -19,7 +19,7 @@ from pydantic import (
 
 from exemplar.errors import UserError
 from exemplar.io.sources import shown
-from exemplar.models.architecture import parse
+from exemplar.models.architecture import parse, require_size
 from exemplar.params.names import METHOD, WEIGHTLESS, names_in, require_keys, require_options
 from exemplar.surrogate.ranges import Float, NamedRanges, Positive, Ranges, magnitudes, resolve
 
@@ -28,8 +28,17 @@ FORMER_ROWS = (
     "(random there is the supervised row, exemplar the former finetune)"
 )
 
-Count = Annotated[int, Field(ge=1, strict=True)]
-Number = Annotated[Float, Field(gt=0)]
+# No number may ask for more than a large machine has.
+Count = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+Seeds = Annotated[int, Field(ge=1, le=4_000_000, strict=True)]
+BatchSize = Annotated[int, Field(ge=1, le=65_536, strict=True)]
+Few = Annotated[int, Field(ge=1, le=10_000, strict=True)]
+Cells = Annotated[int, Field(ge=1, le=64, strict=True)]
+Number = Annotated[Float, Field(gt=0, le=1e6)]
+Decay = Annotated[Float, Field(ge=0, le=1e6)]
+LONGEST_LIST = 1000
+LISTED = Field(max_length=LONGEST_LIST)
+MOST_SAMPLES = 200_000_000  # of all surrogate classes, whose table then has 32 GB
 Share = Annotated[Float, Field(ge=0, lt=1)]
 Scale = Annotated[Float, Field(gt=0, le=1)]
 
@@ -69,7 +78,7 @@ def different(names: list[str]) -> list[str]:
 
 def model_string(model: str) -> str:
     """Accept a string of the architecture language."""
-    parse(model)
+    require_size(parse(model))
     return model
 
 
@@ -87,7 +96,7 @@ class Section(BaseModel):
 
 class SourceSection(Section):
     url: str | None
-    mirrors: list[str]
+    mirrors: Annotated[list[str], Field(max_length=LONGEST_LIST)]
     md5: str | None
     options: dict[str, object]  # of which types, the dataset says
 
@@ -98,8 +107,8 @@ class SourceSection(Section):
 
 
 class SeedsSection(Section):
-    count: Count
-    scales: Annotated[list[Scale], Field(min_length=1)]
+    count: Seeds
+    scales: Annotated[list[Scale], Field(min_length=1, max_length=64)]
     most_overlap: Annotated[Float, Field(ge=0, le=1)] | None
 
 
@@ -110,10 +119,10 @@ class SurrogateSection(Section):
 class TrainSection(Section):
     recipe: Literal["fast", "release"]
     epochs: Count
-    batch_size: Count
+    batch_size: BatchSize
     learning_rate: Number
     momentum: Share
-    weight_decay: Annotated[Float, Field(ge=0)]
+    weight_decay: Decay
     negatives: Count | None
 
     @model_validator(mode="after")
@@ -132,22 +141,22 @@ class ChoiceSection(Section):
 
 class FinetuneSection(Section):
     methods: Annotated[list[Tunable], AfterValidator(different)]
-    crops_per_image: Count
-    scales: Annotated[list[Scale], Field(min_length=1)]
-    batch_size: Count
+    crops_per_image: Few
+    scales: Annotated[list[Scale], Field(min_length=1, max_length=64)]
+    batch_size: BatchSize
     momentum: Share
-    weight_decay: Annotated[Float, Field(ge=0)]
+    weight_decay: Decay
     augmentation: Ranges
-    choices: Annotated[list[ChoiceSection], Field(min_length=1)]
+    choices: Annotated[list[ChoiceSection], Field(min_length=1, max_length=LONGEST_LIST)]
 
 
 class ProbeSection(Section):
-    side: Annotated[int, Field(ge=32, strict=True)]
-    cells: Annotated[list[Count], Field(min_length=1)]
-    cell_weights: list[Number]
+    side: Annotated[int, Field(ge=32, le=2048, strict=True)]
+    cells: Annotated[list[Cells], Field(min_length=1, max_length=64)]
+    cell_weights: Annotated[list[Number], Field(max_length=64)]
     percentile: Annotated[Float, Field(gt=0, le=100)]
     C_range: Positive
-    C_draws: Count
+    C_draws: Few
     intercept_scaling: Number
     validation: Literal["other_folds", "nested", "release_halves"]
 
@@ -162,11 +171,11 @@ class ProbeSection(Section):
 
 
 class MagnitudesSection(Section):
-    shift_fraction: Annotated[list[Float], magnitudes(neutral=0.0, low=-1.0, high=1.0)]
-    angle_degrees: Annotated[list[Float], magnitudes(neutral=0.0, low=-180.0, high=180.0)]
-    scale_factor: Annotated[list[Float], magnitudes(neutral=1.0, low=0.1, high=10.0)]
-    hue_offset_turns: Annotated[list[Float], magnitudes(neutral=0.0, low=-1.0, high=1.0)]
-    contrast_factor: Annotated[list[Float], magnitudes(neutral=1.0, low=0.01, high=100.0)]
+    shift_fraction: Annotated[list[Float], LISTED, magnitudes(neutral=0.0, low=-1.0, high=1.0)]
+    angle_degrees: Annotated[list[Float], LISTED, magnitudes(neutral=0.0, low=-180.0, high=180.0)]
+    scale_factor: Annotated[list[Float], LISTED, magnitudes(neutral=1.0, low=0.1, high=10.0)]
+    hue_offset_turns: Annotated[list[Float], LISTED, magnitudes(neutral=0.0, low=-1.0, high=1.0)]
+    contrast_factor: Annotated[list[Float], LISTED, magnitudes(neutral=1.0, low=0.01, high=100.0)]
 
 
 class InvarianceSection(Section):
@@ -209,6 +218,11 @@ class Params(Section):
                         f"{where}.methods names {name}, whose encoder is not made; "
                         "add it to methods, or take it out there"
                     )
+        if self.seeds.count * self.surrogate.samples > MOST_SAMPLES:
+            raise ValueError(
+                f"seeds.count {self.seeds.count} times surrogate.samples {self.surrogate.samples} are more than "
+                f"{MOST_SAMPLES:,} samples; lower one of them"
+            )
         for name in self.datasets:
             if name not in self.probe:
                 raise ValueError(f"there is no section probe.{name}, but datasets names {name}")

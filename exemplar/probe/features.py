@@ -1,7 +1,6 @@
 """Encoder -> one pooled vector per image (paper, section 4.1), in float32 on every machine."""
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, say
 from exemplar.io.integrity import require_space
 from exemplar.models.images import images_at_once, resize
 from exemplar.models.network import Encoder, Pixels
@@ -157,18 +156,6 @@ def largest(values: Float[np.ndarray, " n"], count: int) -> Float[np.ndarray, " 
     return values if len(values) <= count else np.partition(values, len(values) - count)[-count:]
 
 
-def extract_features(
-    encoder: Encoder | Pixels, images: UInt8[np.ndarray, "n 3 h w"], *, cells: tuple[int, ...]
-) -> Float[np.ndarray, "n d"]:
-    """Pooled features of images of any size as they are, on the CPU, unscaled: what the logged model answers."""
-    encoder.eval()
-    batch = images_at_once(images.shape[2] * images.shape[3], torch.device("cpu"))
-    with torch.inference_mode():
-        chunks = torch.split(torch.from_numpy(np.array(images)), batch)
-        rows = [torch.cat(encoder.extract_features(chunk.float() / 255, cells), 1) for chunk in chunks]
-    return torch.cat(rows).numpy()
-
-
 def require_sound(features: Features) -> None:
     """Raise UserError for features that are not finite or all constant; say which blocks are constant if only some are.
 
@@ -182,10 +169,9 @@ def require_sound(features: Features) -> None:
             "the encoder is dead; lower train.learning_rate in params.yaml and train it again"
         )
     if dead:
-        print(
+        say(
             f"warning: the features of {', '.join(map(str, dead))} of {len(features.blocks)} blocks (layer by layer) "
-            "are the same for every image; lower train.learning_rate in params.yaml if these layers should matter",
-            file=sys.stderr,
+            "are the same for every image; lower train.learning_rate in params.yaml if these layers should matter"
         )
 
 

@@ -15,6 +15,7 @@ from exemplar.datasets.base import Labeled
 from exemplar.datasets.evaluation import Measurement, measure_accuracy
 from exemplar.datasets.splits import Split, extra_labels, selection_splits
 from exemplar.datasets.streams import numpy_stream
+from exemplar.errors import say
 from exemplar.io.unfinished import cached_result
 from exemplar.models.network import Encoder, Pixels
 from exemplar.probe import features, knn, span, svm
@@ -106,6 +107,13 @@ def draw_C(bounds: tuple[float, float], *, draws: int, random_seed: int) -> list
     return sorted(np.exp(numpy_stream(random_seed, "C").uniform(low, high, draws)).tolist())
 
 
+def edge(C: float, C_values: Sequence[float]) -> str:
+    """Where a C lies among those that were tried, if it is the first or the last: `smallest` or `largest`."""
+    if len(C_values) == 1 or C_values[0] < C < C_values[-1]:
+        return ""
+    return "smallest" if C_values[0] >= C else "largest"
+
+
 def choose_C(
     extracted: Features,
     labeled: Labeled,
@@ -129,6 +137,9 @@ def choose_C(
             for number, split in enumerate(splits[fold], start=1)
         ]
         chosen.append(C_values[int(np.mean(accuracy, 0).argmax())])
+    for C in dict.fromkeys(chosen):
+        if end := edge(C, C_values):
+            say(f"warning: C is {C:.4g}, the {end} that was tried; a wider C_range may have a better one")
     return chosen if settings.validation == "nested" else chosen * len(splits)
 
 

@@ -7,7 +7,6 @@ For each class and each C this minimises liblinear's L2-regularised squared hing
 where x_i ends in one more feature, the constant `intercept_scaling`, whose weight is regularised like all others.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, say
 
 BLOCK = 4096  # rows or columns widened to float64 at a time, so that large features are never copied whole
 PROBLEMS_AT_ONCE = 100  # products with 25,000 x 3,841 on two cores: 10 problems 35 GFLOP/s, 50 95, 100 120
@@ -155,7 +154,7 @@ def solve(
         solution[unsolved], violations[unsolved] = weights + step * direction, violation + step * change
         residuals[unsolved] = torch.where(step < 1, CLOSE, residual)
     stuck = f"{len(unsolved)} of {len(C)} SVMs, C up to {float(penalty.max()):g}, are not within {tolerance:g} of their"
-    print(f"warning: {stuck} optimum after {STEPS} Newton steps; their last weights are used", file=sys.stderr)
+    say(f"warning: {stuck} optimum after {STEPS} Newton steps; their last weights are used")
     return solution
 
 

@@ -42,7 +42,7 @@ STYLE: dict[Any, Any] = {
 # So narrow that words of 11 points can still be read, as if of 8 points, where a phone shows 3.7 inches.
 WIDTH_INCHES, DOTS_PER_INCH = 5.0, 150
 PALETTE_COLOURS = 256
-EPOCHS_MARKED = 30
+EPOCHS_MARKED, TOLD_APART = 30, 3
 CLASSES_NAMED, NAME_LETTERS = 20, 18
 
 
@@ -107,10 +107,15 @@ def draw_bars(axes: Axes, rows: pd.DataFrame) -> None:
 
 @matplotlib.rc_context(STYLE)
 def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw loss, score and learning rate of each encoder that was trained against the epoch, one below the other."""
+    """Draw loss, score and learning rate of each encoder that was trained against the epoch, one below the other.
+
+    Of more encoders than can be told apart only the scores are drawn, each in a panel of its own.
+    """
+    trained = {name: frame for name, frame in curves.items() if len(frame)}
+    if len(trained) > TOLD_APART:
+        return score_panels(trained)
     figure = blank(height_inches=6.4)
     loss, score, rate = figure.subplots(3, 1, sharex=True, height_ratios=[3, 3, 1.8])
-    trained = {name: frame for name, frame in curves.items() if len(frame)}
     for place, (name, frame) in enumerate(trained.items()):
         colour, line = COLOURS[place % len(COLOURS)], LINES[place % len(LINES)]
         marker = "o" if len(frame) <= EPOCHS_MARKED else ""
@@ -133,6 +138,25 @@ def learning_curves(curves: Mapping[str, pd.DataFrame]) -> Figure:
     rate.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     rate.set_xlabel("epoch")
     figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def score_panels(trained: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw the score of each training, two panels in a row, each with a scale of its own."""
+    rows = -(-len(trained) // 2)
+    figure = blank(height_inches=1.35 * rows + 0.5)
+    panels = figure.subplots(rows, 2, squeeze=False).flatten()
+    for axes, (name, frame) in zip(panels, trained.items(), strict=False):
+        marker = "o" if len(frame) <= EPOCHS_MARKED else ""
+        axes.plot(frame["epoch"], frame["score"], f"{marker}-", color=COLOURS[0], markersize=3, label="score")
+        axes.plot(frame["epoch"], frame["held_out_score"], f"{marker}:", color=INK, markersize=2, label="held out")
+        axes.axhline(frame["chance"].iloc[0], color=COLOURS[0], linestyle="--", linewidth=1, label="chance")
+        axes.set_title(name)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=4))
+        axes.grid()
+    for axes in panels[len(trained) :]:
+        axes.remove()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 

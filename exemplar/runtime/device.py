@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, say
 from exemplar.runtime import machine
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -78,7 +78,7 @@ def choose(*, device: str, precision: str) -> Compute:
     cap_threads()
     keep_freed_memory()
     if found.precision is torch.bfloat16 and not has_bfloat16_units(found.device):
-        print("warning: compute.precision is 'bfloat16'; this machine gains nothing from it", file=sys.stderr)
+        say("warning: compute.precision is 'bfloat16'; this machine gains nothing from it")
     if found.device.type == "cpu":
         return found
     repeatable_on_cuda()

@@ -2,7 +2,6 @@
 
 import getpass
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
+
+from exemplar.errors import say
 
 WORKER = "queue-worker"  # the word in the command line of each worker that `dvc queue start` starts
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -42,7 +43,7 @@ def take(names: Sequence[str], *, most: int, folder: Path) -> list[int]:
     said = False
     while not (taken := [index for index, name in enumerate(names) if name in HELD] or try_lock(names, most, folder)):
         if not said:
-            print(f"all {len(names)} GPUs are taken by other processes; waiting for one", file=sys.stderr)
+            say(f"all {len(names)} GPUs are taken by other processes; waiting for one")
         said = True
         time.sleep(SECONDS_BETWEEN_LOOKS)
     return taken[:most]

@@ -25,7 +25,7 @@ from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from exemplar.errors import UserError, one_line
+from exemplar.errors import UserError, say
 from exemplar.runtime import machine
 from exemplar.runtime.collective import PartnerLostError
 from exemplar.runtime.device import Compute, choose, gpu_names
@@ -100,7 +100,7 @@ def print_error(error: BaseException) -> None:
     if isinstance(error, PartnerLostError):
         error = UserError(LOST)
     if isinstance(error, UserError):
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        say(f"error: {error}")
     else:
         traceback.print_exception(error)
     if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
@@ -153,7 +153,7 @@ def start(arguments: Sequence[str], *, count: int) -> None:
             elastic_launch(launch_config(logs, count), sys.executable)(*arguments)
         except ChildFailedError:
             if not any(Path(logs).rglob("error.json")):  # SIGTERM met the others before they missed the killed one
-                print(f"error: {LOST}", file=sys.stderr)
+                say(f"error: {LOST}")
             sys.exit(1)
         except SignalException as end:
             if end.sigval == signal.SIGINT:

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 # A string such as "0.1" is a mistake in params.yaml, and so is a number that is not finite.
 Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+LARGEST_RATIO = 1e6
 Spread = Annotated[Float, Field(ge=0, le=8)]
 
 
@@ -19,9 +20,11 @@ def ascending(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 def positive(bounds: tuple[float, float]) -> tuple[float, float]:
-    """Accept [low, high] with 0 < low <= high."""
+    """Accept [low, high] with 0 < low <= high <= LARGEST_RATIO."""
     if bounds[0] <= 0:
         raise ValueError("expected two numbers above 0")
+    if bounds[1] > LARGEST_RATIO:
+        raise ValueError(f"expected two numbers of at most {LARGEST_RATIO:g}")
     return ascending(bounds)
 
 

@@ -26,6 +26,7 @@ from exemplar.surrogate.energy import STEP, centres, energy_maps, has_energy, ov
 
 CHUNK = 512
 NEIGHBOURHOOD = 2
+MOST_BYTES = 1 << 26  # of one array; the four million seeds that params.yaml takes have 64 million
 # what a zip that is broken anywhere raises
 UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, BadZipFile, struct.error, zlib.error)
 
@@ -48,6 +49,8 @@ class Seeds:
         """Read what `save` wrote."""
         try:
             with ZipFile(path) as package:  # whose checksums tell a byte that has changed
+                if any(info.compress_type or info.file_size > MOST_BYTES for info in package.infolist()):
+                    raise ValueError("it is packed, or larger than any seeds")
                 image = from_bytes(package.read("image.npy"), kind=np.int64, shape=(None,))
                 centre = from_bytes(package.read("centre.npy"), kind=np.float64, shape=(len(image), 2))
                 side = from_bytes(package.read("side.npy"), kind=np.float64, shape=(len(image),))

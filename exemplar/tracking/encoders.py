@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from exemplar.errors import UserError
 from exemplar.tracking import store
-from exemplar.tracking.outage import one_line
+from exemplar.tracking.operations import one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,7 +53,7 @@ def download(client: "MlflowClient", run: "Run", uri: str, folder: Path) -> Path
     if not models:
         return None
     download_artifacts(artifact_uri=f"models:/{models[0].model_id}", dst_path=str(folder), tracking_uri=uri)
-    return next(folder.rglob("*.safetensors"))
+    return next(folder.rglob("data/*.safetensors"))  # its code brings another encoder along
 
 
 def found(name: str, runs: "list[Run]") -> "Run":

@@ -1,97 +1,115 @@
-"""The operations of a run, sent to MLflow at once, or kept on disk while the store is away and sent later."""
+"""What the store did not take waits on the disk, a file for each operation, and is sent later."""
 
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
-from jaxtyping import UInt8
 
-from exemplar import errors
-from exemplar.errors import UserError
 from exemplar.io import provenance
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-Operation = Mapping[str, Any]  # what JSON can say; under "path" a file or folder that goes with it
+from exemplar.io.atomic import remove, replacing
+from exemplar.tracking import owners, store
+from exemplar.tracking.operations import Operation, Sender, advised, one_line, refused
 
 
 def spool_folder() -> Path:
     """The folder of all spools, also for a queued run, whose clone DVC deletes."""
-    return provenance.user_repository() / ".spool"
+    return provenance.user_repository() / owners.SPOOLS
 
 
 class Spool:
-    """The operations of one run, a line each, and copies of their files; `store` names where they belong.
+    """What waits of one run: `<number>.json` for each operation, and in the folder `<number>` a copy of its file.
 
-    The lock is held from the first line until all is sent, or until the process is gone.
+    The lock is held from the first operation until all is sent, or until the process is gone.
     """
 
-    def __init__(self, run_id: str, *, store: str) -> None:
-        self.run_id, self.store, self.folder = run_id, store, spool_folder() / run_id
-        self.lines, self.lock = self.folder / "operations.jsonl", FileLock(spool_folder() / f"{run_id}.lock")
+    def __init__(self, run_id: str) -> None:
+        self.run_id, self.folder = run_id, spool_folder() / run_id
+        self.lock = FileLock(spool_folder() / f"{run_id}.lock")
+
+    def files(self) -> list[Path]:
+        """The operations that wait, in order; none where another process has just removed the folder."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(path for path in self.folder.iterdir() if path.suffix == ".json" and path.stem.isdecimal())
+        return []
 
     @property
     def waits(self) -> bool:
         """Whether something is kept here."""
-        return self.lines.exists()
+        return bool(self.files())
 
-    def keep(self, operation: Operation) -> None:
-        """Append an operation, with a copy of its file, and return when both are on the disk."""
+    @property
+    def store(self) -> str:
+        """Where it belongs, as the first operation that can be read says."""
+        for file in self.files():
+            with suppress(OSError, ValueError):
+                return str(self.read(file)["store"])
+        return ""
+
+    def keep(self, operation: Operation, *, store: str) -> None:
+        """Write down an operation for this store, with a copy of its file; returns when both are on the disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.lock.is_locked:
             self.lock.acquire()
-        lines = [{**operation, **self.copied(operation)}]
-        if not self.waits:
-            lines.insert(0, {"store": self.store})
-        with self.lines.open("a", encoding="utf-8") as opened:
-            # The end of line comes first: after a power cut the last line may have none.
-            opened.writelines("\n" + json.dumps(line) for line in lines)
-            opened.flush()
-            os.fsync(opened.fileno())
+        number = 1 + max((int(path.stem) for path in self.folder.iterdir() if path.stem.isdecimal()), default=0)
+        said, place = {**operation, "store": store}, self.folder / f"{number:08d}"
+        if "path" in operation:
+            source = Path(operation["path"])
+            with replacing(place) as copy:
+                copy.mkdir()
+                (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / source.name)
+            said["path"] = source.name
+        with replacing(place.with_suffix(".json")) as file:
+            file.write_text(json.dumps(said), encoding="utf-8")
 
-    def copied(self, operation: Operation) -> dict[str, str]:
-        """Copy the operation's file into the spool; returns the path of the copy, which keeps the file's name."""
-        if "path" not in operation:
-            return {}
-        source = Path(operation["path"])
-        copy = self.folder / str(len(list(self.folder.iterdir()))) / source.name
-        copy.parent.mkdir()
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, copy)
-        return {"path": str(copy.relative_to(self.folder))}
+    def read(self, file: Path) -> dict[str, Any]:
+        """An operation; raises OSError or ValueError for a file that `keep` did not write.
 
-    def operations(self) -> list[dict[str, Any]]:
-        """All that waits, in order."""
-        kept = [line for line in iter_operations(self.lines) if "kind" in line] if self.waits else []
-        return [each | ({"path": str(self.folder / each["path"])} if "path" in each else {}) for each in kept]
+        What it sends lies in the spool: a path that leads elsewhere, or a link, would send any file of the user's.
+        """
+        try:
+            said = json.loads(file.read_bytes())
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        if not isinstance(said, dict) or not {"kind", "store"} <= said.keys():
+            raise ValueError("it is no operation")
+        if "path" in said:
+            copy = file.with_suffix("") / Path(str(said["path"])).name
+            if any(path.is_symlink() for path in (copy, *copy.rglob("*"))):
+                raise ValueError("its file is a link")
+            said["path"] = str(copy)
+        return said
 
-    def clear(self) -> None:
-        """Forget what was sent, the lines first: a file without its line does no harm, a line without its file does."""
-        self.lines.unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        Path(self.lock.lock_file).unlink(missing_ok=True)
+    def drop(self, file: Path) -> None:
+        """Forget an operation, itself first: a file without its operation does no harm, the reverse does."""
+        file.unlink(missing_ok=True)
+        remove(file.with_suffix(""))
+
+    def tidy(self) -> None:
+        """Remove the folder and the lock of a spool in which nothing waits; nothing happens where there is none."""
+        with suppress(OSError):  # there is none, or a kill has left half a file there
+            self.folder.rmdir()
+            Path(self.lock.lock_file).unlink(missing_ok=True)
         self.lock.release()
 
-
-def iter_operations(lines: Path) -> Iterator[dict[str, Any]]:
-    """What the lines of a spool say; one that a power cut left unfinished says nothing."""
-    for line in lines.read_text(encoding="utf-8", errors="replace").split("\n"):
-        with suppress(ValueError):
-            yield dict(json.loads(line))
+    def forget_end(self) -> None:
+        """Drop an end that waits, because the run goes on."""
+        for file in self.files():
+            with suppress(OSError, ValueError):
+                if self.read(file)["kind"] == "end":
+                    self.drop(file)
 
 
 def pending() -> list[Spool]:
     """The spools in which something waits, the oldest first."""
-    files = sorted(spool_folder().glob("*/operations.jsonl"), key=lambda file: file.stat().st_mtime)
-    return [Spool(file.parent.name, store=next(iter_operations(file), {}).get("store", "")) for file in files]
+    found = []
+    for folder in spool_folder().glob("*"):
+        with suppress(OSError):  # another process has just sent it
+            found.append((folder.stat().st_mtime, folder.name))
+    return [spool for _, name in sorted(found) if (spool := Spool(name)).waits]
 
 
 def abandoned() -> Iterator[Spool]:
@@ -99,7 +117,7 @@ def abandoned() -> Iterator[Spool]:
     for spool in pending():
         try:
             spool.lock.acquire(blocking=False)
-        except Timeout:
+        except (Timeout, OSError):  # at work, or of another user
             continue
         try:
             yield spool
@@ -107,120 +125,53 @@ def abandoned() -> Iterator[Spool]:
             spool.lock.release()
 
 
-LINE_LENGTH = 500
-
-
-def one_line(error: BaseException | str) -> str:
-    """What an error says, on one line of bounded length, without the user part of any URL."""
-    text = errors.one_line(str(error))
-    return text if len(text) <= LINE_LENGTH else text[:LINE_LENGTH] + " ..."
-
-
-def refused(error: Exception) -> bool:
-    """Whether sending again is of no use: the store rejected it (a bad value, a deleted run), or our own check did."""
-    status = getattr(error, "get_http_status_code", None)
-    return isinstance(error, UserError) or (status is not None and status() in (400, 404))
-
-
-def perform(client: "MlflowClient", run_id: str, operation: Operation) -> None:
-    """Send one operation to the store; sending it twice changes nothing.
-
-    MLflow stores metrics with the same time, step and value once, and overwrites everything else.
-    """
-    from mlflow.entities import Metric, Param, RunTag
-
-    match operation["kind"]:
-        case "batch":
-            client.log_batch(
-                run_id,
-                metrics=[Metric(*one) for one in operation.get("metrics", ())],
-                params=[Param(*one) for one in operation.get("params", ())],
-                tags=[RunTag(*one) for one in operation.get("tags", ())],
-            )
-        case "text":
-            client.log_text(run_id, operation["text"], operation["name"])
-        case "file":
-            client.log_artifact(run_id, operation["path"], operation["folder"] or None)
-        case "encoder":
-            log_model(client, run_id, Path(operation["path"]), example=np.array(operation["example"], np.uint8))
-        case "nest":
-            nest(client, run_id, operation["runs"])
-        case "end":
-            client.set_terminated(run_id, operation["status"], operation["at"])
-
-
-def nest(client: "MlflowClient", parent: str, run_ids: list[str]) -> None:
-    """Show runs below `parent`; one that is below another already stays there, and one of another store is not here."""
-    from mlflow.exceptions import MlflowException
-    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-
-    for run_id in run_ids:
+def deliver(sender: Sender, spool: Spool) -> tuple[list[str], list[str]]:
+    """Send what a spool holds and drop what arrived; returns what the store refused, and why the rest waits."""
+    refusals, causes = [], []
+    for file in spool.files():
         try:
-            known = client.get_run(run_id).data.tags
-        except MlflowException as error:
-            if not refused(error):
-                raise
-            continue
-        if MLFLOW_PARENT_RUN_ID not in known:
-            client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, parent)
-
-
-def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8[np.ndarray, "n 3 h w"]) -> None:
-    """Make a saved encoder the run's logged model, unless it is there already."""
-    import mlflow.pyfunc
-    from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    from exemplar.tracking import serving
-
-    experiment = client.get_run(run_id).info.experiment_id
-    models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
-    if any(model.status == "READY" for model in models):
-        return
-    width = serving._load_pyfunc(path).predict(example).shape[1]
-    images = Schema([TensorSpec(np.dtype(np.uint8), (-1, 3, -1, -1))])
-    features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
-    logged = models[0] if models else client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
-    with TemporaryDirectory() as folder:
-        mlflow.pyfunc.save_model(
-            folder,
-            loader_module=serving.__name__,
-            data_path=str(path),
-            code_paths=[str(Path(__file__).parents[1])],
-            mlflow_model=Model(run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id),
-            signature=ModelSignature(images, features),
-            input_example=example,
-            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in serving.REQUIREMENTS],
-        )
-        client.log_model_artifacts(logged.model_id, folder)
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    client.finalize_logged_model(logged.model_id, "READY")
-
-
-def deliver(client: "MlflowClient", kept: Spool) -> list[str]:
-    """Send all that a spool holds and empty it; returns what the store rejected, raises where the store is away."""
-    complaints = []
-    for operation in kept.operations():
-        try:
-            perform(client, kept.run_id, operation)
-        except Exception as error:
-            if not refused(error):
-                raise
-            complaints.append(one_line(error))
-    kept.clear()
-    return complaints
-
-
-def deliver_pending(client: "MlflowClient", store: str) -> Iterator[str]:
-    """Send what earlier runs left for this store; a line about each of their spools."""
-    for kept in abandoned():
-        if kept.store != store:
-            yield f"run {kept.run_id} waits for another store, {kept.store or 'whose name is lost'}"
+            operation = spool.read(file)
+        except (OSError, ValueError) as error:
+            causes.append(f"{file} cannot be read ({one_line(error)}): remove it to forget it")
             continue
         try:
-            complaints = deliver(client, kept)
+            try:
+                sender.send(spool.run_id, operation)
+            except Exception as error:
+                if not refused(error):
+                    raise
+                refusals.append(one_line(error))
+            spool.drop(file)
         except Exception as error:
-            yield f"run {kept.run_id} still waits: {one_line(error)}"
-        else:
-            yield f"run {kept.run_id} is sent" + "".join(f"; the store refused: {each}" for each in complaints)
+            where = f"{file}: " if isinstance(error, (TypeError, LookupError)) else ""
+            causes.append(where + advised(error, kept="it is sent later"))
+    if not causes:
+        spool.tidy()
+    return refusals, causes
+
+
+def deliver_abandoned(sender: Sender, address: str) -> Iterator[str]:
+    """Send what earlier runs left for the store of this address; a line about each of their spools."""
+    for spool in abandoned():
+        if spool.store not in (address, ""):  # where none of its files can be read, each is named below
+            yield f"run {spool.run_id} waits for another store, {one_line(spool.store)}"
+            continue
+        refusals, causes = deliver(sender, spool)
+        said = "".join(f"; the store refused: {each}" for each in refusals)
+        if not causes:
+            yield f"run {spool.run_id} is sent{said}"
+            continue
+        number = len(causes)
+        yield f"run {spool.run_id}: {number} things still wait{said}: {'; '.join(dict.fromkeys(causes))}"
+
+
+def sync() -> Iterator[str]:
+    """Send what waits in the user's repository; a line about each run that something was kept of."""
+    uri = store.address()
+    with store.answering(uri):
+        client, _ = store.connect(uri)
+    told = list(deliver_abandoned(Sender(client), one_line(uri)))
+    yield from told
+    for spool in pending():
+        if not any(spool.run_id in line for line in told):
+            yield f"run {spool.run_id} is at work, and sends itself what waits"

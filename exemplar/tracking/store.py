@@ -7,27 +7,26 @@ import gc
 import logging
 import os
 import re
-import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
-import psutil
 from filelock import FileLock
 
 from exemplar.errors import UserError
 from exemplar.io import provenance
 from exemplar.io.atomic import replacing
-from exemplar.tracking import view
-from exemplar.tracking.outage import one_line
+from exemplar.tracking import owners, view
+from exemplar.tracking.deadline import TIMEOUT, Timely
+from exemplar.tracking.operations import one_line, remedy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXPERIMENT = "exemplar"
+OURS = "exemplar"
 # Set before mlflow is imported, unless the user has set them: no telemetry, no bars, only warnings, no address with its
 # password on stdout, and an error about a dead server within 20 seconds instead of minutes.
 ENVIRONMENT = {
@@ -36,14 +35,15 @@ ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a header must not stop a training for hours
+    TIMEOUT: "10",
 }
 SECONDS_FOR_THE_LOCK = 120.0
 MOST_RUNS = 50_000
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 ARTIFACTS = "mlartifacts"  # where a database's artifacts lie, in the user's repository
 ADDRESSES = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
-PROCESS_TAG, WORK_TAG, UNKNOWN = "process", "work", "? 0 0"
+WORK_TAG = "work"
 ORPHANED = "its process is gone and did not say why (kill -9, power cut, out of memory)"
 
 
@@ -71,9 +71,10 @@ def answering(uri: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
+        advice = f"{remedy(error) or 'start it'}, or set MLFLOW_TRACKING_URI to another one, or unset it"
         raise UserError(
-            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): start it, or set "
-            "MLFLOW_TRACKING_URI to another one, or unset it to use mlflow.db in the repository"
+            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): {advice} to use mlflow.db in the "
+            "repository"
         ) from None
 
 
@@ -105,20 +106,27 @@ def connect(uri: str) -> "tuple[MlflowClient, str]":
         mlflow.store.db.utils.MAX_RETRY_COUNT = 1  # its ten attempts take 101 seconds
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # its tracebacks become our one line
     if not uri.startswith("sqlite:///"):
-        client = MlflowClient(uri)
-        return client, find_experiment(client, local=uri.startswith(DATABASES))
+        client = cast("MlflowClient", Timely(MlflowClient(uri)))
+        artifacts = provenance.user_repository() / ARTIFACTS if uri.startswith(DATABASES) else None
+        return client, find_experiment(client, artifacts=artifacts)
     file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    file = file.resolve() if file.is_symlink() else file
     with FileLock(f"{file}.lock", timeout=SECONDS_FOR_THE_LOCK):
         make_database(file)
         client = MlflowClient(uri)
-        experiment = find_experiment(client, local=True)
+        experiment = find_experiment(client, artifacts=file.with_name(ARTIFACTS))
         if file.parent == provenance.user_repository():
             follow_move(file, client.get_experiment(experiment).artifact_location)
         return client, experiment
 
 
 def make_database(file: Path) -> None:
-    """Make the tables in another file and rename it: MLflow cannot repair a database whose creation was interrupted."""
+    """Make the tables in another file and rename it: MLflow cannot repair a database whose creation was interrupted.
+
+    Raises UserError for a path that is no file, such as a device: a database would take its place.
+    """
+    if file.exists() and not file.is_file():
+        raise UserError(f"{file} is no file; expected a database of MLflow, or a path where none is yet")
     if file.exists() and file.stat().st_size:
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -132,32 +140,38 @@ def make_database(file: Path) -> None:
     unfinished.replace(file)
 
 
-def find_experiment(client: "MlflowClient", *, local: bool) -> str:
-    """The id of our experiment, made if it is missing; a local store keeps its artifacts in the user's repository.
+def experiment_name() -> str:
+    """The experiment of all runs: MLFLOW_EXPERIMENT_NAME, else ours."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or OURS
+
+
+def find_experiment(client: "MlflowClient", *, artifacts: Path | None) -> str:
+    """The id of the experiment, made if it is missing; the artifacts of a database lie where `artifacts` says.
 
     It gets its note and its table there, too.
     """
     from mlflow.exceptions import MlflowException
 
-    location = (provenance.user_repository() / ARTIFACTS).as_uri() if local else None
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+    name, location = experiment_name(), artifacts.as_uri() if artifacts else None
+    experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            made = str(client.create_experiment(EXPERIMENT, artifact_location=location, tags=view.TAGS))
+            made = str(client.create_experiment(name, artifact_location=location, tags=view.TAGS))
         except MlflowException:  # another job was faster
-            experiment = client.get_experiment_by_name(EXPERIMENT)
+            experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise
         else:
             return made
-    view.describe(client, experiment.experiment_id, experiment.tags)
+    number = experiment.experiment_id
     if experiment.lifecycle_stage != "active":
-        number = experiment.experiment_id
         raise UserError(
-            f"the experiment {EXPERIMENT!r} was deleted in the MLflow store; `mlflow experiments restore "
+            f"the experiment {name!r} was deleted in the MLflow store; `mlflow experiments restore "
             f"--experiment-id {number}` brings it back, `mlflow gc --experiment-ids {number}` makes room for a new one"
         )
-    return str(experiment.experiment_id)
+    with suppress(MlflowException):  # who may only read finds the runs all the same
+        view.describe(client, number, experiment.tags, ours=name == OURS)
+    return str(number)
 
 
 def follow_move(file: Path, before: str) -> None:
@@ -177,31 +191,12 @@ def follow_move(file: Path, before: str) -> None:
             )
 
 
-def owner() -> str:
-    """Host, number and start time of this process: no other process has the same."""
-    return f"{socket.gethostname()} {os.getpid()} {seconds_since_boot(psutil.Process()):.2f}"
-
-
-def seconds_since_boot(process: psutil.Process) -> float:
-    """When a process started, counted from boot, so that setting the clock does not change it."""
-    return process.create_time() - psutil.boot_time()
-
-
-def is_gone(process: str) -> bool:
-    """Whether a process that `owner` named ran on this host and has ended; False for a process of another host."""
-    host, number, start = process.rsplit(" ", 2)
-    if host != socket.gethostname():
-        return False
-    try:
-        return abs(seconds_since_boot(psutil.Process(int(number))) - float(start)) > 1
-    except psutil.NoSuchProcess:
-        return True
-
-
 def find_orphans(client: "MlflowClient", experiment: str) -> list[str]:
     """The ids of the runs that are RUNNING although their process is gone."""
     running = client.search_runs([experiment], "attributes.status = 'RUNNING'")
-    return [run.info.run_id for run in running if is_gone(run.data.tags.get(PROCESS_TAG, UNKNOWN))]
+    return [
+        run.info.run_id for run in running if owners.is_gone(run.data.tags.get(owners.TAG, ""), run_id=run.info.run_id)
+    ]
 
 
 def close_orphans(client: "MlflowClient", experiment: str) -> None:

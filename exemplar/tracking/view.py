@@ -49,10 +49,10 @@ TAGS = {
 }
 
 
-def describe(client: "MlflowClient", experiment: str, tags: Mapping[str, str]) -> None:
-    """Give the experiment its note and its table, unless it has them: `tags` are those that it has."""
+def describe(client: "MlflowClient", experiment: str, tags: Mapping[str, str], *, ours: bool) -> None:
+    """Give the experiment its note and its table, unless `tags` has them; a team's own note stays as it is."""
     for name, value in TAGS.items():
-        if tags.get(name) != value:
+        if tags.get(name) != value and (ours or name not in tags):
             client.set_experiment_tag(experiment, name, value)
 
 

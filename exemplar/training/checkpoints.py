@@ -1,6 +1,5 @@
 """The last two states of a long work on the disk: when the next is due, and which of them can be read."""
 
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 
-from exemplar.errors import UserError, reason
+from exemplar.errors import UserError, reason, say
 from exemplar.io.atomic import replacing
 
 SECONDS_BETWEEN = 120.0  # inside an epoch
@@ -24,6 +23,7 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path, self.earlier = path, path.with_name("earlier.pt")
         self.written, self.cost_seconds = time.monotonic(), 0.0
+        self.told = False  # that the disk takes none
 
     def is_due(self) -> bool:
         """Whether so much time went by since the last state that writing another costs no more than its share."""
@@ -36,7 +36,7 @@ class Checkpoint:
     def save(self, content: Mapping[str, Any]) -> None:
         """Write a state, whole as soon as it is visible, and keep the one before it.
 
-        A full disk may have room again the next time: it is told, and does not stop the work.
+        A full disk may have room again the next time: it is told once, and does not stop the work.
         """
         started = time.monotonic()
         try:
@@ -45,8 +45,11 @@ class Checkpoint:
                     torch.save(content, file)
                 if self.path.exists():
                     self.path.replace(self.earlier)
+            self.told = False
         except (OSError, RuntimeError) as error:  # PyTorch's writer has its own kind
-            say(f"warning: cannot write the checkpoint {self.path} ({reason(error)}); the work goes on without it")
+            if not self.told:
+                say(f"warning: cannot write the checkpoint {self.path} ({reason(error)}); the work goes on without it")
+            self.told = True
         self.written = time.monotonic()
         self.cost_seconds = self.written - started
 
@@ -72,14 +75,11 @@ class Checkpoint:
         return False
 
 
-def say(line: str) -> None:
-    """Tell what happened, beside the progress."""
-    print(line, file=sys.stderr, flush=True)
-
-
 def load_state(path: Path) -> dict[str, Any]:
     """A state's content. PyTorch does not compare checksums: of 600 files with one flipped bit it read 558 wrong."""
     with ZipFile(path) as archive:
+        if any(info.compress_type for info in archive.infolist()):  # PyTorch packs none, so that none can be a bomb
+            raise BadZipFile("it is packed")
         if broken := archive.testzip():
             raise BadZipFile(broken)
     content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

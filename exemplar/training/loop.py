@@ -10,10 +10,11 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from exemplar.datasets.streams import torch_seed
+from exemplar.errors import say
 from exemplar.runtime import collective
 from exemplar.runtime.device import Compute, enough_memory
 from exemplar.runtime.progress import Progress, track
-from exemplar.training.checkpoints import Checkpoint, say
+from exemplar.training.checkpoints import Checkpoint
 from exemplar.training.contract import Epoch, Settings
 from exemplar.training.learner import Learner, Outcome, Samples
 from exemplar.training.state import TrainState

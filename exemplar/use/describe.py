@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError, reason
-from exemplar.models.architecture import Conv, parse
-
-PATCH_PIXELS, POOLED_LAYERS = 32, 2  # as in exemplar/models/network.py; a test holds them equal
+from exemplar.models.architecture import POOLED_LAYERS, Conv, parse
 
 
 @dataclass(frozen=True)

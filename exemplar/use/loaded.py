@@ -8,17 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError
 from exemplar.models import saved
 from exemplar.models.images import images_at_once, resize
 from exemplar.models.network import Encoder, Pixels
 from exemplar.probe.features import exact_inference
-from exemplar.use.inputs import Images, is_one, middle_square, to_batches, unit_range
+from exemplar.tracking.serving import require_size, unit_range
+from exemplar.use.inputs import Images, is_one, middle_square, to_batches
 from exemplar.use.shipped import SHIPPED
 
 LONGEST_NAME = 255  # bytes of a file's name
-LARGEST_PIXELS = 1 << 22  # of one image, whose maps in 64 channels then take 1 GB
 
 
 class LoadedEncoder:
@@ -33,13 +32,6 @@ class LoadedEncoder:
         self.device = torch.device(device)
         self.encoder.to(self.device)
         return self
-
-    @property
-    def smallest_side(self) -> int:
-        """The pixels that an image needs on each side, so that the last map has a place for every cell."""
-        if isinstance(self.encoder, Pixels):
-            return 1
-        return PATCH_PIXELS + self.encoder.total_stride * (max(self.cells) - 1)
 
     def features(self, images: Images, *, side: int | None = None) -> Float[np.ndarray, "..."]:
         """The features of one image [d], or of many [n d]; float32, not scaled.
@@ -79,15 +71,7 @@ class LoadedEncoder:
 
     def require_size(self, height: int, width: int) -> None:
         """Raise UserError for images that are too small for the network, or too large for the memory."""
-        if min(height, width) < self.smallest_side:
-            raise UserError(
-                f"images of {width} x {height} pixels are too small for {self.model} with {max(self.cells)} cells a "
-                f"side; expected {self.smallest_side} or more: pass side=96 to enlarge them"
-            )
-        if height * width > LARGEST_PIXELS:
-            raise UserError(
-                f"images of {width} x {height} pixels are too large to be taken as they are; pass side=96 instead"
-            )
+        require_size(self.encoder, height, width, cells=self.cells)
 
 
 def is_there(path: Path) -> bool:

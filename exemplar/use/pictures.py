@@ -1,6 +1,5 @@
 """Files of pictures -> their features, a batch at a time, while the next batch is being read."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from jaxtyping import Float, UInt8
 
 from exemplar.datasets.images import cropped, decode
 from exemplar.datasets.tree import survey
-from exemplar.errors import UserError
+from exemplar.errors import UserError, say
 from exemplar.models.images import images_at_once
 from exemplar.runtime.progress import track
 from exemplar.use.loaded import LoadedEncoder
@@ -31,7 +30,7 @@ def find(places: Sequence[Path]) -> list[Path]:
             surveyed = survey(place)
             found += [place / name for name in surveyed.pictures]
             if surveyed.others:
-                print(f"{place}: {len(surveyed.pictures):,} pictures{surveyed.said()}", file=sys.stderr)
+                say(f"{place}: {len(surveyed.pictures):,} pictures{surveyed.said()}")
         elif place.exists():
             found.append(place)
         else:
@@ -56,7 +55,7 @@ class Reader:
             except UserError as error:
                 if not self.skip_broken:
                     raise UserError(f"{error}; take it out, or pass --skip-broken") from None
-                print(f"skipped: {error}", file=sys.stderr)
+                say(f"skipped: {error}")
                 self.skipped.append(str(path))
                 continue
             whole.append(path)

@@ -34,7 +34,9 @@ def test_a_pickle_that_calls_something_is_refused(
     """Nothing is called but the stand-ins for what an array of bytes needs."""
     victim = tmp_path / "victim"
     content = pickle.dumps({b"data": Calls(function, str(victim))}, protocol=protocol)
-    with pytest.raises(UserError, match=r"batch is no batch of CIFAR's format \(UnpicklingError: (it asks|the type)"):
+    with pytest.raises(
+        UserError, match=r"batch is no batch of CIFAR's format \(UnpicklingError: (it asks|the type|the instruction)"
+    ):
         unpickle(content, name="batch")
     assert not victim.exists()
 
@@ -51,14 +53,22 @@ def test_a_pickle_that_calls_something_is_refused(
         b"\x80\x02}q\x00(h\x00h\x00u.",
         b"Pid\n.",
         b"}]s.",
+        b"\x80\x05\x96" + (1_500_000_000).to_bytes(8, "little"),
+        b"\x80\x02" + b"]" * 300_000 + b".",  # each a list of its own
+        # the same text made bytes again and again
+        b"\x80\x02X\x10\x27\x00\x00"
+        + b"a" * 10_000
+        + b"q\x000"
+        + b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R" * 90_000,
+        b"\x80\x02(" + b"(" * 300_000,
     ],
 )
 def test_a_pickle_that_is_broken_is_refused_at_once(content: bytes) -> None:
     """Whatever a broken or hostile pickle does, it ends in one line, and without taking memory."""
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(UserError, match="batch is no batch of CIFAR's format"):
         unpickle(content, name="batch")
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 2
 
 
 def test_flipped_bits_give_a_batch_or_one_line() -> None:

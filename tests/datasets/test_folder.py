@@ -105,7 +105,7 @@ def test_a_picture_outside_of_all_classes_is_told(tree: Path, out: Path, picture
 @pytest.mark.parametrize("name", ["side", "train_per_class", "folds"])
 def test_a_count_of_nothing_is_told(tree: Path, out: Path, name: str) -> None:
     """The line names the option."""
-    with pytest.raises(UserError, match=rf"sources.folder.options.{name} is 0; expected at least 1"):
+    with pytest.raises(UserError, match=rf"sources.folder.options.{name} is 0; expected a number from 1 to"):
         folder.write_unlabeled(tree, out, **OPTIONS | {name: 0})
 
 

@@ -60,7 +60,7 @@ def test_a_committed_tree_is_clean(checkout: Path) -> None:
     assert len(tags["mlflow.source.git.commit"]) == 40
     assert tags["git.dirty"] == "false"
     assert "git.changed" not in tags
-    assert changes == provenance.Changes((), "")
+    assert (changes.names, changes.patch, changes.unknown) == ((), "", "")
 
 
 @pytest.mark.parametrize("name", ["code.py", "new.py"])
@@ -116,13 +116,49 @@ def test_the_patch_shows_tracked_files_up_to_a_bound(checkout: Path) -> None:
     assert len(provenance.changes().patch) < 1_000_100
 
 
-def test_without_a_repository_there_are_no_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_commit_the_record_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a missing repository nor a missing git stops a run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    for path in (os.environ["PATH"], ""):
+    for path, told in {os.environ["PATH"]: "not a git repository", "": "git cannot be started"}.items():
         monkeypatch.setenv("PATH", path)
-        assert provenance.tree_tags(provenance.changes()) == {}
+        changes = provenance.changes()
+        (said,) = provenance.tree_tags(changes).items()
+        assert said[0] == "git.unknown"
+        assert told in said[1]
+        assert changes.are_missed is (not path)
+
+
+def test_a_repository_of_another_user_is_told_with_gits_own_remedy(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git refuses it, as in a container whose root works in a user's folder."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    changes = provenance.changes()
+    assert changes.are_missed
+    said = provenance.tree_tags(changes)["git.unknown"]
+    assert "dubious ownership" in said
+    assert f"git config --global --add safe.directory {checkout}" in said
+    assert "\n" not in said
+
+
+def test_a_repository_without_a_commit_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in German: git is asked in its own language."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LANGUAGE", "de")
+    git("init", "-q")
+    changes = provenance.changes()
+    assert changes.are_missed
+    assert provenance.tree_tags(changes) == {"git.unknown": "fatal: Needed a single revision"}
+
+
+def test_an_index_that_cannot_be_read_does_not_look_clean(checkout: Path) -> None:
+    """The commit is known; whether the tree differs from it is not, and no tag says so."""
+    (checkout / "code.py").write_text("two\n")
+    (checkout / ".git/index").write_bytes(b"broken")
+    tags = provenance.tree_tags(provenance.changes())
+    assert tags.keys() == {"mlflow.source.git.commit", "git.unknown"}
+    assert "index" in tags["git.unknown"]
 
 
 def test_dvc_names_stage_experiment_and_baseline(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

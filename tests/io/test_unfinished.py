@@ -1,5 +1,6 @@
 """Where a killed stage finds what it had done, and parts of a long work that are not done twice."""
 
+import multiprocessing
 import os
 import threading
 import time
@@ -8,6 +9,7 @@ from shutil import copyfile, copytree, ignore_patterns, rmtree
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from exemplar.errors import UserError
 from exemplar.io import unfinished
@@ -78,6 +80,45 @@ def test_what_another_clone_has_done_is_kept_for_a_day(repository: Path, monkeyp
         os.utime(done, (written, written))
         with unfinished.work_folder("compare", settings={}, inputs=[]):
             assert done.exists() is kept
+
+
+@pytest.fixture
+def noted(repository: Path) -> list[Path]:
+    """Folders of works that ended two days ago in a clone that is gone."""
+    folders = [repository / ".checkpoints" / f"train-random-{number:032x}" for number in range(260)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "done").write_text(str(repository / "gone"))
+        os.utime(folder / "done", (1e9, 1e9))
+    return folders
+
+
+def enter(barrier: "threading.Barrier", number: int) -> None:
+    """Begin a work at the same moment as others do."""
+    barrier.wait()
+    with unfinished.work_folder("compare", settings={"number": number}, inputs=[]):
+        pass
+
+
+def test_works_that_begin_together_do_not_trip_over_what_another_removes(noted: list[Path]) -> None:
+    """As the workers of a queue do on the day after a sweep."""
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(4)
+    works = [context.Process(target=enter, args=(barrier, number)) for number in range(4)]
+    for work in works:
+        work.start()
+    for work in works:
+        work.join()
+    assert [work.exitcode for work in works] == [0] * 4
+    assert not any(folder.exists() for folder in noted)
+
+
+def test_what_another_process_is_at_is_not_removed(noted: list[Path]) -> None:
+    """It ended long ago, and was begun again."""
+    locks = noted[0].parent / "locks"
+    locks.mkdir()
+    with FileLock(locks / noted[0].name), unfinished.work_folder("compare", settings={}, inputs=[]):
+        assert [folder.exists() for folder in noted[:2]] == [True, False]
 
 
 def test_outside_of_dvc_the_files_of_a_folder_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,12 @@ def test_a_count_of_0_is_refused(change: Change, key: str):
     assert f"{key} 0: expected a number of at least 1" in refusal(change(key, 0))
 
 
+@pytest.mark.parametrize("key", COUNTS)
+def test_a_count_that_no_machine_could_meet_is_refused(change: Change, key: str):
+    """At once, and not after hours of a sweep."""
+    assert f"{key} {10**12}: expected a number of at most " in refusal(change(key, 10**12))
+
+
 @pytest.mark.parametrize("value", [-1, 1.5, "5", True, None, [5]])
 def test_a_count_is_a_whole_number(change: Change, value: object):
     """Nothing is turned into a number that is none."""

@@ -14,6 +14,7 @@ from exemplar.models.network import Encoder, Pixels
 from exemplar.probe import features
 from exemplar.probe.features import Features
 from exemplar.runtime.device import Compute
+from exemplar.tracking.serving import FeatureFunction
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 3, 48, 48), np.uint8)
 
@@ -145,7 +146,7 @@ def test_as_many_images_come_at_once_as_their_pixels_allow(compute: Compute, mon
     monkeypatch.setattr("exemplar.models.images.BATCH_PIXELS", 3 * 48 * 40)
     probed, served = Counting(), Counting()
     features.measure(probed, IMAGES, side=48, cells=(1,), compute=compute)
-    features.extract_features(served, IMAGES[..., :40], cells=(1,))
+    FeatureFunction(served).predict(IMAGES[..., :40])
     assert (probed.counts, served.counts) == ([1, 2, 2, 2, 1], [3, 3, 1])
 
 
@@ -191,8 +192,9 @@ def test_scaling_divides_every_block_by_its_number() -> None:
 def test_what_mlflow_serves_are_the_features_of_images_as_they_are(encoder: Encoder, compute: Compute) -> None:
     """The probe's, before they are scaled; images need not be square."""
     measured = features.measure(encoder, IMAGES, side=48, cells=(2,), compute=compute)
-    np.testing.assert_allclose(features.extract_features(encoder, IMAGES, cells=(2,)), measured.values, rtol=1e-5)
-    assert features.extract_features(encoder, IMAGES[..., :40], cells=(2,)).shape == (7, 60)
+    served = FeatureFunction(encoder)
+    np.testing.assert_allclose(served.predict(IMAGES), measured.values, rtol=1e-5)
+    assert served.predict(IMAGES[..., :40]).shape == (7, 60)
 
 
 def test_the_mean_colour_is_the_mean_of_each_channel() -> None:

@@ -90,6 +90,15 @@ def test_curves_show_the_steps_of_the_learning_rate(epochs: int) -> None:
     assert len(figures.png(figure)) > 1000
 
 
+def test_many_trainings_have_a_panel_each() -> None:
+    """With its score, that of held-out rows and chance: ten losses of different tasks share no scale."""
+    names = [f"task {number}" for number in range(7)]
+    figure = figures.learning_curves({name: curve(3) for name in names} | {"random": curve(0)})
+    assert [axes.get_title(loc="left") for axes in figure.axes] == names
+    assert {len(axes.lines) for axes in figure.axes} == {3}
+    assert figure.get_size_inches()[0] == figures.WIDTH_INCHES
+
+
 def test_confusion_is_in_percent_of_the_true_class() -> None:
     """Rows sum to 100, and a class without a test image is a row of zeros."""
     figure = figures.confusion_matrix(np.array([[9, 1, 0], [3, 6, 1], [0, 0, 0]]), classes=["a", "b", "c"], title="t")

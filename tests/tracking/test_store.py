@@ -1,6 +1,8 @@
 """The store, as it is opened, and runs whose process is killed without a chance to say so."""
 
+import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -9,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exemplar.tracking import runs, store
+from exemplar.errors import UserError
+from exemplar.tracking import owners, runs, store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,14 +74,14 @@ def test_a_moved_repository_finds_its_artifacts(repository: Path, monkeypatch: p
 
 
 def test_a_store_elsewhere_keeps_its_addresses(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database that several repositories share is not one repository's to change."""
+    """A database that several repositories share is not one repository's to change, and its artifacts lie beside it."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{repository.with_name('shared.db')}")
     make_run(repository)
     other = repository.with_name("another")
     (other / "mlartifacts").mkdir(parents=True)
     monkeypatch.setenv("DVC_ROOT", str(other))
     client, experiment = store.connect(store.address())
-    assert client.get_experiment(experiment).artifact_location == (repository / "mlartifacts").as_uri()
+    assert client.get_experiment(experiment).artifact_location == repository.with_name("mlartifacts").as_uri()
 
 
 def test_a_kill_while_the_database_is_made_costs_nothing(repository: Path) -> None:
@@ -95,6 +98,42 @@ def test_a_kill_while_the_database_is_made_costs_nothing(repository: Path) -> No
     run = make_run(repository)
     assert store.connect(store.address())[0].get_run(run).info.status == "FINISHED"
     assert not unfinished.exists()
+
+
+def test_a_link_to_where_no_database_is_yet_leads_there(repository: Path) -> None:
+    """The link stays, the database is made where it leads, and its artifacts lie beside it."""
+    vault = repository.with_name("vault")
+    vault.mkdir()
+    (repository / "mlflow.db").symlink_to(vault / "mlflow.db")
+    run = make_run(repository)
+    assert (repository / "mlflow.db").readlink() == vault / "mlflow.db"
+    assert {path.name for path in vault.iterdir()} >= {"mlflow.db", "mlartifacts"}
+    assert (vault / "mlartifacts" / run / "artifacts" / "curve.csv").exists()
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR])
+def test_a_pipe_or_a_device_is_no_place_for_a_database(repository: Path, kind: int) -> None:
+    """It is named, and stays."""
+    place = repository / "mlflow.db"
+    try:
+        os.mknod(place, kind | 0o600, os.makedev(1, 7))
+    except PermissionError:
+        pytest.skip("making a device needs more rights")
+    with pytest.raises(UserError, match=r"mlflow\.db is no file; expected a database of MLflow"):
+        make_run(repository)
+    assert stat.S_IFMT(place.stat().st_mode) == kind
+
+
+def test_a_run_of_a_repository_that_git_does_not_read_says_so(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line with git's own remedy, and a tag where the commit would stand."""
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    tags = store.connect(store.address())[0].get_run(make_run(repository)).data.tags
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("warning: git does not tell the commit or the changes of this run: fatal: detected dubious")
+    assert "git config --global --add safe.directory" in tags["git.unknown"]
+    assert "mlflow.source.git.commit" not in tags
 
 
 @pytest.fixture
@@ -117,7 +156,7 @@ def marker(client: "MlflowClient", tmp_path: Path) -> Path:
 
 def run_of(client: "MlflowClient", marker: Path) -> "Run":
     """The only run of the work that a marker names."""
-    (experiment,) = client.search_experiments(filter_string=f"name = '{store.EXPERIMENT}'")
+    (experiment,) = client.search_experiments(filter_string=f"name = '{store.OURS}'")
     (found,) = client.search_runs([experiment.experiment_id], f"tags.work = '{marker.read_text()}'")
     return found
 
@@ -160,7 +199,7 @@ def test_a_run_is_known_however_soon_its_process_dies(client: "MlflowClient", tm
     marker = tmp_path / "unfinished"
     work = store.work_of(marker)
     assert store.work_of(marker) == work
-    experiment = client.search_experiments(filter_string=f"name = '{store.EXPERIMENT}'")[0].experiment_id
+    experiment = client.search_experiments(filter_string=f"name = '{store.OURS}'")[0].experiment_id
     made = client.create_run(experiment, tags={store.WORK_TAG: work}).info.run_id
     with runs.run(stage="train", name="goes on", parameters={}, inputs=[], marker=marker) as run:
         assert run.id == made
@@ -168,10 +207,32 @@ def test_a_run_is_known_however_soon_its_process_dies(client: "MlflowClient", tm
     assert store.work_of(marker) not in (work, "' or 1 = 1")
 
 
-def test_a_process_is_known_by_host_number_and_start() -> None:
-    """A later process with the same number is another one, and of another host nothing is known."""
-    host, number, start = store.owner().rsplit(" ", 2)
-    assert not store.is_gone(store.owner())
-    assert store.is_gone(f"{host} {number} {float(start) - 60}")
-    assert store.is_gone(f"{host} 4194305 {start}")
-    assert not store.is_gone(f"elsewhere {number} 0")
+def test_a_process_is_known_by_host_namespace_number_and_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later process with the same number is another one; of another host or container nothing is known."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    host, namespace, number, start, root = owners.owner().split(" ", 4)
+    known = {
+        owners.owner(): False,
+        f"{host} {namespace} {number} {float(start) - 60} {root}": True,
+        f"{host} {namespace} 4194305 {start} {root}": True,
+        f"elsewhere {namespace} {number} 0.00 {root}": False,
+        f"{host} pid:[1] 4194305 0.00 {root}": False,
+    }
+    assert {tag: owners.is_gone(tag, run_id="0123") for tag in known} == known
+    (tmp_path / ".spool" / "0123").mkdir(parents=True)
+    assert not owners.is_gone(f"{host} {namespace} 4194305 {start} {root}", run_id="0123"), "its end waits there"
+
+
+@pytest.mark.parametrize(
+    "tag", ["", "x", "<this host> abc def", "{host} {number} x", "{host} {namespace} 1 1e400 /", "9" * 5000]
+)
+def test_a_tag_that_is_not_ours_stops_nothing(client: "MlflowClient", tag: str) -> None:
+    """Whoever may write to the server can give any run any tag; such a run stays as it is."""
+    experiment = client.search_experiments(filter_string=f"name = '{store.OURS}'")[0].experiment_id
+    host, namespace, number, *_ = owners.owner().split(" ")
+    tag = tag.format(host=host, namespace=namespace, number=number)
+    foreign = client.create_run(experiment, tags={owners.TAG: tag}).info.run_id
+    with runs.run(stage="train", name="ours", parameters={}, inputs=[]):
+        pass
+    assert client.get_run(foreign).info.status == "RUNNING"
+    assert store.census() == (2, 0)

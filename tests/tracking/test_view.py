@@ -24,7 +24,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 
 def test_the_experiment_has_its_note_and_its_table(client: MlflowClient):
     """Also one that was made before they were; its columns are what evaluations log."""
-    experiment = client.get_experiment_by_name(store.EXPERIMENT)
+    experiment = client.get_experiment_by_name(store.OURS)
     assert {name: experiment.tags[name] for name in view.TAGS} == view.TAGS
     client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "old")
     store.connect(store.address())

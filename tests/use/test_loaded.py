@@ -12,7 +12,7 @@ from PIL import Image
 from exemplar.errors import UserError
 from exemplar.models.network import Pixels
 from exemplar.models.saved import load_encoder as load_network
-from exemplar.probe.features import extract_features
+from exemplar.tracking.serving import FeatureFunction
 from exemplar.use.loaded import LoadedEncoder, load_encoder
 from exemplar.use.shipped import SHIPPED
 
@@ -27,7 +27,10 @@ def encoder(encoder_file: Path) -> LoadedEncoder:
 WAYS: dict[str, Callable[[np.ndarray], Any]] = {
     "bytes, planes first": lambda images: images,
     "bytes, planes last": lambda images: images.transpose(0, 2, 3, 1),
+    "bytes as whole numbers of 64 bits": lambda images: images.astype(np.int64),
+    "bytes as whole numbers of 16 bits, in the other byte order": lambda images: images.astype(">u2"),
     "floats": lambda images: images / 255,
+    "floats in the other byte order, planes last": lambda images: (images.transpose(0, 2, 3, 1) / 255).astype(">f8"),
     "halves of a tensor": lambda images: torch.from_numpy(images / 255).float(),
     "a tensor of bytes, planes last": lambda images: torch.from_numpy(images).permute(0, 2, 3, 1),
     "a list of arrays": list,
@@ -40,7 +43,7 @@ def test_images_of_any_kind_give_the_features_that_the_logged_model_gives(
     way: str, encoder: LoadedEncoder, encoder_file: Path
 ):
     """Arrays and tensors, planes first or last, bytes or floats, many at once or one by one."""
-    expected = extract_features(load_network(encoder_file), IMAGES, cells=(2,))
+    expected = FeatureFunction(load_network(encoder_file)).predict(IMAGES)
     np.testing.assert_allclose(encoder.features(WAYS[way](IMAGES)), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -87,14 +90,17 @@ REFUSED: list[tuple[Any, str]] = [
     (3.0, "float is no image"),
     ([3.0], "float is no image"),
     ([], "there is no image"),
-    (np.array(["a"] * 3), "ndarray is no image"),
+    (np.array(["a"] * 3), "an array of <U1 is no image"),
     (IMAGES[0, 0], "images of the shape [44, 52]; expected [3 h w]"),
     (IMAGES[:, :1], "no axis has three colours"),
     (np.zeros((2, 40, 40, 4), np.uint8), "no axis has three colours"),
     (np.zeros((2, 3, 40, 3), np.uint8), "both axes could be the colours"),
     (np.zeros((0, 3, 40, 40), np.uint8), "images of the shape [0, 3, 40, 40]"),
-    (IMAGES.astype(np.int64), "images of torch.int64; expected bytes (uint8, 0 to 255) or floats between 0 and 1"),
-    (IMAGES.astype(float), "images with values from 0 to 255; expected floats between 0 and 1"),
+    (IMAGES > 9, "images of torch.bool; expected bytes (0 to 255) or floats between 0 and 1"),
+    (IMAGES.astype(np.int64) + 1, "images with values from 1 to 256 as torch.int64; expected bytes (0 to 255)"),
+    (IMAGES.astype(np.int8), "images with values from -128 to 127 as torch.int8; expected bytes (0 to 255)"),
+    ((IMAGES > 9).astype(int), "images of 0 and 1 only, as torch.int64: these may be bytes"),
+    (IMAGES.astype(float), "images with values from 0 to 255 as torch.float64; expected bytes (0 to 255) or floats"),
     (IMAGES / 255 - 0.5, "images with values from -0.5 to 0.5"),
     (np.full((1, 3, 40, 40), np.nan), "images with values from nan to nan"),
     (IMAGES[:, :, :30], "images of 52 x 30 pixels are too small for 4c5-4c5-8f with 2 cells a side; expected 36"),

@@ -1,7 +1,5 @@
 """Archives read member by member, without unpacking anything to the disk, and folders that somebody unpacked."""
 
-import bz2
-import gzip
 import lzma
 import os
 import stat
@@ -12,14 +10,25 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from exemplar.datasets.fetching.unpacking import (
+    BLOCK_BYTES,
+    BZIP2,
+    GZIP,
+    MOST_UNPACKED_BYTES,
+    XZ,
+    ZIP,
+    Measured,
+    Stream,
+    decompressed,
+    first_bytes,
+    iter_headers,
+)
 from exemplar.errors import UserError
 from exemplar.io import contents
 from exemplar.io.trees import look
 from exemplar.runtime.progress import track
 
-BLOCK_BYTES = 1 << 20
 # what the libraries raise for content that cannot be read; RuntimeError stands for a zip that is encrypted
 UNREADABLE = (
     OSError,
@@ -31,34 +40,8 @@ UNREADABLE = (
     RuntimeError,
     ValueError,
 )
-ZIP, GZIP, BZIP2, XZ = b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
-Stream = Any  # files, and what gzip, bz2, lzma and zipfile open, have no type in common that is checked when tests run
 EXPECTED = "expected a tar (plain or with gzip, bzip2 or xz), a zip or a folder that was unpacked from one"
 CORRECT = "correct url and md5 of this set under `sources` in params.yaml"
-EXTENSIONS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-
-
-class Header(tarfile.TarInfo):
-    """A header that is read strictly: tarfile takes a broken one, or the end of a cut tar, for a proper end."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
-        """Read one header of 512 bytes; raises ReadError, which ends the reading with an error, if it is none."""
-        if buf and not any(buf):  # the block of zeros that ends a tar
-            return super().frombuf(buf, encoding, errors)
-        try:
-            header = super().frombuf(buf, encoding, errors)
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from None
-        if header.size < 0 or (header.type in EXTENSIONS and header.size > BLOCK_BYTES):
-            raise tarfile.ReadError("a header states an impossible size")  # tarfile would read it into memory whole
-        return header
 
 
 @dataclass(frozen=True)
@@ -121,7 +104,7 @@ def members(archive: Path | None, *, inside: str = "") -> Iterator[Member]:
         if len(wrapped) > 1 or any(is_link(info) for info in wrapped):
             raise zipfile.BadZipFile(f"expected one file {wrapped[0].filename!r} in it")
         if wrapped:
-            tar = stack.enter_context(decompressed(stack.enter_context(package.open(wrapped[0]))))
+            tar = stack.enter_context(decompressed(stack.enter_context(opened(package, wrapped[0]))))
             yield from in_tar(archive, tar, seen)
         else:
             yield from in_zip(archive, package, seen)
@@ -140,23 +123,31 @@ def in_folder(folder: Path) -> Iterator[Member]:
 
 def in_tar(archive: Path, stream: Stream, seen: Callable[[], None]) -> Iterator[Member]:
     """The files of a tar, to its end, where a checksum is compared."""
-    with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK_BYTES, tarinfo=Header) as tar:
-        for info in tar:
-            path = inner_path(archive, info.name)
-            if not info.isdir():
-                content = tar.extractfile(info) if info.isreg() and not info.issparse() else None
-                yield Member(archive, path, info.size, content.read if content else None, seen)
-        while stream.read(BLOCK_BYTES):
-            pass
+    for tar, info in iter_headers(stream):
+        path = inner_path(archive, info.name)
+        if not info.isdir():
+            content = tar.extractfile(info) if info.isreg() else None
+            yield Member(archive, path, info.size, content.read if content else None, seen)
+    while stream.read(BLOCK_BYTES):
+        pass
 
 
 def in_zip(archive: Path, package: zipfile.ZipFile, seen: Callable[[], None]) -> Iterator[Member]:
-    """The files of a zip."""
+    """The files of a zip, which may not share bytes without an end."""
+    allowance = [MOST_UNPACKED_BYTES]
     for info in package.infolist():
         path = inner_path(archive, info.filename)
         if not info.is_dir():
-            with package.open(info) as content:
-                yield Member(archive, path, info.file_size, None if is_link(info) else content.read, seen)
+            with opened(package, info) as content:
+                take = Measured(content, allowance=allowance).read
+                yield Member(archive, path, info.file_size, None if is_link(info) else take, seen)
+
+
+def opened(package: zipfile.ZipFile, info: zipfile.ZipInfo) -> Stream:
+    """A file of a zip; raises BadZipFile for a packing that Python unpacks in unbounded memory."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise zipfile.BadZipFile("expected its files stored or deflated")
+    return package.open(info)
 
 
 def inner_path(archive: Path, name: str) -> PurePosixPath:
@@ -196,27 +187,3 @@ def fault(archive: Path, error: Exception) -> str:
     if not is_read and (said := contents.described(head)):
         return f"{said}; {EXPECTED}"
     return f"is cut, corrupt or no archive ({error})"
-
-
-def first_bytes(stream: Stream) -> bytes:
-    """The bytes that show what it is; it is read from its beginning afterwards."""
-    head: bytes = stream.read(contents.HEAD_BYTES)
-    stream.seek(0)
-    return head
-
-
-@contextmanager
-def decompressed(stream: Stream) -> Iterator[Stream]:
-    """The tar itself, out of what it is packed with."""
-    head = first_bytes(stream)
-    if head.startswith(GZIP):
-        with gzip.GzipFile(fileobj=stream) as plain:
-            yield plain
-    elif head.startswith(BZIP2):
-        with bz2.BZ2File(stream) as plain:
-            yield plain
-    elif head.startswith(XZ):
-        with lzma.LZMAFile(stream) as plain:
-            yield plain
-    else:
-        yield stream

@@ -1,7 +1,6 @@
 """A verified local copy of a dataset's archive, whatever happens on the way to it."""
 
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
+from exemplar import errors
 from exemplar.datasets.fetching.transfer import BLOCK_BYTES, TransferError, append_missing
 from exemplar.errors import UserError, reason
 from exemplar.io.atomic import flush_to_disk
@@ -106,6 +106,8 @@ def download(url: str, md5: str, folder: Path, patience: Patience) -> Path:
         if digest(whole) == md5:
             return whole
         say(f"{whole} has changed on the disk since it came; it is kept as {set_aside(whole)} and fetched again")
+    if partial.is_symlink():
+        raise UserError(f"{partial} is no file of its own, so that nothing is written there; move it elsewhere")
     partial.touch()
     if digest(partial) != md5:  # equal where a process ended between the last byte and the name
         complete(url, partial, md5, patience)
@@ -139,10 +141,12 @@ def complete(url: str, partial: Path, md5: str, patience: Patience) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file with a wrong digest after the digest that it has, and return its new name."""
+    """Rename a file with a wrong digest after the digest that it has, and return its new name; one a source is kept."""
+    for earlier in path.parent.glob(f"{path.stem}.wrong-*"):
+        earlier.unlink()
     return path.rename(path.with_name(f"{path.stem}.wrong-{digest(path)}"))
 
 
 def say(line: str) -> None:
     """Tell what goes on beside the progress bar."""
-    print(f"fetch: {line}", file=sys.stderr, flush=True)
+    errors.say(f"fetch: {line}")

@@ -3,7 +3,10 @@
 import http.client
 import os
 import re
+import time
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 
 import requests
@@ -16,7 +19,10 @@ from exemplar.io.sources import shown
 from exemplar.runtime.progress import track
 
 BLOCK_BYTES = 1 << 16
+MOST_BYTES = 1 << 35  # of a file, 34 GB; the largest set has 2.6
+SLOWEST_BYTES = 1024  # a second, on average over the time that a server may be silent
 RETRIED_STATUSES = (408, 425, 429)  # besides 5xx: the server asks for patience
+REDIRECTS = 3  # for the headers of all servers that one answer takes, so many timeouts are waited
 CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # what the library reads, in its order
 
 
@@ -38,20 +44,49 @@ def append_missing(url: str, partial: Path, *, label: str, timeout_seconds: floa
     # identity: a server that takes .gz for an encoding must not have it undone on the way
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=timeout_seconds) as answer:
+        with answered(url, headers, timeout_seconds=timeout_seconds) as answer:
             refuse_errors(answer)
             start, end, total = offered(answer, have)
             require_space(partial.parent, needed_bytes=total - have)
             if end > have:
-                append(answer.raw, partial, skip=have - start, length=end - start, label=label)
+                append(answer.raw, partial, start=start, end=end, label=label, timeout_seconds=timeout_seconds)
     except (requests.RequestException, HTTPError) as error:
         raise in_words(error, url, timeout_seconds, partial.stat().st_size) from None
     except OSError as error:
         if error.errno:  # of the disk
             raise
         raise TransferError(f"it cannot be asked{because_of(CERTIFICATES)}", lasting=True) from None
+    except ValueError:  # of the address of a redirection, which no library checks
+        raise TransferError("it leads to no usable address", lasting=True) from None
     if (size := partial.stat().st_size) < total:
         raise TransferError(f"it stopped after {size:,} of {total:,} bytes")
+
+
+def answered(url: str, headers: dict[str, str], *, timeout_seconds: float) -> requests.Response:
+    """The answer of a server, its body unread. Raises requests.Timeout where it does not end its headers.
+
+    The library's own timeout begins anew with every byte, so that it waits in a thread, which is left to itself.
+    """
+    found = Future[requests.Response]()
+
+    def ask() -> None:
+        try:
+            found.set_result(requests.get(url, headers=headers, stream=True, timeout=timeout_seconds))
+        except BaseException as error:  # told by whoever waits
+            found.set_exception(error)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        return found.result(timeout_seconds * REDIRECTS)
+    except TimeoutError:
+        found.add_done_callback(close_late)
+        raise requests.Timeout from None
+
+
+def close_late(found: Future[requests.Response]) -> None:
+    """Close an answer that nobody waits for any more."""
+    if not found.exception():
+        found.result().close()
 
 
 def refuse_errors(answer: requests.Response) -> None:
@@ -84,23 +119,30 @@ def stated(length: str) -> int:
         raise TransferError("it does not say how long the file is", lasting=True)
     if int(length) == 0:
         raise TransferError("it sends nothing")
+    if int(length) > MOST_BYTES:
+        raise TransferError(f"it says {int(length):,} bytes; at most {MOST_BYTES:,} are fetched", lasting=True)
     return int(length)
 
 
-def append(body: HTTPResponse, partial: Path, *, skip: int, length: int, label: str) -> None:
-    """Append `length` bytes of the body but for the first `skip`, which are there already.
+def append(body: HTTPResponse, partial: Path, *, start: int, end: int, label: str, timeout_seconds: float) -> None:
+    """Append the bytes of the body, from `start` to `end` in the file, but for those that are there already.
 
     Each block is in the file before the next one is asked for, so that a process that is killed at any moment loses
-    the block in flight and no other.
+    the block in flight and no other. Raises requests.Timeout for a body that comes in drops.
     """
-    position = 0
-    with partial.open("ab") as file, track(total=length - skip, unit="B", label=label) as progress:
-        while block := body.read1(min(BLOCK_BYTES, length - position), decode_content=False):
-            fresh = block[max(skip - position, 0) :]
-            position += len(block)
+    have, position = partial.stat().st_size, start
+    since, came = time.monotonic(), 0
+    with partial.open("ab") as file, track(total=end - have, unit="B", label=label) as progress:
+        while block := body.read1(min(BLOCK_BYTES, end - position), decode_content=False):
+            fresh = block[max(have - position, 0) :]
+            position, came = position + len(block), came + len(block)
             file.write(fresh)
             file.flush()
             progress.advance(len(fresh))
+            if (seconds := time.monotonic() - since) > timeout_seconds:
+                if came < SLOWEST_BYTES * seconds:
+                    raise requests.Timeout
+                since, came = time.monotonic(), 0
 
 
 def in_words(error: Exception, url: str, timeout_seconds: float, have: int) -> TransferError:
@@ -114,7 +156,7 @@ def in_words(error: Exception, url: str, timeout_seconds: float, have: int) -> T
     if isinstance(error, InvalidSchema) and "SOCKS" in str(error):
         return TransferError(f"the proxy needs the package PySocks{proxy}", lasting=True)
     if isinstance(error, requests.Timeout | ReadTimeoutError):
-        return TransferError(f"it was silent for {timeout_seconds:g} s{proxy}")
+        return TransferError(f"it was silent for {timeout_seconds:g} s, or sends drop by drop{proxy}")
     if isinstance(error, SSLError):
         return TransferError(f"its certificate was not accepted{because_of(CERTIFICATES)}", lasting=True)
     if isinstance(error, InvalidSchema | requests.TooManyRedirects):

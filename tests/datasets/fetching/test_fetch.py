@@ -1,5 +1,6 @@
 """Fetching, against a real server on loopback that does what bad servers do."""
 
+import gc
 import hashlib
 import random
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from exemplar.datasets.fetching import transfer
 from exemplar.datasets.fetching.fetch import fetch
 from exemplar.datasets.fetching.transfer import BLOCK_BYTES
 from exemplar.errors import UserError
@@ -111,6 +113,23 @@ class Handler(BaseHTTPRequestHandler):
     def do_stalls(self, start: int) -> None:
         self.body(self.rest(start)[:400_000])
         self.server.going_on.wait(20)
+
+    def do_trickles(self, start: int) -> None:
+        for byte in self.rest(start)[:200]:
+            self.body(bytes([byte]), pause_seconds=0.02)
+
+    def do_headers_without_end(self, _: int) -> None:
+        self.send_response(200)
+        for number in range(90):
+            self.send_header(f"X-{number}", "1")
+            self.flush_headers()
+            time.sleep(0.02)
+
+    def do_redirects_to_no_text(self, _: int) -> None:
+        self.head(302, Location="/caf\xe9\xff")
+
+    def do_redirects_to_no_host(self, _: int) -> None:
+        self.head(302, Location="http://[::1/x")
 
     def do_silent(self, _: int) -> None:
         self.server.going_on.wait(20)
@@ -277,8 +296,13 @@ def test_a_fetched_file_is_not_fetched_again_unless_it_changed(
     assert len(held(tmp_path)) == 2
 
 
-def test_space_is_asked_for_before_the_first_byte(host: Host, get: Callable[..., Path]) -> None:
-    """A file larger than what is free on the disk is not begun."""
+def test_space_is_asked_for_before_the_first_byte(
+    host: Host, get: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file larger than any set, or than what is free on the disk, is not begun."""
+    with pytest.raises(UserError, match=r"it says 999,999,999,999,999,999 bytes; at most 34,359,738,368 are fetched"):
+        get([host.url("endless")])
+    monkeypatch.setattr(transfer, "MOST_BYTES", 1 << 62)
     with pytest.raises(UserError, match=r"no space in .* MB are needed and .* MB are free"):
         get([host.url("endless")])
 
@@ -347,6 +371,44 @@ def test_a_folder_that_cannot_be_written_is_told(host: Host, get: Callable[..., 
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot keep a download in .*file"):
         get([host.url("good")], folder=tmp_path / "file")
+
+
+@pytest.mark.parametrize("manners", ["trickles", "headers_without_end"])
+def test_a_server_that_sends_drop_by_drop_is_left(manners: str, host: Host, get: Callable[..., Path]) -> None:
+    """Each byte comes within the time that a server may be silent, and all of them would take hours."""
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"it was silent for 0.1 s, or sends drop by drop"):
+        get([host.url(manners)], attempts=1, timeout_seconds=0.1)
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # requests itself leaves a socket open
+@pytest.mark.parametrize("manners", ["redirects_to_no_text", "redirects_to_no_host"])
+def test_a_redirection_to_nowhere_is_told(manners: str, host: Host, get: Callable[..., Path]) -> None:
+    """Whatever the library that follows it says."""
+    with pytest.raises(UserError, match=r"it leads to no usable address|could not be made"):
+        get([host.url(manners)], attempts=1)
+    gc.collect()
+
+
+def test_what_came_wrong_is_kept_once(host: Host, get: Callable[..., Path], tmp_path: Path) -> None:
+    """A source that sends other bytes each time does not fill the disk."""
+    for number in range(3):
+        (tmp_path / f"{MD5}.part").write_bytes(PAYLOAD[:-9] + bytes(9) + bytes(number))
+        with pytest.raises(UserError, match="its md5 is"):
+            get([host.url("short")], folder=tmp_path, attempts=1)
+    assert len(list(tmp_path.glob("*.wrong-*"))) == 1
+
+
+def test_a_link_in_place_of_a_download_is_not_written_through(
+    host: Host, get: Callable[..., Path], tmp_path: Path
+) -> None:
+    """It came with a copied repository, and may name any file."""
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / f"{MD5}.part").symlink_to(tmp_path / "victim")
+    with pytest.raises(UserError, match="is no file of its own"):
+        get([host.url("good")], folder=tmp_path)
+    assert (tmp_path / "victim").read_text() == "mine"
 
 
 FETCH = """

@@ -1,0 +1,59 @@
+"""MLflow's client with an end: no call lasts longer than it is given, whatever a server sends and however slowly."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # MLflow's own: seconds for the next byte, so a server that drips has no end
+TRIES = 2  # MLflow's first and its one retry
+SLOWEST_UPLOAD = 250_000  # bytes a second
+
+
+def within(seconds: float, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # whatever it returns
+    """What a call returns, made in a thread that is left behind when it takes longer; then raises TimeoutError.
+
+    Ctrl-C and SIGTERM end the waiting at once.
+    """
+    answer = Future[Any]()
+
+    def work() -> None:
+        try:
+            answer.set_result(call(*arguments, **named))
+        except BaseException as error:
+            answer.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except TimeoutError:
+        raise TimeoutError(f"no whole answer within {seconds:.0f} seconds") from None
+
+
+class Timely:
+    """A client of MLflow that raises TimeoutError where a call takes twice MLflow's timeout, and more for its files."""
+
+    def __init__(self, client: "MlflowClient") -> None:
+        self.client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """MLflow's method of this name, with a deadline; of its arguments those that are paths are what it uploads."""
+        method = getattr(self.client, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # whatever MLflow takes and returns
+            sent = sum(size(Path(each)) for each in arguments if name.startswith("log_") and isinstance(each, str))
+            seconds = TRIES * float(os.environ[TIMEOUT]) + sent / SLOWEST_UPLOAD
+            return within(seconds, method, *arguments, **named)
+
+        return call
+
+
+def size(path: Path) -> int:
+    """The bytes of a file, or of all files in a folder; 0 where there is neither."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

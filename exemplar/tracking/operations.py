@@ -1,0 +1,216 @@
+"""What a run tells MLflow, one operation at a time: how it is sent, and what an error of it means."""
+
+import posixpath
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from exemplar import errors
+from exemplar.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import FileInfo
+
+Operation = Mapping[str, Any]  # what JSON can say; under "path" a file or folder that goes with it
+NUMBERS, FILES = "numbers", "files"  # the parts of a server that fail apart; tags and the end of a run are numbers here
+SENT_AS_FILES = ("text", "file", "encoder")
+FINAL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+LINE_LENGTH = 500
+SLOW_SECONDS, PATIENCE = 1.0, 100  # a failure that took longer than this is not repeated for so many times as long
+REMEDIES = {
+    r"No module named '?([\w.]+)": r"install \1 where the stages run",
+    r"(code|^)\s*401\b": "its name or password is not accepted: "
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD anew",
+    r"(code|^)\s*403\b|PERMISSION_DENIED": "this user may not write there: ask for the right to edit the experiment",
+    r"(code|^)\s*413\b": "a proxy before it limits the size of a request: raise that limit",
+    r"database is locked": "another process holds the database, perhaps a stopped one: let it go on or end it",
+    r"[Cc]redentials": "give the credentials of its artifact store",
+}
+
+
+def one_line(error: BaseException | str) -> str:
+    """What an error says, on one line of bounded length, without the user part of any URL."""
+    text = errors.one_line(str(error) or type(error).__name__)
+    return text if len(text) <= LINE_LENGTH else text[:LINE_LENGTH] + " ..."
+
+
+def remedy(error: BaseException | str) -> str:
+    """What helps against an error, empty where its words do not tell that."""
+    found = ((re.search(pattern, str(error)), told) for pattern, told in REMEDIES.items())
+    return next((match.expand(told) for match, told in found if match), "")
+
+
+def advised(error: BaseException, *, kept: str) -> str:
+    """What an error says, and in brackets what helps against it and what becomes of the operation."""
+    return f"{one_line(error)} ({'; '.join(filter(None, (remedy(error), kept)))})"
+
+
+def part_of(operation: Operation) -> str:
+    """The part of the server that an operation needs."""
+    return FILES if operation["kind"] in SENT_AS_FILES else NUMBERS
+
+
+def refused(error: BaseException) -> bool:
+    """Whether sending again is of no use: MLflow rejected it (a bad value, a run that is gone), or our own check did.
+
+    Of a server only its own JSON counts, because any proxy sends a status of 400 or 404.
+    """
+    if isinstance(error, UserError):
+        return True
+    body = getattr(error, "json", None)
+    if isinstance(body, Mapping):
+        return body.get("error_code") in FINAL
+    return not str(error).startswith("API request to ") and getattr(error, "error_code", None) in FINAL
+
+
+class Sender:
+    """Sends operations one by one. A part of the server that fails slowly is left alone for a hundred times as long."""
+
+    def __init__(self, client: "MlflowClient") -> None:
+        self.client = client
+        self.failures = dict[str, tuple[float, Exception]]()  # until when, and why
+
+    def leave_alone(self, part: str, error: Exception, *, seconds: float) -> None:
+        """Try nothing of this part for so long, but raise this error."""
+        self.failures[part] = (time.monotonic() + seconds, error)
+
+    def send(self, run_id: str, operation: Operation) -> None:
+        """Send an operation; raises what MLflow raises, also where it raised that lately."""
+        part, started = part_of(operation), time.monotonic()
+        until, failure = self.failures.get(part, (0.0, None))
+        if failure and started < until:
+            raise failure
+        try:
+            perform(self.client, run_id, operation)
+        except Exception as error:
+            seconds = time.monotonic() - started
+            if seconds > SLOW_SECONDS and not refused(error):
+                self.leave_alone(part, error, seconds=PATIENCE * seconds)
+            raise
+
+
+def perform(client: "MlflowClient", run_id: str, operation: Operation) -> None:
+    """Send one operation to the store; sending it twice changes nothing.
+
+    MLflow stores metrics with the same time, step and value once, and overwrites everything else.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    match operation["kind"]:
+        case "batch":
+            client.log_batch(
+                run_id,
+                metrics=[Metric(*one) for one in operation.get("metrics", ())],
+                params=[Param(*one) for one in operation.get("params", ())],
+                tags=[RunTag(*one) for one in operation.get("tags", ())],
+            )
+        case "text":
+            with TemporaryDirectory() as folder:
+                path = Path(folder, Path(operation["name"]).name)
+                path.write_text(operation["text"], encoding="utf-8", errors="replace")
+                upload(client, run_id, path, folder="")
+        case "file":
+            upload(client, run_id, Path(operation["path"]), folder=operation["folder"])
+        case "encoder":
+            log_model(client, run_id, Path(operation["path"]), example=np.array(operation["example"], np.uint8))
+        case "nest":
+            nest(client, run_id, operation["runs"])
+        case "end":
+            close(client, run_id, operation)
+        case kind:
+            raise ValueError(f"no operation is called {kind!r} in this version")
+
+
+def close(client: "MlflowClient", run_id: str, end: Operation) -> None:
+    """End a run; a reason that an earlier end or another process gave is taken back."""
+    if end["reason"]:
+        client.set_tag(run_id, "reason", end["reason"])
+    elif "reason" in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, "reason")
+    client.set_terminated(run_id, end["status"], end["at"])
+
+
+def upload(client: "MlflowClient", run_id: str, path: Path, *, folder: str) -> None:
+    """Send a file or a folder as an artifact; raises where the server does not list all of it afterwards."""
+    if not path.exists():
+        raise UserError(f"{path} is gone, so it cannot be sent")
+    client.log_artifact(run_id, str(path), folder or None)
+    sent = {path.name: path} if path.is_file() else files_below(path, name=path.name)
+    require_listed(
+        {posixpath.join(folder, name): file for name, file in sent.items()},
+        lambda place: client.list_artifacts(run_id, place or None),
+    )
+
+
+def files_below(path: Path, *, name: str) -> dict[str, Path]:
+    """All files of a folder, by the names that they have as artifacts where the folder is called `name`."""
+    files = (file for file in path.rglob("*") if file.is_file())
+    return {posixpath.join(name, file.relative_to(path).as_posix()): file for file in files}
+
+
+def require_listed(sent: Mapping[str, Path], listing: "Callable[[str], Iterable[FileInfo]]") -> None:
+    """Raise OSError for a file that the store does not list with its size: a login page answers an upload with 200."""
+    held = {info.path: info.file_size for place in {*map(posixpath.dirname, sent)} for info in listing(place)}
+    for name, file in sent.items():
+        if held.get(name, -1) not in (None, file.stat().st_size):  # some stores tell no size
+            raise OSError(f"MLflow's server does not list the artifact {name} after its upload")
+
+
+def nest(client: "MlflowClient", parent: str, run_ids: list[str]) -> None:
+    """Show runs below `parent`; one that is below another already stays there, and one of another store is not here."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+    for run_id in run_ids:
+        try:
+            known = client.get_run(run_id).data.tags
+        except MlflowException as error:
+            if not refused(error):
+                raise
+            continue
+        if MLFLOW_PARENT_RUN_ID not in known:
+            client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, parent)
+
+
+def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8[np.ndarray, "n 3 h w"]) -> None:
+    """Make a saved encoder the run's logged model, unless it is there already."""
+    import mlflow.pyfunc
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    from exemplar.tracking import serving
+
+    experiment = client.get_run(run_id).info.experiment_id
+    models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
+    if any(model.status == "READY" for model in models):
+        return
+    width = serving._load_pyfunc(path).predict(example).shape[1]
+    features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
+    logged = models[0] if models else client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
+    with TemporaryDirectory() as folder:
+        mlflow.pyfunc.save_model(
+            folder,
+            loader_module=serving.__name__,
+            data_path=str(path),
+            code_paths=[str(Path(__file__).parents[1])],
+            mlflow_model=Model(run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id),
+            signature=ModelSignature(outputs=features),  # none of the inputs, which would be cast (serving.py)
+            input_example=example,
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in serving.REQUIREMENTS],
+        )
+        client.log_model_artifacts(logged.model_id, folder)
+        require_listed(
+            files_below(Path(folder), name=""),
+            lambda place: client.list_logged_model_artifacts(logged.model_id, place or None),
+        )
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    client.finalize_logged_model(logged.model_id, "READY")

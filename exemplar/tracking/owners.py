@@ -1,0 +1,48 @@
+"""Which process a run belongs to, and whether that process is gone."""
+
+import os
+import re
+import socket
+from pathlib import Path
+
+import psutil
+
+from exemplar.io import provenance
+
+TAG = "process"
+SPOOLS = ".spool"
+NAMED = re.compile(r"(?P<where>\S+ \S+) (?P<number>\d{1,7}) (?P<start>\d{1,12}\.\d+) (?P<repository>/.*)", re.DOTALL)
+
+
+def owner() -> str:
+    """Host, PID namespace, number and start time of this process, which no other has, and the user's repository."""
+    started = f"{os.getpid()} {seconds_since_boot(psutil.Process()):.2f}"
+    return f"{here()} {started} {provenance.user_repository().absolute()}"
+
+
+def here() -> str:
+    """The host and the PID namespace, without which two containers with one host name would share their numbers."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:  # not Linux
+        namespace = "-"
+    return f"{socket.gethostname()} {namespace}"
+
+
+def seconds_since_boot(process: psutil.Process) -> float:
+    """When a process started, counted from boot, so that setting the clock does not change it."""
+    return process.create_time() - psutil.boot_time()
+
+
+def is_gone(process: str, *, run_id: str) -> bool:
+    """Whether the process that `owner` named ran here and has ended, and left no end of its run to be sent.
+
+    False for one of another host or PID namespace, and for a text that is not `owner`'s: of these nothing is known.
+    """
+    named = NAMED.fullmatch(process)
+    if named is None or named["where"] != here() or (Path(named["repository"]) / SPOOLS / run_id).exists():
+        return False
+    try:
+        return abs(seconds_since_boot(psutil.Process(int(named["number"]))) - float(named["start"])) > 1
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,135 @@
+"""What is printed: one line, short enough to read, without secrets, and without what moves a terminal's cursor."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from bounded import told
+
+from exemplar.doctor import Finding
+from exemplar.errors import MOST_CHARACTERS, one_line, say, without_secrets
+from exemplar.io import provenance
+from exemplar.io.sources import shown
+from exemplar.params.load import load_params
+from exemplar.params.mistakes import shortened
+
+ESCAPES = "\x1b[2J\x1b]0;owned\x07\nerror: all is lost\r\u202e\udcff"
+# Each with a secret that has `hunter2` in it, and what is left of it.
+SECRETS = {
+    "http://anna:hunter2@host/x": "http://host/x",
+    "http://anna:hun/hunter2@host/x": "http://host/x",
+    "http://anna:hunter2'@host/x": "http://host/x",
+    "http://hunter2@host/x": "http://host/x",
+    "http://host/x?a=1,hunter2": "http://host/x",
+    "http://host/x?sig=(x)hunter2": "http://host/x",
+    "http://host/x?token=a@hunter2": "http://...",
+    "http://anna:x?hunter2@host/x": "http://...",
+    "http://host/x#hunter2": "http://host/x",
+    "http://host/x;token=hunter2": "http://host/x",
+    "postgresql://anna:hun/hunter2@h/db": "postgresql://h/db",
+    "http:/anna:hunter2@h/x": "...@h/x",
+    "anna:hunter2@h:/x": "...@h:/x",
+    "http://ci:" + "hunter2" * 90 + "@h/x": "http://h/x",
+    "http://u:p://hunter2@h/x": "http://h/x",
+}
+
+
+@pytest.mark.parametrize("secret", SECRETS, ids=lambda secret: secret[:30])
+def test_a_secret_is_hidden_by_where_it_stands_in_the_url(secret: str, tmp_path: Path) -> None:
+    """In a sentence, in a list, in a source's own words and as a value of params.yaml, before anything is cut."""
+    left = SECRETS[secret]
+    assert one_line(f"cannot reach ({secret}); try again") == f"cannot reach ({left}); try again"
+    assert shown(secret) == left
+    for said in (shortened(secret), shortened([secret, secret]), shortened({"url": secret})):
+        assert "hunter" not in said
+        assert len(said) < 210
+    (tmp_path / "params.yaml").write_text(f"sources: {{photos: {{urls: [{secret!r}]}}}}\n")
+    assert "hunter" not in one_line(told(lambda: load_params(tmp_path / "params.yaml"), megabytes=100, seconds=5))
+
+
+def test_what_is_no_secret_stays() -> None:
+    """Addresses, paths, times and code."""
+    for text in (
+        "see https://host:5000/x/y. And http://localhost/a_(b), or `http://h/x`",
+        "12:30:01 error in /data/C#/a.jpg: x@y",
+        "model 64c5-8f: no such file",
+        "name@host:/data and @decorator",
+    ):
+        assert one_line(text) == text
+    assert without_secrets("  url: 'http://u:p@h/x'\n+x = a[1:]@b\n") == "  url: 'http://h/x'\n+x = a[1:]@b\n"
+
+
+def test_a_mistake_of_yaml_quotes_no_piece_of_the_text(tmp_path: Path) -> None:
+    """Its reader cuts what it quotes to 75 characters, behind which no @ may be left."""
+    (tmp_path / "params.yaml").write_text(f"url: 'http://ci:{'hunter2' * 40}@h/x\nb: [1\n")
+    said = told(lambda: load_params(tmp_path / "params.yaml"), megabytes=100, seconds=5)
+    assert "in line " in said
+    assert "hunter" not in said
+
+
+HOSTILE = {
+    "escapes": ESCAPES,
+    "a line of 20 MB": "../" + "A" * 20_000_000,
+    "20 MB of words": "word " * 4_000_000,
+    "a megabyte of ://": "://" * 300_000,
+    "a megabyte of @ and :": ":@" * 500_000,
+    "a megabyte of ?": "http://" + "?@" * 500_000,
+    "a megabyte of brackets": "(" * 1_000_000 + "@" + ")" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_any_text_becomes_one_short_line_at_once(name: str) -> None:
+    """Its beginning and its end are kept; time grows as its length does."""
+    began = time.process_time()
+    line = one_line(HOSTILE[name])
+    assert time.process_time() - began < 5
+    assert len(line) <= MOST_CHARACTERS + 20
+    assert line.isprintable()
+
+
+def test_what_is_printed_moves_no_cursor_and_ends_no_work(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line of what was said and of what the doctor found, also where nothing can be printed."""
+    say(f"skipped: {ESCAPES}")
+    assert capfd.readouterr().err == "skipped: [2J ]0;owned error: all is lost\n"
+    finding = Finding(f"downloads/{ESCAPES}.part", f"rm {ESCAPES}").line()
+    assert finding.isprintable()
+    with (tmp_path / "closed").open("w") as closed:
+        pass
+    monkeypatch.setattr("sys.stderr", closed)
+    say("x")
+
+
+def test_a_password_that_dvc_has_written_is_not_in_the_patch(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dvc remote modify` without --local puts it into a file that git tracks; that it has changed is told."""
+    Path(".dvc").mkdir()
+    for name, content in ((".dvc/config", "[core]\n"), ("code.py", "a = 1\n")):
+        Path(name).write_text(content)
+    identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
+    for words in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "first"]):
+        subprocess.run(["git", *words], check=True, capture_output=True)
+    Path(".dvc/config").write_text("[core]\n['remote \"lab\"']\n    password = hunter2\n")
+    Path("code.py").write_text("a = 2  # postgresql://anna:hun/hunter2@h/db\n")
+    found = provenance.changes()
+    assert "+a = 2  # postgresql://h/db" in found.patch
+    assert "hunter" not in found.patch
+    assert {".dvc/config", "code.py"} <= set(found.names)
+
+
+LOCKS = {
+    "a digest that leads elsewhere": "stages: {a: {outs: [{path: data/seeds.npz, md5: ab/../../../../etc/passwd}]}}",
+    "a digest that is a number": "stages: {a: {outs: [{path: data/seeds.npz, md5: 5}]}}",
+    "a path that leads elsewhere": f"stages: {{a: {{outs: [{{path: ../x, md5: {'0' * 32}}}]}}}}",
+    "an absolute path": f"stages: {{a: {{outs: [{{path: /etc/passwd, md5: {'0' * 32}}}]}}}}",
+    "a path that is a list": f"stages: {{a: {{outs: [{{path: [x], md5: {'0' * 32}}}]}}}}",
+}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_file_names_outputs_and_digests_and_nothing_else(name: str) -> None:
+    """It came with a copied repository, and is shown in commands that remove files."""
+    said = told(lambda: provenance.outputs_in(LOCKS[name].encode()), megabytes=60, seconds=5)
+    assert said.startswith("dvc.lock is broken (it names ")
