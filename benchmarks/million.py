@@ -30,7 +30,7 @@ SETTINGS = Settings(
 class Steps:
     """A training that goes on and on; its rows start as they are drawn, not from samples, which takes minutes."""
 
-    def __init__(self, model: str, recipe: str, classes: int, compute: Compute) -> None:
+    def __init__(self, model: str, recipe: str, classes: int, compute: Compute, settings: Settings = SETTINGS) -> None:
         self.data, self.compute = surrogate_set(classes), compute
         inputs = TrainInputs(
             architecture=parse(model),
@@ -38,7 +38,7 @@ class Steps:
             mean=torch.full((3, 32, 32), 0.5),
             images=self.data.windows.numpy(),
             options={},
-            settings=SETTINGS,
+            settings=settings,
             recipe=recipe,
             random_seed=0,
             compute=compute,
@@ -47,7 +47,7 @@ class Steps:
         for rows in learner.state_dict().values():
             if len(rows.shape) == 2 and not rows.any():
                 rows.normal_()
-        self.state, self.generator = TrainState(learner, SETTINGS), torch.Generator().manual_seed(0)
+        self.state, self.generator = TrainState(learner, settings), torch.Generator().manual_seed(0)
 
     def run(self, count: int) -> None:
         """So many steps on random samples."""
