@@ -266,3 +266,4 @@ def test_the_setting_decides_whether_classes_are_drawn(many: SurrogateSet, compu
     (epoch,) = fitting.epochs
     assert set(epoch.further) == {"score_among_drawn"}
     assert fitting.finish().model == MODEL
+    assert fitting.examples()
