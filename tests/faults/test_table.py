@@ -94,6 +94,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "an unknown device": ("compute.device", "tpu"),
     "a precision that is left open": ("compute.precision", "auto"),
     "an unknown recipe": ("train.recipe", "quick"),
+    "no classes that stand for the others": ("train.negatives", 0),
     "a batch of one to normalise over": ("train.batch_size", 1),
     "magnitudes without the neutral one": ("invariance.magnitudes.angle_degrees", [10, 20]),
     "weights that do not fit the cells": ("probe.photos.cell_weights", [1.0, 2.0]),
@@ -137,6 +138,16 @@ FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "an evaluation with another accuracy": (
         "results/evaluations/probe/photos-exemplar.json",
         lambda content: content.replace(b"0.75", b"0.95"),
+        "compare",
+    ),
+    "an evaluation of another row": (
+        "results/evaluations/probe/photos-exemplar.json",
+        lambda content: content.replace(b'"method": "exemplar"', b'"method": "=HYPERLINK(1)"'),
+        "compare",
+    ),
+    "an evaluation of no network": (
+        "results/evaluations/probe/photos-exemplar.json",
+        lambda content: content.replace(b'"model": "4c5-4c5-8f"', b'"model": "../../x"'),
         "compare",
     ),
     "an evaluation without a key": (
