@@ -20,7 +20,7 @@ from benchmarks.measure import Row, Rows
 from exemplar.io.atomic import replacing
 from exemplar.runtime import device
 
-GROUPS = ("rendering", "training", "tasks", "processes", "features", "probe", "seeds", "tracking", "startup")
+GROUPS = ("rendering", "training", "tasks", "processes", "features", "probe", "seeds", "tracking", "startup", "million")
 FOLDER = Path(__file__).parent
 
 

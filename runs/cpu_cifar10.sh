@@ -11,4 +11,4 @@ PATH="$PWD/.venv/bin:$PATH"
 dvc exp run -n cpu-cifar10 -S model=64c5-64c5-128f -S unlabeled=cifar10 -S sources.cifar10.options.unlabeled_side=64 \
   -S 'datasets=[cifar10_400]' -S 'methods=[exemplar,random]' -S 'finetune.methods=[]' \
   -S seeds.count=8000 -S surrogate.samples=80 -S train.recipe=fast -S train.epochs=4 -S train.batch_size=64 \
-  -S train.learning_rate=0.1 -S train.momentum=0.9 -S train.weight_decay=0.0005 -S compute.precision=bfloat16 "$@"
+  -S train.learning_rate=0.1 -S train.momentum=0.9 -S train.weight_decay=0.0005 -S train.negatives=null -S compute.precision=bfloat16 "$@"

@@ -12,6 +12,6 @@ dvc exp remove encoder-cifar10 2>/dev/null || true
 dvc exp run --temp -n encoder-cifar10 -S random_seed=0 -S model=64c5-64c5-128f -S unlabeled=cifar10 \
   -S sources.cifar10.options.unlabeled_side=64 -S 'datasets=[cifar10_400]' -S 'methods=[exemplar]' -S 'finetune.methods=[]' \
   -S 'invariance.methods=[exemplar]' -S seeds.count=4000 -S surrogate.samples=32 -S train.recipe=fast -S train.epochs=2 \
-  -S train.batch_size=64 -S train.learning_rate=0.1 -S train.momentum=0.9 -S train.weight_decay=0.0005 \
+  -S train.batch_size=64 -S train.learning_rate=0.1 -S train.momentum=0.9 -S train.weight_decay=0.0005 -S train.negatives=null \
   -S compute.precision=bfloat16 "$@"
 dvc get . data/encoders/exemplar.safetensors --rev encoder-cifar10 -o exemplar/use/cifar10.safetensors --force

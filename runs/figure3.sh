@@ -10,6 +10,6 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 set -- -S model=64c5-64c5-128f -S unlabeled=stl10 -S 'datasets=[stl10]' \
   -S 'methods=[exemplar,random]' -S 'finetune.methods=[]' -S surrogate.samples=150 -S train.epochs=160 \
-  -S train.recipe=release -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 -S train.weight_decay=0.004 "$@"
+  -S train.recipe=release -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 -S train.weight_decay=0.004 -S train.negatives=null "$@"
 dvc exp run --queue -n figure3-classes -S seeds.count=50,100,250,500,1000,2000,4000,8000,16000,32000 "$@"
 dvc queue start

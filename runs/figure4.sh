@@ -14,7 +14,7 @@ CDPATH='' cd -- "$(dirname -- "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
 set -- -S model=64c5-64c5-128f -S unlabeled=stl10 -S 'datasets=[stl10]' \
   -S 'methods=[exemplar,random]' -S 'finetune.methods=[]' -S seeds.count=1000,2000,4000 \
-  -S train.recipe=release -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 -S train.weight_decay=0.004 "$@"
+  -S train.recipe=release -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 -S train.weight_decay=0.004 -S train.negatives=null "$@"
 dvc exp run --queue -n figure4-samples-1 -S surrogate.samples=1 -S train.epochs=24000 "$@"
 dvc exp run --queue -n figure4-samples-2 -S surrogate.samples=2 -S train.epochs=12000 "$@"
 dvc exp run --queue -n figure4-samples-4 -S surrogate.samples=4 -S train.epochs=6000 "$@"

@@ -15,7 +15,7 @@ set -- -S probe.caltech101.validation=release_halves \
   -S model=64c5-64c5-128f -S unlabeled=stl10 -S 'datasets=[stl10,cifar10,caltech101]' \
   -S 'methods=[exemplar,random]' -S 'finetune.methods=[]' -S seeds.count=8000 -S surrogate.samples=150 \
   -S train.epochs=160 -S train.recipe=release -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 \
-  -S train.weight_decay=0.004 "$@"
+  -S train.weight_decay=0.004 -S train.negatives=null "$@"
 rotation='-S transformation.angle_degrees=[0,0]'
 scaling='-S transformation.scale_factor=[1,1]'
 translation='-S transformation.shift_fraction=[0,0]'

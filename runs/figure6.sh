@@ -19,7 +19,7 @@ PATH="$PWD/.venv/bin:$PATH"
 set -- -S model=64c5-64c5-128f -S unlabeled=stl10 -S 'datasets=[stl10]' -S invariance.num_images=500 \
   -S 'methods=[exemplar,random]' -S 'finetune.methods=[]' -S seeds.count=8000 -S surrogate.samples=150 \
   -S train.epochs=160 -S train.recipe=release -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 \
-  -S train.weight_decay=0.004 "$@"
+  -S train.weight_decay=0.004 -S train.negatives=null "$@"
 movement='-S transformation.angle_degrees=[0,0] -S transformation.scale_factor=[1,1]
   -S transformation.shift_fraction=[0,0]'
 contrast='-S transformation.pca_log2_spread=[0,0,0] -S transformation.stretch_fraction=0

@@ -15,7 +15,7 @@ queue() {
     -S unlabeled=cifar10 -S sources.cifar10.options.unlabeled_side=64 -S 'datasets=[cifar10_400]' \
     -S 'methods=[exemplar,random]' -S 'finetune.methods=[]' -S seeds.count="$classes" -S surrogate.samples="$samples" \
     -S train.recipe="$recipe" -S train.epochs="$epochs" -S train.batch_size=64 -S train.learning_rate="$rate" \
-    -S train.momentum=0.9 -S train.weight_decay="$decay" -S compute.precision=bfloat16 "$@"
+    -S train.momentum=0.9 -S train.weight_decay="$decay" -S train.negatives=null -S compute.precision=bfloat16 "$@"
 }
 queue release 1000 16 4 0.03 0.004 "$@"
 queue release 1000 50 5 0.03 0.004 "$@"

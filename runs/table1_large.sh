@@ -12,4 +12,4 @@ dvc exp run -n table1-large -S model=92c5-256c5-512c5-1024f -S unlabeled=stl10 \
   -S probe.caltech101.validation=release_halves -S probe.caltech256.validation=release_halves \
   -S 'datasets=[stl10,cifar10_400,cifar10,caltech101,caltech256]' -S 'methods=[exemplar,random]' \
   -S 'finetune.methods=[]' -S seeds.count=16000 -S surrogate.samples=100 -S train.epochs=125 -S train.recipe=release -S train.batch_size=128 \
-  -S train.learning_rate=0.01 -S train.momentum=0.9 -S train.weight_decay=0.004 "$@"
+  -S train.learning_rate=0.01 -S train.momentum=0.9 -S train.weight_decay=0.004 -S train.negatives=null "$@"

@@ -14,7 +14,7 @@ set -- -S probe.caltech101.validation=release_halves \
   -S model=64c5-64c5-128f -S 'datasets=[stl10,cifar10_400,caltech101]' \
   -S 'methods=[exemplar,random]' -S 'finetune.methods=[random,exemplar]' -S seeds.count=8000 -S surrogate.samples=150 \
   -S train.epochs=160 -S train.recipe=release -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 \
-  -S train.weight_decay=0.004 "$@"
+  -S train.weight_decay=0.004 -S train.negatives=null "$@"
 dvc exp run --queue -n table3-seeds-from-stl10 -S unlabeled=stl10 "$@"
 dvc exp run --queue -n table3-seeds-from-cifar10 -S unlabeled=cifar10 "$@"
 dvc exp run --queue -n table3-seeds-from-caltech101 -S unlabeled=caltech101 "$@"

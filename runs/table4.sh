@@ -22,7 +22,7 @@ PATH="$PWD/.venv/bin:$PATH"
 set -- -S probe.caltech101.validation=release_halves \
   -S unlabeled=stl10 -S 'datasets=[stl10,cifar10_400,cifar10,caltech101]' \
   -S 'methods=[exemplar]' -S 'finetune.methods=[]' -S 'invariance.methods=[exemplar]' \
-  -S train.recipe=release -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 -S train.weight_decay=0.004 "$@"
+  -S train.recipe=release -S train.batch_size=128 -S train.learning_rate=0.01 -S train.momentum=0.9 -S train.weight_decay=0.004 -S train.negatives=null "$@"
 small='-S seeds.count=8000 -S surrogate.samples=150 -S train.epochs=160'
 large='-S seeds.count=16000 -S surrogate.samples=100 -S train.epochs=125'
 dvc exp run --queue -n table4-32c5-32c5-64f -S model=32c5-32c5-64f $small "$@"

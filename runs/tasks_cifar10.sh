@@ -17,7 +17,7 @@ for seed in 0 1 2; do
   dvc exp run --queue -n "tasks-cifar10-$seed" -S random_seed="$seed" -S model=64c5-64c5-128f -S unlabeled=cifar10 \
     -S sources.cifar10.options.unlabeled_side=64 -S 'datasets=[cifar10_400]' -S "methods=[$tasks,random]" \
     -S 'finetune.methods=[]' -S seeds.count=4000 -S surrogate.samples=32 -S train.recipe=fast -S train.epochs=2 \
-    -S train.batch_size=64 -S train.learning_rate=0.1 -S train.momentum=0.9 -S train.weight_decay=0.0005 \
+    -S train.batch_size=64 -S train.learning_rate=0.1 -S train.momentum=0.9 -S train.weight_decay=0.0005 -S train.negatives=null \
     -S compute.precision=bfloat16 "$@"
 done
 dvc queue start

@@ -12,4 +12,4 @@ tasks=exemplar,rotation,jigsaw,relative_location,colorization,split_brain,denois
 dvc exp run -n tasks-stl10 -S model=64c5-128c5-256c5-512f -S unlabeled=stl10 -S 'datasets=[stl10]' \
   -S "methods=[$tasks,random]" -S 'finetune.methods=[]' -S seeds.count=16000 -S surrogate.samples=100 \
   -S train.recipe=fast -S train.epochs=12 -S train.batch_size=128 -S train.learning_rate=0.1 -S train.momentum=0.9 \
-  -S train.weight_decay=0.0005 -S compute.precision=bfloat16 "$@"
+  -S train.weight_decay=0.0005 -S train.negatives=null -S compute.precision=bfloat16 "$@"

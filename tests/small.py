@@ -15,12 +15,15 @@ from exemplar.params.options import load_options
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.patches import Patches
 from exemplar.surrogate.sets import SurrogateSet, measure_mean
-from exemplar.training.classifier import Classifier
+from exemplar.training.classifier import Classifier, draw_classifier
 from exemplar.training.contract import Epoch, Fitting, Settings, TrainInputs
+from exemplar.training.fast import draw_fast
 from exemplar.training.learner import Learner
 from exemplar.training.loop import fit
+from exemplar.training.sampled import Sampled
 
 MODEL = "4c5-4c5-8f"
+DRAW = {"release": draw_classifier, "fast": draw_fast}
 PUBLISHED = load_yaml(Path(__file__).parents[1] / "params.yaml")["tasks"]
 # Coloured squares under noise: there is something to see at every scale.
 COARSE = np.random.default_rng(0).integers(0, 200, (40, 3, 6, 6)).repeat(8, 2).repeat(8, 3)
@@ -36,14 +39,21 @@ def classifier(data: SurrogateSet, *, random_seed: int = 0) -> Classifier:
     return Classifier(encoder, draw_head(encoder.width, len(data.table), generator=generator))
 
 
+def sampled(data: SurrogateSet, *, recipe: str = "release", negatives: int = 2, batch_size: int = 16) -> Sampled:
+    """The same for either recipe, with so many classes drawn in a step, and all of them where so many are."""
+    generator, mean = torch.Generator().manual_seed(0), measure_mean(data, device=torch.device("cpu"))
+    network = DRAW[recipe](parse(MODEL), negatives + batch_size, mean=mean, generator=generator)
+    return Sampled(network, len(data.table), negatives=negatives, key=9, generator=generator)
+
+
 def training(
-    method: Classifier, data: SurrogateSet, compute: Compute, settings: Settings = SETTINGS, **more: Path | None
+    method: Learner, data: SurrogateSet, compute: Compute, settings: Settings = SETTINGS, **more: Path | None
 ) -> Iterator[Epoch]:
     """A training whose name and random seed do not matter."""
     return fit(method, data, settings, compute=compute, random_seed=5, label="test", **more)
 
 
-def same_weights(one: Classifier, other: Classifier) -> bool:
+def same_weights(one: Learner, other: Learner) -> bool:
     """Whether two networks are equal bit for bit."""
     pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     return all(torch.equal(*pair) for pair in pairs)

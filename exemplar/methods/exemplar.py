@@ -2,20 +2,34 @@
 
 from functools import partial
 
-from exemplar.datasets.streams import torch_stream
+from exemplar.datasets.streams import torch_seed, torch_stream
 from exemplar.io.examples import Examples
 from exemplar.surrogate.sets import Batch, SurrogateSet
 from exemplar.surrogate.transformation import neutral_rows
 from exemplar.training import loop
-from exemplar.training.classifier import Classifier, draw_classifier
+from exemplar.training.classifier import draw_classifier
 from exemplar.training.contract import Fitting, TrainInputs
-from exemplar.training.fast import FastClassifier, draw_fast
+from exemplar.training.fast import draw_fast
+from exemplar.training.learner import ClassLearner
 from exemplar.training.pictures import in_columns, shown
+from exemplar.training.sampled import Sampled
 
 RECIPES = {"release": draw_classifier, "fast": draw_fast}  # `train.recipe` in params.yaml
 
 
-def examples(model: Classifier | FastClassifier, data: SurrogateSet, batch: Batch) -> list[Examples]:
+def untrained(inputs: TrainInputs) -> ClassLearner | Sampled:
+    """An untrained network with a class for every seed; the heads have places for fewer where they are drawn."""
+    classes, negatives = len(inputs.surrogate.table), inputs.settings.negatives
+    generator, draw_network = torch_stream(inputs.random_seed, "weights"), RECIPES[inputs.recipe]
+    if negatives is None or negatives >= classes:
+        return draw_network(inputs.architecture, classes, mean=inputs.mean, generator=generator)
+    places = negatives + inputs.settings.batch_size
+    network = draw_network(inputs.architecture, places, mean=inputs.mean, generator=generator)
+    key = torch_seed(inputs.random_seed, "negatives")
+    return Sampled(network, classes, negatives=negatives, key=key, generator=generator)
+
+
+def examples(model: ClassLearner | Sampled, data: SurrogateSet, batch: Batch) -> list[Examples]:
     """Samples, the seeds of their classes, and those of the classes that the network takes them for."""
     samples, targets = batch
     answers = model.answered(samples)
@@ -25,13 +39,8 @@ def examples(model: Classifier | FastClassifier, data: SurrogateSet, batch: Batc
 
 
 def fit(inputs: TrainInputs) -> Fitting:
-    """Train on the surrogate set with a class for every seed."""
-    model = RECIPES[inputs.recipe](
-        inputs.architecture,
-        len(inputs.surrogate.table),
-        mean=inputs.mean,
-        generator=torch_stream(inputs.random_seed, "weights"),
-    )
+    """Train on the surrogate set."""
+    model = untrained(inputs)
     epochs = loop.fit(
         model,
         inputs.surrogate,
@@ -41,6 +50,5 @@ def fit(inputs: TrainInputs) -> Fitting:
         label="exemplar",
         checkpoint=inputs.checkpoint,
     )
-    assert isinstance(model, Classifier | FastClassifier)
     draw_examples = partial(examples, model, inputs.surrogate)
     return Fitting(epochs, model.finish, lambda: shown(model, inputs.surrogate, inputs.compute, draw_examples))

@@ -123,6 +123,7 @@ class TrainSection(Section):
     learning_rate: Number
     momentum: Share
     weight_decay: Decay
+    negatives: Count | None
 
     @model_validator(mode="after")
     def batches_have_a_spread(self) -> "TrainSection":

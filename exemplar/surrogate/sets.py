@@ -56,6 +56,10 @@ class SurrogateSet:
         seed, row = indices // self.table.shape[1], indices % self.table.shape[1]
         return self.transform(seed, self.table[seed, row]), self.label[seed]
 
+    def classes(self, indices: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
+        """The classes of samples, which are not rendered for it."""
+        return self.label[indices // self.table.shape[1]]
+
     def transform(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
         """Samples (0..1) of seeds under rows of a table."""
         images = self.windows.index_select(0, self.window_index[seed])  # plain indexing took 25 times as long

@@ -1,5 +1,6 @@
 """The release's network and recipe: an encoder with a softmax head, trained by SGD with a multiplier for each layer."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -10,16 +11,16 @@ from torch.optim import SGD, Optimizer
 
 from exemplar.models.architecture import Architecture
 from exemplar.models.head import Head
-from exemplar.models.initial import draw_encoder, draw_head
+from exemplar.models.initial import HEAD_STD, draw_encoder, draw_head
 from exemplar.models.network import Encoder
 from exemplar.runtime.collective import Share
 from exemplar.surrogate.sets import Batch
 from exemplar.training import schedule
 from exemplar.training.contract import Settings
-from exemplar.training.learner import Learner, Outcome
+from exemplar.training.learner import ClassLearner, Outcome
 
 
-class Classifier(Learner):
+class Classifier(ClassLearner):
     """An encoder with a softmax head: the exemplar method's network, and what fine-tuning trains."""
 
     draws = True  # dropout, for the whole batch
@@ -32,9 +33,23 @@ class Classifier(Learner):
     def forward(self, batch: Batch) -> Outcome:
         """Mean negative log-likelihood (paper, equation 4) and the number of samples classified right."""
         samples, targets = batch
-        scores = self.head(self.encoder(samples.contiguous(memory_format=torch.channels_last))).flatten(1)
+        scores = self.scores(self.read(samples))[0]
         loss = functional.cross_entropy(scores.float(), targets)
         return Outcome(loss, (scores.argmax(1) == targets).sum())
+
+    def read(self, samples: Float[Tensor, "b 3 32 32"]) -> Sequence[Tensor]:
+        """The last layer."""
+        return [self.encoder(samples.contiguous(memory_format=torch.channels_last))]
+
+    def scores(self, features: Sequence[Tensor]) -> list[Float[Tensor, "b k"]]:
+        """Behind dropout."""
+        return [self.head(features[0]).flatten(1)]
+
+    def rows(self) -> list[tuple[Tensor, float]]:
+        """The head's weights, and its biases, which are 0 at the start."""
+        weights, biases = self.head.scores.weight, self.head.scores.bias
+        assert biases is not None
+        return [(weights, HEAD_STD), (biases, 0.0)]
 
     def answered(self, samples: Float[Tensor, "b 3 32 32"]) -> Int64[Tensor, " b"]:
         """The class with the highest score."""

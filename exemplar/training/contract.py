@@ -20,7 +20,8 @@ from exemplar.surrogate.sets import SurrogateSet
 class Settings:
     """The numbers of a training; they come from this section of params.yaml.
 
-    `new_samples` says whether every epoch sees the next share of the set and not all of it.
+    `new_samples` says whether every epoch sees the next share of the set and not all of it. `negatives` is how many
+    classes the exemplar task draws in a step to stand for all that are not in its batch; None: all take part.
     """
 
     epochs: int
@@ -29,6 +30,7 @@ class Settings:
     momentum: float
     weight_decay: float
     section: str = "train"
+    negatives: int | None = None
     new_samples: bool = False
 
 
@@ -58,7 +60,8 @@ class Epoch:
     """What one epoch measured: mean loss, mean score, the rate of work, and `further` means that the task tells.
 
     The score is an accuracy where the task is to classify, else a skill: 1 - loss / loss of the best constant answer.
-    It is that of the rows as they were trained on; `held_out_score` that of rows which are never trained on, after the
+    It is that of the rows as they were trained on or, where a step sees a part of the classes, of some of them after
+    the epoch, among all classes; `held_out_score` that of rows which are never trained on, after the
     epoch, where there are any. `chance` is the score of an answer that looks at nothing. `encoder_passes` counts how
     often the encoder ran, forward and backward: what an epoch costs.
     """

@@ -6,6 +6,8 @@ head that reads what the SVM will read, the largest response of every filter of 
 learning rate that falls evenly; no dropout.
 """
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ from torch.nn import functional
 from exemplar.models.architecture import Architecture
 from exemplar.surrogate.sets import Batch, SurrogateSet
 from exemplar.training.batchnorm import BatchNorm
-from exemplar.training.learner import Outcome
+from exemplar.training.learner import ClassLearner, Outcome
 from exemplar.training.normalized import NormalizedLearner
 from exemplar.training.trunk import Trunk, draw_trunk
 
@@ -41,7 +43,7 @@ class CosineHead(nn.Module):
         )
 
 
-class FastClassifier(NormalizedLearner):
+class FastClassifier(NormalizedLearner, ClassLearner):
     """A trunk and two cosine heads.
 
     One head reads the last layer; the other the largest response of each filter in each layer, as the SVM will.
@@ -62,9 +64,17 @@ class FastClassifier(NormalizedLearner):
     def forward(self, batch: Batch) -> Outcome:
         """The mean loss of both heads together, and how many samples the first classifies right."""
         samples, targets = batch
-        first, second = (head(features) for head, features in zip(self.heads, self.read(samples), strict=True))
+        first, second = self.scores(self.read(samples))
         loss = functional.cross_entropy(first, targets) + functional.cross_entropy(second, targets)
         return Outcome(loss, (first.argmax(1) == targets).sum())
+
+    def scores(self, features: Sequence[Tensor]) -> list[Float[Tensor, "b k"]]:
+        """Of each head."""
+        return [head(each) for head, each in zip(self.heads, features, strict=True)]
+
+    def rows(self) -> list[tuple[Tensor, float]]:
+        """The directions of both heads; they start from samples."""
+        return [(head.directions, 0.0) for head in self.heads]
 
     def answered(self, samples: Float[Tensor, "b 3 32 32"]) -> Int64[Tensor, " b"]:
         """The class with the highest score of the first."""
@@ -72,16 +82,23 @@ class FastClassifier(NormalizedLearner):
         return scores.argmax(1)
 
     @torch.no_grad()
-    def begin(self, data: SurrogateSet) -> None:
-        """Point each class's direction at one of its samples. Random directions need 100,000 samples to come so far."""
+    def starts(self, data: SurrogateSet) -> Iterator[tuple[Int64[Tensor, " n"], list[Float[Tensor, "n _"]]]]:
+        """Each class's directions, towards one of its samples. Random ones need 100,000 samples to come so far."""
         count, samples_each = data.table.shape[:2]
         chunks = list(torch.split(torch.arange(count, device=data.table.device), CLASSES_AT_ONCE))
         if count > 1 and len(chunks[-1]) == 1:  # a single sample cannot be normalised over a batch
             chunks[-2:] = [torch.cat(chunks[-2:])]
         for some in chunks:
             samples, targets = data.render(some * samples_each)
-            for head, features in zip(self.heads, self.read(samples), strict=True):
-                head.directions[targets] = head.unit(features.float())
+            features = self.read(samples)
+            yield targets, [head.unit(each.float()) for head, each in zip(self.heads, features, strict=True)]
+
+    @torch.no_grad()
+    def begin(self, data: SurrogateSet) -> None:
+        """Let the directions start from samples."""
+        for targets, units in self.starts(data):
+            for head, unit in zip(self.heads, units, strict=True):
+                head.directions[targets] = unit
 
 
 def draw_fast(

@@ -1,7 +1,7 @@
 """What the one loop trains: a network together with its loss, its optimizer and what is left of it in the end."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -63,6 +63,8 @@ class Learner(nn.Module, ABC):
     passes: float = 1
     # Whether `forward` draws, by a mask for the whole batch that `sharing` cuts; else a draw there is an error.
     draws: bool = False
+    # On how many rows, spread evenly, the score is measured after an epoch, where a step does not tell it; else None.
+    measured: int | None = None
 
     @abstractmethod
     def forward(self, batch: Rendered) -> Outcome:
@@ -70,6 +72,12 @@ class Learner(nn.Module, ABC):
 
     def begin(self, data: Data) -> None:  # most have nothing to do
         """Look at the data before the first step, where a recipe wants to."""
+
+    def begin_step(self, data: Data, indices: Int64[Tensor, " b"], optimizer: Optimizer) -> None:
+        """Get ready for a step on these rows, which are those of all processes."""
+
+    def end_step(self, optimizer: Optimizer) -> None:
+        """Keep what the optimizer has changed."""
 
     @abstractmethod
     def first_layers(self) -> list[Tensor]:
@@ -94,3 +102,27 @@ class Learner(nn.Module, ABC):
     @abstractmethod
     def finish(self) -> Encoder:
         """The trained encoder, without what served the training alone."""
+
+
+class ClassLearner(Learner):
+    """A learner that tells classes apart by one head or several, each with a row of weights for every class."""
+
+    @abstractmethod
+    def read(self, samples: Float[Tensor, "b 3 32 32"]) -> Sequence[Tensor]:
+        """What each head reads."""
+
+    @abstractmethod
+    def scores(self, features: Sequence[Tensor]) -> list[Float[Tensor, "b k"]]:
+        """Of each head, before the softmax; the first one's decide which class a sample is taken for."""
+
+    @abstractmethod
+    def answered(self, samples: Float[Tensor, "b 3 32 32"]) -> Int64[Tensor, " b"]:
+        """The class that each sample is taken for."""
+
+    @abstractmethod
+    def rows(self) -> list[tuple[Tensor, float]]:
+        """The weights of all heads with a row for each class, and the spread that they are drawn with."""
+
+    def starts(self, data: Data) -> Iterator[tuple[Int64[Tensor, " n"], list[Float[Tensor, "n _"]]]]:
+        """Classes and their rows, where rows start from data."""
+        return iter(())

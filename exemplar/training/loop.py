@@ -95,7 +95,9 @@ def train_epoch(
         signal += nonzero_gradients(state.model)
         if step % STEPS_BETWEEN_NUMBERS == 0:
             watch.check_loss(float(part.loss_sum))
-            progress.show(loss=float(outcome.loss), score=float(outcome.score) / len(indices))
+            scores = outcome.sums if state.model.measured else {"score": outcome.score}
+            shown = {name: float(value) / len(indices) for name, value in scores.items()}
+            progress.show(loss=float(outcome.loss), **shown)
         progress.advance(len(indices))
         if checkpoint and checkpoint.is_due_inside() and part.steps < len(batches):
             watch.check_loss(float(part.loss_sum))
@@ -103,13 +105,16 @@ def train_epoch(
     watch.check_loss(float(part.loss_sum))
     watch.check_network(state.model, signal=float(signal))
     seconds = part.seconds()
+    score = float(part.score) / len(order)
+    if state.model.measured:
+        score = measure(state.model, data, compute)["score"]
     unseen = measure(state.model, data.unseen(), compute)
     further = {name: float(value) / len(order) for name, value in part.sums.items()}
     further |= {f"held_out_{name}": mean for name, mean in unseen.items() if name != "score"}
     return Epoch(
         epoch=epoch + 1,
         loss=float(part.loss_sum) / len(order),
-        score=float(part.score) / len(order),
+        score=score,
         held_out_score=unseen.get("score"),
         chance=state.model.chance,
         learning_rate=settings.learning_rate * state.factor,
@@ -122,6 +127,7 @@ def train_epoch(
 def train_step(state: TrainState, data: Samples, indices: Int64[Tensor, " b"], *, compute: Compute) -> Outcome:
     """A step on a batch, of which this process computes its rows: the batch's loss and sums."""
     share = collective.share(len(indices), compute)
+    state.model.begin_step(data, indices, state.optimizer)
     batch, dice = data.render(indices[share.rows]), torch.get_rng_state()
     with compute.autocast(), state.model.sharing(share):
         mine = state.model(batch)
@@ -136,6 +142,7 @@ def train_step(state: TrainState, data: Samples, indices: Int64[Tensor, " b"], *
     gradients = [weights.grad for weights in state.model.parameters() if weights.grad is not None]
     collective.add_up([loss, score, *sums.values(), *gradients], compute)
     state.optimizer.step()
+    state.model.end_step(state.optimizer)
     return Outcome(loss, score, sums)
 
 
@@ -162,18 +169,20 @@ def same_start(state: TrainState, compute: Compute) -> None:
 def measure(model: Learner, data: Samples, compute: Compute) -> dict[str, float]:
     """The mean `score` of rows, each once, by a network as it stands, and of what else it tells; {} for no rows.
 
-    Every process measures all of them, in the same batches.
+    All rows, or as many as the learner says, spread evenly. Every process measures all of them, in the same batches.
     """
     if not len(data):
         return {}
     totals: dict[str, Tensor] = {}
+    stride = -(-len(data) // (model.measured or len(data)))
+    rows = torch.arange(0, len(data), stride, device=compute.device)
     model.eval()
     with torch.inference_mode():
-        for indices in torch.split(torch.arange(len(data), device=compute.device), int(SAMPLES_AT_ONCE / model.passes)):
+        for indices in torch.split(rows, int(SAMPLES_AT_ONCE / model.passes)):
             batch = data.render(indices)  # in float32, as in a step
             with compute.autocast():
                 outcome = model(batch)
             for name, value in {"score": outcome.score, **outcome.sums}.items():
                 totals[name] = totals.get(name, 0) + value.float()
     model.train()
-    return {name: float(total) / len(data) for name, total in totals.items()}
+    return {name: float(total) / len(rows) for name, total in totals.items()}

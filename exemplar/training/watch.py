@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from exemplar.errors import UserError
 from exemplar.training.learner import Learner
 
+ROWS_AT_ONCE = 8192
+
 
 def nonzero_gradients(learner: Learner) -> Int64[Tensor, ""]:
     """How many weights of the first layer have a gradient, for which every layer above must let something through.
@@ -51,8 +53,11 @@ class DivergenceCheck:
 
     def check_network(self, method: nn.Module, *, signal: float) -> None:
         """Raise DivergedError where a weight is no number, or no gradient reached the first layer all epoch."""
-        for name, weights in method.named_parameters():
-            if not bool(weights.isfinite().all()):
+        for name, weights in (*method.named_parameters(), *method.named_buffers()):
+            parts = (
+                torch.split(weights, ROWS_AT_ONCE) if weights.ndim else [weights]
+            )  # which takes as much memory again
+            if not all(bool(part.isfinite().all()) for part in parts):
                 raise self.stop(f"a weight of {name} is not finite")
         if not signal:
             raise self.stop("no gradient reached the first layer, so every image gets the same scores,")

@@ -94,6 +94,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "an unknown device": ("compute.device", "tpu"),
     "a precision that is left open": ("compute.precision", "auto"),
     "an unknown recipe": ("train.recipe", "quick"),
+    "no classes that stand for the others": ("train.negatives", 0),
     "a batch of one to normalise over": ("train.batch_size", 1),
     "magnitudes without the neutral one": ("invariance.magnitudes.angle_degrees", [10, 20]),
     "weights that do not fit the cells": ("probe.photos.cell_weights", [1.0, 2.0]),

@@ -50,7 +50,9 @@ def test_every_row_of_a_batch_counts_once(count: int, processes: int) -> None:
     assert counted == list(range(count))
 
 
-@pytest.mark.parametrize(("recipe", "rounding"), [("release", 1e-5), ("fast", 1e-4)])
+@pytest.mark.parametrize(
+    ("recipe", "rounding"), [("release", 1e-5), ("fast", 1e-4), ("release, sampled", 1e-5), ("fast, sampled", 1e-4)]
+)
 def test_two_processes_learn_what_one_does(folder: Path, recipe: str, rounding: float) -> None:
     """The same curve but for rounding, with uneven batches, interrupted, and from the checkpoint of one process."""
     sys.path.insert(0, str(PROGRAM.parent))

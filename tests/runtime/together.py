@@ -20,6 +20,7 @@ from exemplar.training.classifier import draw_classifier
 from exemplar.training.contract import Epoch, Settings
 from exemplar.training.fast import draw_fast
 from exemplar.training.loop import fit
+from exemplar.training.sampled import Sampled
 from stages import cli
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -28,14 +29,18 @@ from small import begun
 # 60 samples: batches of 16 leave one of 12, batches of 59 one of a single sample, which two processes cannot share.
 BATCHES, EPOCHS = (16, 59), 4
 DRAW = {"release": draw_classifier, "fast": draw_fast}
+SAMPLED = {f"{recipe}, sampled": recipe for recipe in DRAW}
 
 
 def train(
     folder: Path, compute: Compute, *, recipe: str, batch_size: int, checkpoint: Path | None, epochs: int = EPOCHS
 ) -> list[Epoch]:
     """A training of which so many epochs are drawn."""
-    generator = torch.Generator().manual_seed(0)
-    model = DRAW[recipe](parse("8c5-8c5-16f"), 3, mean=load_mean(folder), generator=generator)
+    generator, negatives = torch.Generator().manual_seed(0), 2 if recipe in SAMPLED else 3
+    draw, places = DRAW[SAMPLED.get(recipe, recipe)], negatives + batch_size if negatives < 3 else 3
+    model = draw(parse("8c5-8c5-16f"), places, mean=load_mean(folder), generator=generator)
+    if negatives < 3:
+        model = Sampled(model, 3, negatives=negatives, key=9, generator=generator)
     settings = Settings(epochs=EPOCHS, batch_size=batch_size, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
     data = SurrogateSet.load(folder)
     begun = fit(model, data, settings, compute=compute, random_seed=5, label="test", checkpoint=checkpoint)
@@ -84,7 +89,7 @@ def checkpoints(folder: Path, count: int) -> tuple[Path, Path]:
 
 def main(task: str, folder: Path) -> None:
     with processes.joined() as team:
-        if task in DRAW:
+        if task in (*DRAW, *SAMPLED):
             curves(folder, team, recipe=task)
             return
         if task == "tasks":

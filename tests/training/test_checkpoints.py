@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from small import SETTINGS, classifier, same_weights, timeless, training
+from small import SETTINGS, classifier, same_weights, sampled, timeless, training
 
 from exemplar.errors import UserError
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training import checkpoints, loop
 from exemplar.training.checkpoints import Checkpoint
+from exemplar.training.learner import Learner
 
 
 @pytest.fixture
@@ -145,18 +146,20 @@ def stops(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 @pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("draw", [classifier, sampled])
 @pytest.mark.parametrize(("steps", "damaged"), [(1, False), (3, False), (4, False), (7, True), (15, False)])
 def test_a_training_goes_on_inside_an_epoch(
     surrogate_set: SurrogateSet,
     compute: Compute,
     tmp_path: Path,
     stops: Callable[[int], None],
+    draw: Callable[[SurrogateSet], Learner],
     steps: int,
     damaged: bool,
 ) -> None:
     """It does only the steps that are left, one more where the newest state is damaged, and ends bit-equal."""
     data, path = surrogate_set, tmp_path / "state.pt"
-    whole, first, second = classifier(data), classifier(data), classifier(data)
+    whole, first, second = draw(data), draw(data), draw(data)
     stops(-1)
     expected = list(training(whole, data, compute))
     stops(steps)

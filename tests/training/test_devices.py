@@ -47,11 +47,13 @@ def steps(model, data):
         move(model.train(), mode)
         state = TrainState(model, SETTINGS)
         for _ in range(2):
+            model.begin_step(there, indices, state.optimizer)
             with model.sharing(collective.share(8, CUDA)):
                 outcome = model(there.render(indices))
             for weights in model.parameters():
                 weights.grad = torch.zeros_like(weights) if weights.requires_grad else None
             state.optimizer.step()
+            model.end_step(state.optimizer)
             state.progress.add(outcome, rows=8)
             nonzero_gradients(model)
         return model.eval()(there.render(indices))
@@ -62,6 +64,13 @@ def test_a_step_of_the_exemplar_task_stays_on_its_device(recipe: str, surrogate_
     """Rendering, both recipes' networks and optimizers, and the sums of an epoch."""
     model = RECIPES[recipe](parse(small.MODEL), 3, mean=MEAN, generator=torch.Generator().manual_seed(0))
     outcome = steps(model, surrogate_set)
+    assert outcome.loss.device == outcome.score.device == CUDA.device
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_step_that_sees_some_classes_stays_on_its_device(recipe: str, surrogate_set):
+    """Classes, rows and the evaluation among all of them."""
+    outcome = steps(small.sampled(surrogate_set, recipe=recipe), surrogate_set)
     assert outcome.loss.device == outcome.score.device == CUDA.device
 
 

@@ -52,6 +52,12 @@ def test_a_step_of_the_exemplar_task_waits_for_nothing(recipe: str, surrogate_se
     assert waits_of_second_step(model, surrogate_set, compute) == []
 
 
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_step_that_sees_some_classes_waits_for_nothing(recipe: str, surrogate_set, compute):
+    """Classes are drawn, rows settled and put back where they lie."""
+    assert waits_of_second_step(small.sampled(surrogate_set, recipe=recipe), surrogate_set, compute) == []
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_a_step_of_another_task_waits_for_nothing(name: str, compute):
     """The same for every pretext task on patches."""
