@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -188,12 +189,14 @@ def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8
     width = serving._load_pyfunc(path).predict(example).shape[1]
     features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
     logged = models[0] if models else client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, TemporaryDirectory() as code:
+        package = Path(__file__).parents[1]
+        copytree(package, Path(code, package.name), ignore=ignore_patterns("__pycache__", "*.safetensors"))
         mlflow.pyfunc.save_model(
             folder,
             loader_module=serving.__name__,
             data_path=str(path),
-            code_paths=[str(Path(__file__).parents[1])],
+            code_paths=[str(Path(code, package.name))],
             mlflow_model=Model(run_id=run_id, model_id=logged.model_id, model_uuid=logged.model_id),
             signature=ModelSignature(outputs=features),  # none of the inputs, which would be cast (serving.py)
             input_example=example,

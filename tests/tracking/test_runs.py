@@ -226,6 +226,7 @@ def test_a_logged_encoder_turns_images_into_features_in_any_process(
     (logged,) = client.search_logged_models([run.experiment], filter_string=f"source_run_id = '{run.id}'")
     place = root / "mlartifacts" / "models" / logged.model_id / "artifacts"
     assert logged.status == "READY"
+    assert not list((place / "code").rglob("*.safetensors"))  # the encoder that comes with the package stays behind
     assert not list(place.rglob("*.pkl"))
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     subprocess.run([sys.executable, "-c", LOAD, str(place)], cwd=tmp_path, env=environment, check=True)
