@@ -5,6 +5,7 @@ import sys
 from contextlib import suppress
 
 MOST_CHARACTERS, KEPT_AT_THE_END = 2000, 500
+WORD = re.compile(r"\S+", re.ASCII)  # a password may hold any other space
 OPENING, CLOSING = "'\"([{<`", "'\")]}>`.,:;"
 
 
@@ -34,7 +35,7 @@ def without_secrets(text: str) -> str:
     """A text without the user part and the query of any URL in it. Takes time in proportion to its length."""
     if "://" not in text:
         return text
-    return re.sub(r"\S+", lambda word: hidden(word[0]) if "://" in word[0] else word[0], text)
+    return WORD.sub(lambda word: hidden(word[0]) if "://" in word[0] else word[0], text)
 
 
 def hidden(word: str) -> str:
@@ -51,7 +52,7 @@ def without_users(text: str) -> str:
         bare = before.lstrip(OPENING)
         return before[: len(before) - len(bare)] + "..." + at + after if ":" in bare else word
 
-    return re.sub(r"\S+", lambda word: shown(word[0]) if "@" in word[0] else word[0], text) if "@" in text else text
+    return WORD.sub(lambda word: shown(word[0]) if "@" in word[0] else word[0], text) if "@" in text else text
 
 
 def printable(text: str) -> str:
@@ -64,7 +65,10 @@ def printable(text: str) -> str:
 
 def one_line(text: object) -> str:
     """Anything as one line that is safe to print and short enough to read; what is cut is in the middle, and told."""
-    line = without_users(without_secrets(printable(str(text))))
+    hidden_before = without_users(
+        without_secrets(str(text))
+    )  # and after signs became spaces, between which a URL may be
+    line = without_users(without_secrets(printable(hidden_before)))
     if len(line) <= MOST_CHARACTERS:
         return line
     return f"{line[: MOST_CHARACTERS - KEPT_AT_THE_END]} [...] {line[-KEPT_AT_THE_END:]}"

@@ -89,8 +89,7 @@ def changes() -> Changes:
             tracked = ask_git("ls-files", "-s", "-z", "--full-name", ":/")
             ask_git("update-index", "-z", "--index-info", index=index, stdin=tracked)
             names = ask_git("diff", "HEAD", "--name-only", "--relative", "-z", index=index)
-            words = ("HEAD", "--relative", "--no-ext-diff", "--no-color", "--", ".", NO_SECRETS)
-            patch = ask_git("diff", *words, index=index)
+            patch = beginning_of_patch(index)
         names += ask_git("ls-files", "--others", "--exclude-standard", "-z")
     except GitError as error:
         return Changes((), "", commit, unknown=str(error))
@@ -98,6 +97,19 @@ def changes() -> Changes:
         patch = patch[:LARGEST_PATCH] + b"\n[cut: the difference is longer]\n"
     changed = sorted(filter(None, names.decode(errors="replace").split("\0")))
     return Changes(tuple(changed), without_secrets(patch.decode(errors="replace")), commit)
+
+
+def beginning_of_patch(index: Path) -> bytes:
+    """How files that git tracks differ from the commit, as far as it is kept and a byte more; git is ended then."""
+    words = ("HEAD", "--relative", "--no-ext-diff", "--no-color", "--", ".", NO_SECRETS)
+    environment = {**os.environ, "GIT_INDEX_FILE": str(index)}
+    with subprocess.Popen(
+        ["git", "diff", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as asked:
+        assert asked.stdout
+        patch = asked.stdout.read(LARGEST_PATCH + 1)
+        asked.kill()
+    return patch
 
 
 def outputs() -> dict[str, str]:

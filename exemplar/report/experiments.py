@@ -15,7 +15,7 @@ from exemplar.io import provenance
 from exemplar.report import shown
 from exemplar.report.published import SEED
 
-WIDTH, NAME_WIDTH, CELL_WIDTH = 100, 22, 12
+WIDTH, NAME_WIDTH, CELL_WIDTH = 100, 22, 13
 METRIC = (".accuracy", ".std", ".margin", ".knn_accuracy")
 DESCRIBING = ("Experiment", "rev", "typ", "Created", "parent", "State", "Executor")
 
@@ -136,15 +136,24 @@ def part(listed: Sequence[Line], dataset: str) -> Iterator[str]:
     at_once = (WIDTH - NAME_WIDTH) // CELL_WIDTH
     for first in range(0, len(rows), at_once):
         shown = rows[first : first + at_once]
-        heads = [row.replace("-finetuned", ",\nfine-tuned").split("\n") for row in shown]
-        if any(len(head) > 1 for head in heads):
-            yield " " * NAME_WIDTH + "".join(f"{head[0] if len(head) > 1 else '':>{CELL_WIDTH}}" for head in heads)
-        yield f"{dataset + ', %':{NAME_WIDTH}}" + "".join(f"{head[-1]:>{CELL_WIDTH}}" for head in heads)
+        heads = [head(row) for row in shown]
+        if any(len(words) > 1 for words in heads):
+            yield " " * NAME_WIDTH + "".join(f"{words[0] if words[1:] else '':>{CELL_WIDTH}}" for words in heads)
+        yield f"{dataset + ', %':{NAME_WIDTH}}" + "".join(f"{words[-1]:>{CELL_WIDTH}}" for words in heads)
         for line in listed:
             if dataset in line.accuracy:
-                yield from experiment(line, [line.accuracy[dataset].get(row) for row in shown])
+                accuracies = [line.accuracy[dataset].get(row) for row in shown]
+                yield from experiment(line, accuracies, changes=first == 0)
         for seeds in repeated(listed, dataset):
             yield from over_seeds(seeds, dataset, shown)
+
+
+def head(row: str) -> list[str]:
+    """The name of a row, in two parts where it is too long for one."""
+    if row.endswith("-finetuned"):
+        return [row.removesuffix("-finetuned") + ",", "fine-tuned"]
+    before, dash, behind = row.partition("_")
+    return [before + dash, behind] if len(row) >= CELL_WIDTH and dash else [row]
 
 
 def over_seeds(seeds: Sequence[Line], dataset: str, rows: Sequence[str]) -> Iterator[str]:
@@ -159,10 +168,12 @@ def over_seeds(seeds: Sequence[Line], dataset: str, rows: Sequence[str]) -> Iter
     yield from wrap(names, WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 
-def experiment(line: Line, accuracies: Sequence[float | None]) -> Iterator[str]:
-    """The name and accuracies of an experiment, and below them what was changed."""
+def experiment(line: Line, accuracies: Sequence[float | None], *, changes: bool) -> Iterator[str]:
+    """The name and accuracies of an experiment, and below them what was changed, unless that stands above already."""
     cells = (f"{100 * value:{CELL_WIDTH}.1f}" if value is not None else f"{'–':>{CELL_WIDTH}}" for value in accuracies)
     yield f"{line.name:{NAME_WIDTH}}" + "".join(cells)
+    if not changes:
+        return
     changed = " ".join(f"{name}={''.join(value.split())}" for name, value in sorted_changes(line))
     yield from wrap(changed, WIDTH, initial_indent="    ", subsequent_indent="    ")
 

@@ -42,6 +42,7 @@ def page(
     unlabeled: str,
     curves: Mapping[str, pd.DataFrame],
     filters: Mapping[str, Float[np.ndarray, "_ 3 _ _"]],
+    exciting: Mapping[str, UInt8[np.ndarray, "_ _ 3 32 32"]],
     seeds: UInt8[np.ndarray, "n 3 h w"],
     samples: UInt8[np.ndarray, "classes k 3 h w"],
     invariance: pd.DataFrame,
@@ -57,9 +58,9 @@ def page(
 ) -> str:
     """Write the page: it carries its images inside, needs no script and asks no other address for anything.
 
-    `curves`, `filters` and `examples` are keyed by the encoder's name, `invariance` is what `panels.load` reads,
-    `marks` what `paper.invariance` finds, `made` what `sidecars.collect` finds, `origin` and `changed` what `origin.py`
-    finds, and `stamp` names the results that are shown; MLflow shows a run at `run_pages` and its id.
+    `curves`, `filters`, `exciting` and `examples` are keyed by the encoder's name, `invariance` is what `panels.load`
+    reads, `marks` what `paper.invariance` finds, `made` what `sidecars.collect` finds, `origin` and `changed` what
+    `origin.py` finds, and `stamp` names the results that are shown; MLflow shows a run at `run_pages` and its id.
     """
     table = comparison.table(records, unlabeled=unlabeled)
     rows, datasets = families.arranged(table), list(table["dataset"].unique())
@@ -96,6 +97,9 @@ def page(
         training=[(name, frame.iloc[-1], speed(made.get(f"train.{name}"))) for name, frame in trained.items()],
         passes={name: int(frame["encoder_passes"].sum()) for name, frame in trained.items()},
         filters=data_uri(sheets.filter_sheet(filters)) if filters else None,
+        exciting=data_uri(sheets.exciting_sheet(some))
+        if (some := {k: v for k, v in exciting.items() if len(v)})
+        else None,
         seeds=data_uri(sheets.seed_sheet(seeds)),
         samples=data_uri(sheets.sample_sheet(samples)),
         invariance=[(dataset, data_uri(figure)) for dataset, figure in invariances(invariance, marks)],
@@ -190,6 +194,7 @@ def save(
         unlabeled=unlabeled,
         curves=pictures.curves,
         filters=pictures.filters,
+        exciting=pictures.exciting,
         seeds=pictures.seeds,
         samples=pictures.samples,
         invariance=invariance,

@@ -77,6 +77,19 @@ def filter_sheet(filters: Mapping[str, Float[np.ndarray, "n 3 k k"]]) -> Figure:
     return figure
 
 
+@matplotlib.rc_context(STYLE)
+def exciting_sheet(exciting: Mapping[str, UInt8[np.ndarray, "_ _ 3 _ _"]]) -> Figure:
+    """Show what excites units of each encoder: a row per unit, the strongest first."""
+    figure = blank(height_inches=WIDTH_INCHES / max(2, len(exciting)) + 0.3)
+    for axes, (name, patches) in zip(figure.subplots(1, max(2, len(exciting))), exciting.items(), strict=False):
+        tiles = patches.reshape(-1, *patches.shape[2:])
+        show(axes, mosaic(tiles, columns=patches.shape[1], gap_pixels=GAP_PIXELS))
+        axes.set_title(name)
+    for axes in figure.axes[len(exciting) :]:
+        axes.remove()
+    return figure
+
+
 def draw_seeds(axes: Axes, seeds: UInt8[np.ndarray, "n 3 h w"], *, shown: int, columns: int) -> None:
     """Draw `shown` of the seeds."""
     show(axes, mosaic(seeds[evenly(len(seeds), shown=shown)], columns=columns, gap_pixels=GAP_PIXELS))

@@ -16,9 +16,9 @@ class Unfailing:
         """Write a text if that is possible."""
         with suppress(OSError, ValueError):  # a stream that was closed raises ValueError
             try:
-                return self.stream.write(text)
+                self.stream.write(text)
             except UnicodeEncodeError:
-                return self.stream.write(text.encode("ascii", "backslashreplace").decode())
+                self.stream.write(text.encode("ascii", "backslashreplace").decode())
         return len(text)
 
     def flush(self) -> None:

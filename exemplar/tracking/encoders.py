@@ -7,9 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, one_line
 from exemplar.tracking import store
-from exemplar.tracking.operations import one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

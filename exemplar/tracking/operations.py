@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from exemplar import errors
-from exemplar.errors import UserError
+from exemplar.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,7 +22,6 @@ Operation = Mapping[str, Any]  # what JSON can say; under "path" a file or folde
 NUMBERS, FILES = "numbers", "files"  # the parts of a server that fail apart; tags and the end of a run are numbers here
 SENT_AS_FILES = ("text", "file", "encoder")
 FINAL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-LINE_LENGTH = 500
 SLOW_SECONDS, PATIENCE = 1.0, 100  # a failure that took longer than this is not repeated for so many times as long
 REMEDIES = {
     r"No module named '?([\w.]+)": r"install \1 where the stages run",
@@ -34,12 +32,6 @@ REMEDIES = {
     r"database is locked": "another process holds the database, perhaps a stopped one: let it go on or end it",
     r"[Cc]redentials": "give the credentials of its artifact store",
 }
-
-
-def one_line(error: BaseException | str) -> str:
-    """What an error says, on one line of bounded length, without the user part of any URL."""
-    text = errors.one_line(str(error) or type(error).__name__)
-    return text if len(text) <= LINE_LENGTH else text[:LINE_LENGTH] + " ..."
 
 
 def remedy(error: BaseException | str) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from exemplar.errors import one_line
 from exemplar.io import provenance
 from exemplar.io.atomic import remove, replacing
 from exemplar.tracking import owners, store
-from exemplar.tracking.operations import Operation, Sender, advised, one_line, refused
+from exemplar.tracking.operations import Operation, Sender, advised, refused
 
 
 def spool_folder() -> Path:

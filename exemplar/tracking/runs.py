@@ -6,7 +6,6 @@ Afterwards no error of the store stops the work: what it does not take is kept o
 
 import math
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
+from exemplar.errors import one_line, say
 from exemplar.io import provenance
 from exemplar.io.unfinished import work_folder
 from exemplar.params.dotted import flatten
 from exemplar.runtime.signals import sigterm_raises
 from exemplar.tracking import outage, owners, sidecars, store, view
-from exemplar.tracking.operations import FILES, NUMBERS, Operation, Sender, advised, one_line, part_of, refused
+from exemplar.tracking.operations import FILES, NUMBERS, Operation, Sender, advised, part_of, refused
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,7 +63,7 @@ class Run:
         """Say once of each part of the server that it fails, and nothing of files once the rest has failed too."""
         if self.warned.isdisjoint({part, NUMBERS} if part == FILES else {part}):
             what = "the files of" if part == FILES else "all of"
-            print(f"warning: MLflow did not take {what} it, the work goes on: {told}", file=sys.stderr)
+            say(f"warning: MLflow did not take {what} it, the work goes on: {told}")
         self.warned.add(part)
 
     def tell(self, kind: str, **operation: object) -> None:
@@ -166,7 +166,7 @@ def start(client: "MlflowClient", *, experiment: str, name: str, tags: Mapping[s
     told = list(outage.deliver_abandoned(Sender(client), address))  # before runs are closed: one may have ended
     more = f" (and {len(told) - 1} more runs; make sync tells all)" if len(told) > 1 else ""
     if told:
-        print(f"MLflow {told[0]}{more}", file=sys.stderr)
+        say(f"MLflow {told[0]}{more}")
     store.close_orphans(client, experiment)
     named = {**tags, store.WORK_TAG: store.work_of(marker)} if marker else dict(tags)
     if marker and (run_id := store.reopened(client, experiment, named[store.WORK_TAG])):
@@ -192,7 +192,7 @@ def run(
     tags = {"stage": stage, "mlflow.source.name": f"stages/{stage}.py", owners.TAG: owners.owner()}
     changes = provenance.changes()
     if changes.are_missed:
-        print(f"warning: git does not tell the commit or the changes of this run: {changes.unknown}", file=sys.stderr)
+        say(f"warning: git does not tell the commit or the changes of this run: {changes.unknown}")
     tags |= provenance.tree_tags(changes) | provenance.experiment_tags() | provenance.input_tags(inputs)
     with sigterm_raises():
         with store.answering(uri):

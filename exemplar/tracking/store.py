@@ -16,12 +16,12 @@ from uuid import uuid4
 
 from filelock import FileLock
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, one_line
 from exemplar.io import provenance
 from exemplar.io.atomic import replacing
 from exemplar.tracking import owners, view
 from exemplar.tracking.deadline import TIMEOUT, Timely
-from exemplar.tracking.operations import one_line, remedy
+from exemplar.tracking.operations import remedy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

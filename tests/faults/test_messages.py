@@ -4,9 +4,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bounded import told
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from exemplar.datasets.base import load_classes, save_protocol
 from exemplar.doctor import Finding
 from exemplar.errors import MOST_CHARACTERS, one_line, say, without_secrets
 from exemplar.io import provenance
@@ -46,6 +50,18 @@ def test_a_secret_is_hidden_by_where_it_stands_in_the_url(secret: str, tmp_path:
         assert len(said) < 210
     (tmp_path / "params.yaml").write_text(f"sources: {{photos: {{urls: [{secret!r}]}}}}\n")
     assert "hunter" not in one_line(told(lambda: load_params(tmp_path / "params.yaml"), megabytes=100, seconds=5))
+
+
+ANY = st.text(st.characters(exclude_categories=("Cs",), exclude_characters=" \t\n\r\f\v"), max_size=8)
+
+
+@settings(deadline=None, derandomize=True, database=None, max_examples=150)
+@given(ANY, ANY, st.sampled_from(["http://u:{}@h/x", "http://{}@h", "x:{}@h:/y", "http://h/?t={}", "http://h/x#{}"]))
+def test_a_password_of_any_characters_is_hidden(before: str, behind: str, url: str) -> None:
+    """But for a space, which would end the URL; beside others, in quotes and in brackets too."""
+    secret = url.format(f"{before}hunter2{behind}")
+    for text in (secret, f"'{secret}'", f"see ({secret}), [{secret}]", repr(secret), f"http://a:b@c/d?e=f,{secret}"):
+        assert "hunter2" not in one_line(text)
 
 
 def test_what_is_no_secret_stays() -> None:
@@ -104,19 +120,33 @@ def test_what_is_printed_moves_no_cursor_and_ends_no_work(
 
 
 def test_a_password_that_dvc_has_written_is_not_in_the_patch(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`dvc remote modify` without --local puts it into a file that git tracks; that it has changed is told."""
+    """`dvc remote modify` without --local puts it into a file that git tracks; that it has changed is told.
+
+    Of a large difference the beginning is read, and no more.
+    """
     Path(".dvc").mkdir()
-    for name, content in ((".dvc/config", "[core]\n"), ("code.py", "a = 1\n")):
+    before = {".dvc/config": "[core]\n", "code.py": "a = 1\n", "large.txt": "a\n" * 2_000_000}
+    for name, content in before.items():
         Path(name).write_text(content)
     identity = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
     for words in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "first"]):
         subprocess.run(["git", *words], check=True, capture_output=True)
     Path(".dvc/config").write_text("[core]\n['remote \"lab\"']\n    password = hunter2\n")
+    Path("large.txt").write_text("b\n" * 2_000_000)
     Path("code.py").write_text("a = 2  # postgresql://anna:hun/hunter2@h/db\n")
     found = provenance.changes()
     assert "+a = 2  # postgresql://h/db" in found.patch
     assert "hunter" not in found.patch
-    assert {".dvc/config", "code.py"} <= set(found.names)
+    assert {".dvc/config", "code.py", "large.txt"} <= set(found.names)
+    assert len(found.patch) < 1_001_000
+    assert "[cut: the difference is longer]" in found.patch
+
+
+def test_a_class_whose_name_is_no_text_gets_one_that_is(tmp_path: Path) -> None:
+    """A folder's name may be any bytes, those of an archive too; a file of text holds characters only."""
+    none = np.zeros((1, 1), np.int64)
+    save_protocol(tmp_path, labels=none[0], train=none, test=none, classes=("a\udcff", "b"))
+    assert load_classes(tmp_path / "classes.json", remedy="") == ("a?", "b")
 
 
 LOCKS = {

@@ -140,6 +140,16 @@ FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
         lambda content: content.replace(b"0.75", b"0.95"),
         "compare",
     ),
+    "an evaluation of another row": (
+        "results/evaluations/probe/photos-exemplar.json",
+        lambda content: content.replace(b'"method": "exemplar"', b'"method": "=HYPERLINK(1)"'),
+        "compare",
+    ),
+    "an evaluation of no network": (
+        "results/evaluations/probe/photos-exemplar.json",
+        lambda content: content.replace(b'"model": "4c5-4c5-8f"', b'"model": "../../x"'),
+        "compare",
+    ),
     "an evaluation without a key": (
         "results/evaluations/probe/photos-exemplar.json",
         lambda content: content.replace(b'"labels_for_choice": 0,', b""),

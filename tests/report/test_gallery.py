@@ -72,3 +72,24 @@ def test_a_large_set_is_shown_in_part(surrogate_set: SurrogateSet, tmp_path: Pat
     found = gallery.collect(surrogate=tmp_path, encoders=tmp_path, training=tmp_path / "training", methods=[])
     assert found.seeds.shape == (144, 3, 32, 32)
     assert found.samples.shape[:2] == (8, 12)
+
+
+def test_a_unit_is_shown_with_what_excites_it_most(surrogate_set: SurrogateSet) -> None:
+    """The strongest patch first; a unit without a response is passed over, and an encoder of such units shows none."""
+    encoder = draw_encoder(parse("6c5-8f"), mean=torch.zeros(3, 32, 32), generator=torch.Generator().manual_seed(0))
+    last = encoder.convolutions()[-1]
+    with torch.no_grad():
+        last.bias[3] = -100
+    patches = torch.rand(20, 3, 32, 32)
+    with torch.inference_mode():
+        responses = encoder(patches).flatten(1)
+    shown = gallery.exciting(encoder, patches)
+    alive = [unit for unit in range(8) if responses[:, unit].max() > 0]
+    assert 3 not in alive
+    assert shown.shape == (len(alive), 8, 3, 32, 32)
+    for row, unit in zip(shown, alive, strict=True):
+        order = responses[:, unit].argsort(descending=True)[:8]
+        np.testing.assert_array_equal(row, gallery.to_bytes(patches[order]))
+    with torch.no_grad():
+        last.bias.fill_(-100)
+    assert len(gallery.exciting(encoder, patches)) == 0

@@ -69,6 +69,7 @@ MARKS = paper.invariance(unlabeled="stl10", ranges=asdict(RELEASE))
 random = np.random.default_rng(0)
 PICTURES: dict[str, Any] = {
     "filters": {"exemplar": random.normal(size=(8, 3, 5, 5)), "random": random.normal(size=(8, 3, 5, 5))},
+    "exciting": {"exemplar": random.integers(0, 256, (4, 6, 3, 32, 32), dtype=np.uint8)},
     "seeds": random.integers(0, 256, (20, 3, 32, 32), dtype=np.uint8),
     "samples": random.integers(0, 256, (3, 4, 3, 32, 32), dtype=np.uint8),
 }
@@ -126,7 +127,7 @@ def test_the_page_needs_nothing_else(source: str) -> None:
     with_paper = Page(write(records=[replace(RECORD, dataset="stl10")], unlabeled="stl10"))
     others = [address for address in with_paper.addresses if not address.startswith(("data:", "#"))]
     assert others == ["https://arxiv.org/abs/1406.6909"]
-    assert page.elements.count("img") == 5 + INVARIANCE["dataset"].nunique() + len(RECORDS)
+    assert page.elements.count("img") == 6 + INVARIANCE["dataset"].nunique() + len(RECORDS)
     assert "script" not in page.elements
     assert "url(" not in source
     assert "@import" not in source
@@ -252,9 +253,12 @@ def test_the_same_results_make_the_same_page(source: str) -> None:
 
 def test_encoders_without_training_have_no_curves() -> None:
     """A comparison of random filters and raw pixels has nothing to draw there."""
-    page = Page(write(records=[replace(RECORD, method="random")], curves={"random": CURVE.iloc[:0]}, filters={}))
+    page = Page(
+        write(records=[replace(RECORD, method="random")], curves={"random": CURVE.iloc[:0]}, filters={}, exciting={})
+    )
     assert "Learning curves" not in page.text
     assert "First-layer filters" not in page.text
+    assert "What excites units" not in page.text
 
 
 def test_what_was_made_elsewhere_has_neither_seconds_nor_a_run(source: str) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, ProxyError, SSLError
-from urllib3.exceptions import HTTPError, NameResolutionError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, LocationParseError, NameResolutionError, ReadTimeoutError
 from urllib3.response import HTTPResponse
 
 from exemplar.io.integrity import require_space
@@ -147,7 +147,7 @@ def append(body: HTTPResponse, partial: Path, *, start: int, end: int, label: st
 
 def in_words(error: Exception, url: str, timeout_seconds: float, have: int) -> TransferError:
     """Say what went wrong on the way without the library's text, which may hold what stands in the URL."""
-    if isinstance(error, InvalidURL) and not isinstance(error, InvalidProxyURL):
+    if isinstance(error, InvalidURL | LocationParseError) and not isinstance(error, InvalidProxyURL):
         return TransferError("it leads to no usable address", lasting=True)
     cause = getattr(error.args[0], "reason", None) if error.args else None
     proxy = because_of(proxy_variables(url))

@@ -391,6 +391,13 @@ def test_a_redirection_to_nowhere_is_told(manners: str, host: Host, get: Callabl
     gc.collect()
 
 
+def test_a_host_that_can_be_none_is_told_at_once(get: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
+    """Asking again is of no use."""
+    with pytest.raises(UserError, match="it leads to no usable address"):
+        get(["http://a..b/x"])
+    assert "asking again" not in capfd.readouterr().err
+
+
 def test_what_came_wrong_is_kept_once(host: Host, get: Callable[..., Path], tmp_path: Path) -> None:
     """A source that sends other bytes each time does not fill the disk."""
     for number in range(3):
