@@ -58,7 +58,8 @@ class LazyRows(nn.Module):
         weights, momentum = self.weights.index_select(0, rows), self.momentum.index_select(0, rows)
         factors = self.passed.index_select(2, waited).to(weights.dtype)[..., None]
         (kept, moved), (decayed, left) = factors
-        return (kept * weights).addcmul_(moved, momentum), (decayed * weights).addcmul_(left, momentum)
+        settled = (kept * weights).addcmul_(moved, momentum)
+        return settled, momentum.mul_(left).addcmul_(decayed, weights)
 
     def put(self, rows: Int64[Tensor, " n"], weights: Float[Tensor, "n d"], momentum: Float[Tensor, "n d"]) -> None:
         """Write rows and momenta; what is written to the row of no class is always the same."""

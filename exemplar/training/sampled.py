@@ -83,11 +83,12 @@ class Sampled(Learner):
 
     @torch.no_grad()
     def end_step(self, optimizer: Optimizer) -> None:
-        """Take the rows and their momenta back, and let a step pass for all others."""
+        """Take the rows and their momenta back, and let a step pass for all others; nothing is left in the places."""
         name, nesterov = rows.momentum_name(optimizer), isinstance(optimizer, Muon)
         for table, weights in zip(self.tables, self.heads, strict=True):
-            changed = (weights, optimizer.state[weights][name])
+            changed = (weights.detach(), optimizer.state.pop(weights)[name])
             table.put(self.now.index, *(each.reshape(self.places, -1) for each in changed))
+            weights.grad = None
             table.pass_step(rows.still_step(rows.group_of(weights, optimizer), nesterov=nesterov))
         self.steps += 1
         self.settled_at.index_fill_(0, self.now.index, self.steps)
