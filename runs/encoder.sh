@@ -14,4 +14,6 @@ dvc exp run --temp -n encoder-cifar10 -S random_seed=0 -S model=64c5-64c5-128f -
   -S 'invariance.methods=[exemplar]' -S seeds.count=4000 -S surrogate.samples=32 -S train.recipe=fast -S train.epochs=2 \
   -S train.batch_size=64 -S train.learning_rate=0.1 -S train.momentum=0.9 -S train.weight_decay=0.0005 -S train.negatives=null \
   -S compute.precision=bfloat16 "$@"
-dvc get . data/encoders/exemplar.safetensors --rev encoder-cifar10 -o exemplar/use/cifar10.safetensors --force
+# Removed first: `dvc get --force` may empty the file in DVC's cache that an earlier one is linked to.
+rm -f exemplar/use/cifar10.safetensors
+dvc get . data/encoders/exemplar.safetensors --rev encoder-cifar10 -o exemplar/use/cifar10.safetensors
