@@ -11,7 +11,7 @@ Nothing has to be defended: what is answered is not in what is seen. Images with
 that makes luma is folded into the first layer: the encoder takes pictures in colour and does not see their colours.
 
 In the paper's network a linear classifier on conv5 has 31.8 % on ImageNet, on random filters 14.1 (CVPR 2017, table 2).
-Measured: 58.9 % on `cifar10_400` after 256,000 encoder passes, random filters 54.0 (docs/log.md).
+Measured: 58.1 % on `cifar10_400` after 256,000 encoder passes, random filters 54.0 (docs/log.md).
 """
 
 import numpy as np

@@ -15,7 +15,7 @@ of Muon costs the square of it; several permutations of the same vectors are ans
 
 Expected: with frozen features of AlexNet's layer conv3, 34.7 % on ImageNet, where random filters have 16.9 and
 relative location 30.2 (Zhang, Isola and Efros, CVPR 2017, Table 2).
-Measured: 54.0 % on `cifar10_400` after 256,000 encoder passes, random filters 54.0 (docs/log.md).
+Measured: 53.6 % on `cifar10_400` after 256,000 encoder passes, random filters 54.0 (docs/log.md).
 """
 
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ of 4096 behind AlexNet's fc6, here they have 128, because a step of Muon costs t
 
 Expected: with frozen features of AlexNet's layer conv4, 31.7 % on ImageNet, where random filters have 16.3 (Zhang,
 Isola and Efros, CVPR 2017, Table 2).
-Measured: 55.6 % on `cifar10_400` after 256,000 encoder passes, random filters 54.0 (docs/log.md).
+Measured: 54.7 % on `cifar10_400` after 256,000 encoder passes, random filters 54.0 (docs/log.md).
 """
 
 from collections.abc import Mapping

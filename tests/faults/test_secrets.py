@@ -126,6 +126,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
         unlabeled=HOSTILE,
         curves={HOSTILE: curve},
         filters={HOSTILE: np.ones((2, 3, 5, 5), np.float32)},
+        exciting={HOSTILE: np.zeros((2, 3, 3, 32, 32), np.uint8)},
         seeds=np.zeros((2, 3, 32, 32), np.uint8),
         samples=np.zeros((1, 2, 3, 32, 32), np.uint8),
         invariance=pd.DataFrame([{**point, "dataset": HOSTILE, "method": HOSTILE}]),

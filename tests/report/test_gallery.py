@@ -89,7 +89,8 @@ def test_a_unit_is_shown_with_what_excites_it_most(surrogate_set: SurrogateSet) 
     assert shown.shape == (len(alive), 8, 3, 32, 32)
     for row, unit in zip(shown, alive, strict=True):
         order = responses[:, unit].argsort(descending=True)[:8]
-        np.testing.assert_array_equal(row, gallery.to_bytes(patches[order]))
+        order = order[responses[order, unit] > 0]  # the others are equal, and any of them may come next
+        np.testing.assert_array_equal(row[: len(order)], gallery.to_bytes(patches[order]))
     with torch.no_grad():
         last.bias.fill_(-100)
     assert len(gallery.exciting(encoder, patches)) == 0
