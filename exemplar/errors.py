@@ -55,20 +55,21 @@ def without_users(text: str) -> str:
     return WORD.sub(lambda word: shown(word[0]) if "@" in word[0] else word[0], text) if "@" in text else text
 
 
+def clean(text: str) -> str:
+    """A text without secrets and user parts."""
+    return without_users(without_secrets(text))
+
+
 def printable(text: str) -> str:
     """A text on one line, without what moves a terminal's cursor and what no encoding holds."""
-    clean = (
-        text if text.isprintable() else re.sub(r"[^ -~]", lambda sign: sign[0] if sign[0].isprintable() else " ", text)
-    )
-    return " ".join(clean.split())
+    if not text.isprintable():
+        text = re.sub(r"[^ -~]", lambda sign: sign[0] if sign[0].isprintable() else " ", text)
+    return " ".join(text.split())
 
 
 def one_line(text: object) -> str:
     """Anything as one line that is safe to print and short enough to read; what is cut is in the middle, and told."""
-    hidden_before = without_users(
-        without_secrets(str(text))
-    )  # and after signs became spaces, between which a URL may be
-    line = without_users(without_secrets(printable(hidden_before)))
+    line = clean(printable(clean(str(text))))  # again, because signs became spaces, between which a URL may be
     if len(line) <= MOST_CHARACTERS:
         return line
     return f"{line[: MOST_CHARACTERS - KEPT_AT_THE_END]} [...] {line[-KEPT_AT_THE_END:]}"

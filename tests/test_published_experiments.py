@@ -40,7 +40,15 @@ COUNTS = {
     "tasks_stl10": 1,
 }
 # It stands where the set-up puts the real one, and writes down what it is asked for: an empty argument ends a call.
-RECORDER = '#!/bin/sh\nprintf "%s\\0" "$@" "" >> "$(dirname -- "$0")/calls"\n'
+# What `get` would fetch is an empty file.
+RECORDER = """#!/bin/sh
+printf "%s\\0" "$@" "" >> "$(dirname -- "$0")/calls"
+if [ "$1" = get ]; then
+  for last; do :; done
+  mkdir -p "$(dirname -- "$last")"
+  : > "$last"
+fi
+"""
 
 
 @dataclass
@@ -183,8 +191,9 @@ def test_the_encoder_that_ships_is_taken_out_of_its_experiment(runs: Runs):
     name = runs.ask("encoder")[0].name
     first, _, last = runs.record("encoder")
     assert first == ["exp", "remove", name]
-    new = "exemplar/use/cifar10.safetensors"
+    new = "exemplar/use/new.safetensors"
     assert last == ["get", ".", "data/encoders/exemplar.safetensors", "--rev", name, "-o", new]
+    assert [path.name for path in (runs.folder / "exemplar/use").iterdir()] == ["cifar10.safetensors"]
 
 
 def test_the_tables_are_those_of_the_paper(asked: dict[str, list[Asked]]):

@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedWriter, BytesIO
+from io import BufferedIOBase, BufferedWriter, BytesIO
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,13 +17,14 @@ from PIL.ImageFile import ImageFile as PictureFile
 
 from exemplar.errors import UserError
 from exemplar.io import contents
+from exemplar.io.jpeg import count_scans
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 MOST_PIXELS = 1 << 26  # 67 million, 8192 x 8192, of which reading takes 0.9 GB of memory at most
 MOST_PIXELS_OF = {"WEBP": 1 << 25, "AVIF": 1 << 25}  # whose libraries hold a picture several times
 MOST_REDUCED_PIXELS = 1 << 28  # of a JPEG that is not progressive, which is decoded at half its size or less
 MOST_SIDE_PIXELS = 1 << 16  # beyond it Pillow's tables for scaling take more memory than the picture
-MOST_SCANS, START_OF_SCAN = 100, b"\xff\xda"  # of a JPEG; each of a few bytes may cost a pass over all pixels
+MOST_SCANS = 100  # of a JPEG; each of a few bytes may cost a pass over all pixels
 PIXELS_AT_ONCE = 1 << 22
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would warn of what is read here, and stop what is reduced
 ORIENTATION = 0x0112  # EXIF's tag
@@ -90,24 +92,11 @@ def opened(source: Path | BytesIO) -> Iterator[PictureFile]:
             raise SizeError(f"has {size}; at most {most:,} are read of such a file, so scale it down")
         if max(image.size) > MOST_SIDE_PIXELS:
             raise SizeError(f"has {size}; at most {MOST_SIDE_PIXELS:,} a side are read, so cut it into several")
-        if jpeg and count_scans(image) > MOST_SCANS:
+        if jpeg and count_scans(cast("BufferedIOBase", image.fp)) > MOST_SCANS:
             raise SizeError(f"has more than {MOST_SCANS} scans of its pixels; save it anew")
         if image.width * image.height > MOST_PIXELS:
             image.draft(None, (image.width // 2, image.height // 2))
         yield image
-
-
-def count_scans(image: PictureFile) -> int:
-    """How often the file of a JPEG begins a pass over its pixels; ten times where it is progressive."""
-    file, found, last = image.fp, 0, b""
-    assert file is not None
-    place = file.tell()
-    file.seek(0)
-    while block := file.read(1 << 20):
-        found += (last + block).count(START_OF_SCAN)
-        last = block[-1:]
-    file.seek(place)
-    return found
 
 
 def shown_as(source: Path | BytesIO) -> str:

@@ -80,7 +80,7 @@ class Sender:
         part, started = part_of(operation), time.monotonic()
         until, failure = self.failures.get(part, (0.0, None))
         if failure and started < until:
-            raise failure
+            raise failure.with_traceback(None)  # which would grow, and hold every operation that it met
         try:
             perform(self.client, run_id, operation)
         except Exception as error:

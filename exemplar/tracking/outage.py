@@ -32,10 +32,8 @@ class Spool:
         self.lock = FileLock(spool_folder() / f"{run_id}.lock")
 
     def files(self) -> list[Path]:
-        """The operations that wait, in order; none where another process has just removed the folder."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            return sorted(path for path in self.folder.iterdir() if path.suffix == ".json" and path.stem.isdecimal())
-        return []
+        """The operations that wait, in order."""
+        return owners.waiting(self.folder)
 
     @property
     def waits(self) -> bool:
@@ -52,9 +50,10 @@ class Spool:
 
     def keep(self, operation: Operation, *, store: str) -> None:
         """Write down an operation for this store, with a copy of its file; returns when both are on the disk."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        spool_folder().mkdir(exist_ok=True)
         if not self.lock.is_locked:
-            self.lock.acquire()
+            self.lock.acquire()  # before the folder is made, which whoever has the lock now may remove
+        self.folder.mkdir(exist_ok=True)
         number = 1 + max((int(path.stem) for path in self.folder.iterdir() if path.stem.isdecimal()), default=0)
         said, place = {**operation, "store": store}, self.folder / f"{number:08d}"
         if "path" in operation:
@@ -91,17 +90,21 @@ class Spool:
 
     def tidy(self) -> None:
         """Remove the folder and the lock of a spool in which nothing waits; nothing happens where there is none."""
-        with suppress(OSError):  # there is none, or a kill has left half a file there
-            self.folder.rmdir()
-            Path(self.lock.lock_file).unlink(missing_ok=True)
+        with suppress(OSError):
+            if self.folder.exists():
+                remove(self.folder)  # with what a kill has left half-written there
+                Path(self.lock.lock_file).unlink(missing_ok=True)
         self.lock.release()
 
     def forget_end(self) -> None:
-        """Drop an end that waits, because the run goes on."""
-        for file in self.files():
-            with suppress(OSError, ValueError):
-                if self.read(file)["kind"] == "end":
-                    self.drop(file)
+        """Drop an end that waits, because the run goes on; first let whoever sends it come to his end."""
+        if not self.waits:
+            return
+        with self.lock:
+            for file in self.files():
+                with suppress(OSError, ValueError):
+                    if self.read(file)["kind"] == "end":
+                        self.drop(file)
 
 
 def pending() -> list[Spool]:

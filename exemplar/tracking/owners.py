@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -34,13 +35,20 @@ def seconds_since_boot(process: psutil.Process) -> float:
     return process.create_time() - psutil.boot_time()
 
 
+def waiting(folder: Path) -> list[Path]:
+    """The operations that a spool's folder holds, in order; none of what a kill left half-written there."""
+    with suppress(FileNotFoundError, NotADirectoryError):  # another process may have just removed the folder
+        return sorted(path for path in folder.iterdir() if path.suffix == ".json" and path.stem.isdecimal())
+    return []
+
+
 def is_gone(process: str, *, run_id: str) -> bool:
-    """Whether the process that `owner` named ran here and has ended, and left no end of its run to be sent.
+    """Whether the process that `owner` named ran here and has ended, and left nothing of its run to be sent.
 
     False for one of another host or PID namespace, and for a text that is not `owner`'s: of these nothing is known.
     """
     named = NAMED.fullmatch(process)
-    if named is None or named["where"] != here() or (Path(named["repository"]) / SPOOLS / run_id).exists():
+    if named is None or named["where"] != here() or waiting(Path(named["repository"]) / SPOOLS / run_id):
         return False
     try:
         return abs(seconds_since_boot(psutil.Process(int(named["number"]))) - float(named["start"])) > 1

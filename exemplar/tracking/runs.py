@@ -118,8 +118,7 @@ class Run:
     def send(self) -> None:
         """Send what the disk and the memory keep; where the store is away, all of it is on the disk then."""
         started = time.monotonic()
-        self.unsent += [{"kind": "batch", "metrics": part} for part in parts(self.numbers, METRICS_A_REQUEST)]
-        self.numbers = []
+        self.pack_numbers()
         refusals, _ = outage.deliver(self.sender, self.spool)
         for each in refusals:
             self.warn("refused", f"{each} (it was refused for good)")
@@ -127,6 +126,11 @@ class Run:
         now = time.monotonic()
         pause = SECONDS_BETWEEN_TRIES if self.spool.waits or self.unsent else SECONDS_BETWEEN_SENDS
         self.next_send = now + max(pause, (now - started) / SHARE_OF_TIME)
+
+    def pack_numbers(self) -> None:
+        """Make operations of the numbers that came since the last sending."""
+        self.unsent += [{"kind": "batch", "metrics": part} for part in parts(self.numbers, METRICS_A_REQUEST)]
+        self.numbers = []
 
     def nest(self, run_ids: Iterable[str]) -> None:
         """Show other runs below this one, unless they are below another; those of another store are passed over."""
@@ -152,6 +156,7 @@ class Run:
         self.sender.failures.clear()
         if status == "KILLED":
             self.sender.leave_alone(FILES, TimeoutError("the run was ended"), seconds=math.inf)
+        self.pack_numbers()  # before the end: a kill between the two leaves a run that is not finished
         self.unsent.append({"kind": "end", "status": status, "at": int(time.time() * 1000), "reason": reason})
         self.send()
         if self.unsent:

@@ -221,10 +221,14 @@ def work_of(marker: Path) -> str:
 
 def reopened(client: "MlflowClient", experiment: str, work: str) -> str | None:
     """The id of the run of a work, RUNNING again; None where this store has none, or somebody deleted it."""
+    from mlflow.exceptions import MlflowException
+
     of_work = client.search_runs([experiment], f"tags.{WORK_TAG} = '{work}'", max_results=1)
     if not of_work:
         return None
     run_id: str = of_work[0].info.run_id
+    with suppress(MlflowException):  # all tags are sent later, but from here on others may take it for abandoned
+        client.set_tag(run_id, owners.TAG, owners.owner())
     client.update_run(run_id, status="RUNNING")
     if "reason" in of_work[0].data.tags:
         client.delete_tag(run_id, "reason")

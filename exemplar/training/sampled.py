@@ -125,6 +125,7 @@ class Sampled(Learner):
             self.fill(index)
             yield index, torch.stack(self.network.scores(features)).float()[:, :, : len(index)]
 
+    @torch.inference_mode()  # under no_grad alone autocast would keep the first rows that the heads held
     def against_all(self, features: Sequence[Tensor], targets: Int64[Tensor, " b"]) -> Outcome:
         """Loss and score among all classes; a score as high as the own class's is an error."""
         total = own = others = torch.full((), -torch.inf, device=targets.device)
@@ -135,6 +136,7 @@ class Sampled(Learner):
             others = torch.maximum(others, scores[0].masked_fill(is_own, -torch.inf).amax(1))
         return Outcome((total - own).mean(1).sum(), (own[0] > others).sum())
 
+    @torch.inference_mode()
     def answered(self, samples: Float[Tensor, "b 3 32 32"]) -> Int64[Tensor, " b"]:
         """The class with the highest score of the first head, of all classes."""
         best = [(scores[0].max(1), index) for index, scores in self.all_scores(self.network.read(samples))]

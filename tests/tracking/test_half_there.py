@@ -13,6 +13,7 @@ from gates import DRIP, Gate
 from exemplar import doctor
 from exemplar.errors import UserError
 from exemplar.tracking import operations, outage, runs, store
+from exemplar.tracking.operations import NUMBERS, Sender
 from stages import sync
 
 if TYPE_CHECKING:
@@ -300,6 +301,29 @@ def test_an_end_that_waits_is_forgotten_when_the_run_goes_on(
         assert second.id == first.id
         assert not second.spool.waits
     entry(client, second)
+
+
+def test_the_last_numbers_are_sent_before_the_end(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill between the two leaves a run that somebody goes on with, not one that is finished without them."""
+    sent: list[str] = []
+    with begun() as run:
+        send = run.sender.send
+        monkeypatch.setattr(run.sender, "send", lambda run_id, what: (sent.append(what["kind"]), send(run_id, what)))
+        run.next_send = float("inf")
+        run.log_metrics({"loss": 1.0}, step=1)
+    assert sent == ["batch", "end"]
+
+
+def test_a_part_that_is_left_alone_costs_no_memory(gate: Gate, client: "MlflowClient") -> None:
+    """The error that stands for all tries does not hold what they would have sent."""
+    sender = Sender(client)
+    sender.leave_alone(NUMBERS, TimeoutError("slow"), seconds=60.0)
+    lengths = []
+    for _ in range(3):
+        with pytest.raises(TimeoutError, match="slow") as raised:
+            sender.send("0123", {"kind": "batch"})
+        lengths.append(len(raised.traceback))
+    assert len(set(lengths)) == 1
 
 
 def test_numbers_stay_in_memory_until_the_store_or_the_disk_has_them(

@@ -244,6 +244,32 @@ def test_a_spool_that_is_written_belongs_to_its_process(kept: outage.Spool) -> N
     assert list(outage.spool_folder().iterdir()) == []
 
 
+def test_what_a_kill_left_half_written_goes_with_the_rest(kept: outage.Spool) -> None:
+    """Half an operation, and the copy of a file whose operation was sent."""
+    (kept.folder / ".00000003.json.7.tmp").write_text("half")
+    (kept.folder / "00000004").mkdir()
+    for file in kept.files():
+        kept.drop(file)
+    assert kept.folder.exists()
+    kept.tidy()
+    assert list(outage.spool_folder().iterdir()) == []
+
+
+def test_a_spool_is_kept_while_another_process_clears_it(kept: outage.Spool) -> None:
+    """Whoever keeps something waits for whoever sends, and makes the folder anew that he has removed."""
+    for file in kept.files():
+        kept.drop(file)
+    later = outage.Spool("0123")
+    keeper = Thread(target=later.keep, args=({"kind": "batch"},), kwargs={"store": "http://host"})
+    keeper.start()
+    time.sleep(0.2)
+    assert not later.waits
+    kept.tidy()
+    keeper.join(30)
+    assert len(later.files()) == 1
+    later.lock.release()
+
+
 def test_who_looks_at_spools_does_not_trip_over_who_clears_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

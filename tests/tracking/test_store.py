@@ -219,7 +219,10 @@ def test_a_process_is_known_by_host_namespace_number_and_start(tmp_path: Path, m
         f"{host} pid:[1] 4194305 0.00 {root}": False,
     }
     assert {tag: owners.is_gone(tag, run_id="0123") for tag in known} == known
-    (tmp_path / ".spool" / "0123").mkdir(parents=True)
+    (folder := tmp_path / ".spool" / "0123").mkdir(parents=True)
+    (folder / ".00000001.json.7.tmp").write_text("half")
+    assert owners.is_gone(f"{host} {namespace} 4194305 {start} {root}", run_id="0123"), "a kill left half an operation"
+    (folder / "00000001.json").write_text("{}")
     assert not owners.is_gone(f"{host} {namespace} 4194305 {start} {root}", run_id="0123"), "its end waits there"
 
 

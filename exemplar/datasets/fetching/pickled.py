@@ -107,7 +107,7 @@ class Machine:
                 if not isinstance(self.stack[-1], ByteType):  # whose state says nothing of single bytes
                     self.stack[-1].fill(state)
             case _:
-                raise UnpicklingError(f"the instruction {instruction}")
+                raise UnpicklingError(f"the instruction {instruction}; write it with protocol 2")
 
     def made(self, name: Name, arguments: tuple[Any, ...]) -> object:
         """What NumPy or Python would have made of these arguments."""
