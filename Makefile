@@ -39,7 +39,7 @@ repro: $(READY)  ## run the pipeline: train, measure, compare; results/report.ht
 	@$(BIN)/python -m exemplar.report.stamp results || dvc repro --force --single-item compare
 	@$(BIN)/python -m exemplar.report.ending results
 
-encoder: $(READY)  ## train the encoder that ships with the package again, from CIFAR-10 (some ten minutes on two cores)
+encoder: $(READY)  ## train the encoder that ships with the package again, from CIFAR-10 (six minutes on two cores)
 	runs/encoder.sh
 
 figures: $(READY)  ## draw the paper's figures from all experiments: results/published

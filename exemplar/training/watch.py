@@ -54,9 +54,7 @@ class DivergenceCheck:
     def check_network(self, method: nn.Module, *, signal: float) -> None:
         """Raise DivergedError where a weight is no number, or no gradient reached the first layer all epoch."""
         for name, weights in (*method.named_parameters(), *method.named_buffers()):
-            parts = (
-                torch.split(weights, ROWS_AT_ONCE) if weights.ndim else [weights]
-            )  # which takes as much memory again
+            parts = torch.split(weights, ROWS_AT_ONCE) if weights.ndim else [weights]  # all at once take memory
             if not all(bool(part.isfinite().all()) for part in parts):
                 raise self.stop(f"a weight of {name} is not finite")
         if not signal:

@@ -81,9 +81,8 @@ def rgb_to_xyz(device: torch.device) -> Float[Tensor, "3 3"]:
 def to_lab(patches: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """CIE Lab of sRGB under daylight D65: L from 0 to 100, a and b around 0, which is grey."""
     linear = torch.where(patches > 0.04045, ((patches + 0.055) / 1.055) ** 2.4, patches / 12.92)
-    xyz = (rgb_to_xyz(patches.device)[:, :, None, None] * linear[:, None]).sum(
-        2
-    )  # a product of matrices may be rounded to bfloat16
+    mixing = rgb_to_xyz(patches.device)[:, :, None, None]
+    xyz = (mixing * linear[:, None]).sum(2)  # a product of matrices may be rounded to bfloat16
     x, y, z = torch.where(xyz > 0.008856, xyz.clamp_min(0.008856) ** (1 / 3), 7.787 * xyz + 16 / 116).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
