@@ -60,7 +60,8 @@ CURVE = pd.DataFrame(
 )
 INVARIANCE = pd.DataFrame(
     [
-        {"transformation": "angle_degrees", "magnitude": angle, "accuracy": 0.5, "distance_pooled": abs(angle) / 45,
+        {"transformation": "angle_degrees", "magnitude": angle, "accuracy": 0.5, "accuracy_low": 0.4,
+         "accuracy_high": 0.6, "distance_pooled": abs(angle) / 45,
          "dataset": dataset, "method": method}
         for dataset in ("photos", HOSTILE) for method in ("exemplar", "random") for angle in (-45, 0, 45)
     ]
