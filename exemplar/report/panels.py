@@ -21,7 +21,8 @@ LABELS = {
     "hue_offset_turns": "hue offset, turns",
     "contrast_factor": "contrast factor",
 }
-NUMBERS = ("magnitude", "accuracy", "accuracy_low", "accuracy_high", "distance_pooled")
+SHARES = ["accuracy", "accuracy_low", "accuracy_high"]
+NUMBERS = ["magnitude", *SHARES, "distance_pooled"]
 NAMES = ["transformation", "dataset", "method"]
 RATIOS = ("scale_factor", "contrast_factor")
 
@@ -47,7 +48,7 @@ def require_curves(table: pd.DataFrame) -> None:
     if unknown := set(table["transformation"]) - set(LABELS):
         raise ValueError(f"it has the transformation {min(map(str, unknown))!r}; expected {', '.join(LABELS)}")
     measured = table[[name for name in table.columns if name not in NAMES]].to_numpy(np.float64)
-    if not np.isfinite(measured).all() or not table[list(NUMBERS[1:4])].stack().between(0, 1).all():
+    if not np.isfinite(measured).all() or not all(table[name].between(0, 1).all() for name in SHARES):
         raise ValueError("expected finite numbers, and accuracies between 0 and 1")
     if table[NAMES[1:]].isna().any(axis=None) or len(table.drop_duplicates(NAMES[1:])) > 1:
         raise ValueError("expected one dataset and one method throughout")

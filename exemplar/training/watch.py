@@ -67,5 +67,5 @@ def smaller_batches(settings: Settings) -> str:
     stated, fewest = settings.stated_batch or settings.batch_size, FEWEST_ROWS if settings.stated_batch else 1
     key = f"{settings.section.partition('.')[0]}.batch_size"
     if settings.batch_size <= fewest:
-        return f"a step has {settings.batch_size} rows already with {key} {stated}; choose a smaller model"
+        return f"{key} {stated} gives the smallest steps there are; choose a smaller model"
     return f"lower {key} from {stated} to {stated // 2}"

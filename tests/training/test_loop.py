@@ -161,10 +161,10 @@ def test_a_network_that_does_not_learn_yet_is_not_dead(data: SurrogateSet, compu
         ({"batch_size": 64}, r"lower train\.batch_size from 64 to 32"),
         ({"batch_size": 64, "section": "finetune.choices"}, r"lower finetune\.batch_size from 64 to 32"),
         ({"batch_size": 14, "stated_batch": 128}, r"lower train\.batch_size from 128 to 64"),
-        ({"batch_size": 1}, r"a step has 1 rows already with train\.batch_size 1; choose a smaller model"),
+        ({"batch_size": 1}, r"train\.batch_size 1 gives the smallest steps there are; choose a smaller model"),
         (
             {"batch_size": 8, "stated_batch": 64},
-            r"a step has 8 rows already with train\.batch_size 64; choose a smaller .*",
+            r"train\.batch_size 64 gives the smallest steps there are; .*",
         ),
     ],
 )
