@@ -180,7 +180,7 @@ class MagnitudesSection(Section):
 
 class InvarianceSection(Section):
     methods: Annotated[list[Method], Field(min_length=1), AfterValidator(different)]
-    num_images: Annotated[int, Field(ge=2, le=1_000_000, strict=True)]  # the unit of distances is that of two images
+    num_images: Annotated[Count, Field(ge=2)]  # the unit of distances is that of two images
     magnitudes: MagnitudesSection
 
 
