@@ -42,14 +42,17 @@ def verdict(first: Row, other: Row, ahead: Interval) -> str:
 
 
 def facts(rows: pd.DataFrame, *, passes: str, minutes: str) -> dict[str, str]:
-    """The paper's number, the cost and the limits of the first row, by what a reader asks; `–` is what is not known."""
+    """What the interval of the first row rests on, the paper's number and the cost, by what a reader asks.
+
+    `minutes` is `–` where it is not known.
+    """
     first = first_dataset(rows)[0]
     time = "" if minutes == "–" else f", and {minutes} minutes of training and evaluation"
     return {
-        "The paper": from_paper(first),
-        "Cost": f"{passes} images through the encoder to train it{time}",
         "How sure": f"{first['folds']} folds of {first['training_samples']:,} labeled images, one random seed of the "
         "training: the interval allows for other images, and not for other random seeds",
+        "The paper": from_paper(first),
+        "Cost": f"{passes} images through the encoder to train it{time}",
     }
 
 

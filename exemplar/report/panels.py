@@ -79,6 +79,8 @@ def invariance_curves(table: pd.DataFrame, marks: pd.DataFrame) -> Figure:
             arrange(axes, name, sorted(map(float, rows["magnitude"].unique())))
         legend.update({str(line.get_label()): line for line in accuracy.lines})
     panels[0, 0].set_title("distance of features")
+    inside = panels[0, 0].get_yaxis_transform()
+    panels[0, 0].text(0.5, 0.96, "another picture", transform=inside, ha="center", va="top", fontsize=9)
     panels[0, 1].set_title("accuracy, %")
     for axes in panels[0]:
         axes.set_ylim(bottom=0)
