@@ -65,10 +65,11 @@ def test_every_file_that_a_page_names_is_there(page: Path):
 
 
 def test_every_page_is_in_the_navigation_of_the_site():
-    """Once; but for that of an index, which says what README.md says."""
+    """Once, and so is every page that it links; but for that of an index, which says what README.md says."""
     navigation = YAML(typ="safe").load(ROOT / "mkdocs.yml")["nav"]
-    shown = {*PAGES, *(path.relative_to(ROOT) for path in ROOT.glob("exemplar/use/*.md"))} - {Path(PROJECT["readme"])}
-    assert sorted(map(Path, leaves(navigation))) == sorted(shown)
+    links = {(ROOT / page.parent / link.partition("#")[0]).resolve() for page in PAGES for link in relative_links(page)}
+    linked = {link.relative_to(ROOT) for link in links if link.suffix == ".md"}
+    assert sorted(map(Path, leaves(navigation))) == sorted({*PAGES, *linked} - {Path(PROJECT["readme"])})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
