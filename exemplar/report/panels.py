@@ -68,11 +68,7 @@ def invariance_curves(table: pd.DataFrame, marks: pd.DataFrame) -> Figure:
     for (distance, accuracy), name in zip(panels, names, strict=True):
         rows = table[table["transformation"] == name]
         for place, (method, curve) in enumerate(rows.groupby("method", sort=False)):
-            colour, line = COLOURS[place % len(COLOURS)], f"o{LINES[place % len(LINES)]}"
-            for axes, heights in ((distance, curve["distance_pooled"]), (accuracy, 100 * curve["accuracy"])):
-                axes.plot(curve["magnitude"], heights, line, color=colour, markersize=3.5, linewidth=1.8, label=method)
-            low, high = 100 * curve["accuracy_low"], 100 * curve["accuracy_high"]
-            accuracy.fill_between(curve["magnitude"], low, high, color=colour, alpha=0.15, linewidth=0)
+            draw_encoder(distance, accuracy, curve, place=place, label=str(method))
         distance.axhline(1, color=INK, linestyle=":", linewidth=1.2)
         draw_paper(accuracy, marks[marks["transformation"] == name])
         for axes in (distance, accuracy):
@@ -86,6 +82,15 @@ def invariance_curves(table: pd.DataFrame, marks: pd.DataFrame) -> Figure:
         axes.set_ylim(bottom=0)
     figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=3)
     return figure
+
+
+def draw_encoder(distance: Axes, accuracy: Axes, curve: pd.DataFrame, *, place: int, label: str) -> None:
+    """Draw how one encoder's features move and what its accuracy is, in the colour of its place in the table."""
+    colour, line = COLOURS[place % len(COLOURS)], f"o{LINES[place % len(LINES)]}"
+    for axes, heights in ((distance, curve["distance_pooled"]), (accuracy, 100 * curve["accuracy"])):
+        axes.plot(curve["magnitude"], heights, line, color=colour, markersize=3.5, linewidth=1.8, label=label)
+    low, high = 100 * curve["accuracy_low"], 100 * curve["accuracy_high"]
+    accuracy.fill_between(curve["magnitude"], low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def draw_paper(axes: Axes, marks: pd.DataFrame, *, colour: str = INK, label: str = "the paper") -> None:
