@@ -81,7 +81,9 @@ def neighbours(
     from exemplar.use.neighbours import nearest
     from exemplar.use.pictures import Reader, find, iter_features
 
-    (sought, *_), others = find([picture]), None if among.is_file() else find([among])
+    if picture.is_dir():
+        raise UserError(f"{picture} is a folder; expected the one picture whose like are sought")
+    (sought,), others = find([picture]), None if among.is_file() else find([among])
     loaded = load_encoder(encoder, cells=(cells,)).to(chosen(device))
     loaded.require_size(side, side)
     own = loaded.features(sought, side=side)

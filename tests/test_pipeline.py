@@ -224,8 +224,8 @@ def test_the_invariance_of_an_encoder_is_a_table_curves_and_a_picture(made: Copy
     table = pd.read_csv(made.folder / "results" / "invariance" / "photos-exemplar.csv")
     turned = table[table["transformation"] == "angle_degrees"]
     assert turned.loc[turned["magnitude"] == 0, "distance_pooled"].tolist() == [0]
-    assert turned["distance_layer_3"].max() == 1
-    for name in ("magnitude", "accuracy", "distance_layer_3", "distance_pooled"):
+    assert 0 < turned["distance_layer_3"].max() < 2
+    for name in ("magnitude", "accuracy", "accuracy_low", "distance_layer_3", "distance_pooled"):
         points = made.client().get_metric_history(run.info.run_id, f"angle_degrees.{name}")
         assert [point.value for point in points] == pytest.approx(turned[name].tolist())
     assert (made.folder / "results" / "figures" / "invariance-photos.png").stat().st_size > 10_000
