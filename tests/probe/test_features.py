@@ -217,6 +217,18 @@ def test_a_recentred_encoder_answers_to_shifted_images_as_before(encoder: Encode
     assert Pixels().recentred(torch.ones(3)).extract_features(images, (1,))[0].equal(images.flatten(1))
 
 
+def test_kept_rows_are_not_written_through_a_link(
+    encoder: Encoder, compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came with a copied repository, and may lead to any file of its new owner."""
+    monkeypatch.setattr(features, "LARGEST_IN_MEMORY", 0)
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "features").symlink_to(tmp_path / "mine")
+    found = features.measure(encoder, IMAGES, side=48, cells=(2,), compute=compute, unfinished=tmp_path)
+    assert found.values.shape == (7, 60)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def mapped_megabytes() -> float:
     """What of files counts as this process's memory."""
     return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE / 1e6
