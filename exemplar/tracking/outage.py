@@ -13,7 +13,8 @@ from exemplar.errors import one_line
 from exemplar.io import foreign, provenance
 from exemplar.io.atomic import remove, replacing
 from exemplar.tracking import owners, store
-from exemplar.tracking.operations import Operation, Sender, advised, refused
+from exemplar.tracking.operations import Operation, Sender, refused
+from exemplar.tracking.remedies import advised
 
 
 def spool_folder() -> Path:

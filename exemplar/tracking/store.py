@@ -21,7 +21,7 @@ from exemplar.io import foreign, provenance
 from exemplar.io.atomic import replacing
 from exemplar.tracking import owners, view
 from exemplar.tracking.deadline import TIMEOUT, Timely
-from exemplar.tracking.operations import remedy
+from exemplar.tracking.remedies import remedy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,10 +71,10 @@ def answering(uri: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        advice = f"{remedy(error) or 'start it'}, or set MLFLOW_TRACKING_URI to another one, or unset it"
+        advice = remedy(error) or "start it, or correct the address"
         raise UserError(
-            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): {advice} to use mlflow.db in the "
-            "repository"
+            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): {advice}, or set "
+            "MLFLOW_TRACKING_URI to another one, or unset it to use mlflow.db in the repository"
         ) from None
 
 
