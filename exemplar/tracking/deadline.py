@@ -56,7 +56,7 @@ def timeout_seconds() -> float:
     """MLflow's own timeout; raises what MLflow raises for a value that is no number, which names the variable."""
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
-    return float(MLFLOW_HTTP_REQUEST_TIMEOUT.get())
+    return float(MLFLOW_HTTP_REQUEST_TIMEOUT.get())  # type: ignore[no-untyped-call]  # MLflow's
 
 
 def size(path: Path) -> int:
