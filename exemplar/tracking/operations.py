@@ -1,7 +1,6 @@
 """What a run tells MLflow, one operation at a time: how it is sent, and what an error of it means."""
 
 import posixpath
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from exemplar.errors import UserError, one_line
+from exemplar.errors import UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,26 +23,6 @@ NUMBERS, FILES = "numbers", "files"  # the parts of a server that fail apart; ta
 SENT_AS_FILES = ("text", "file", "encoder")
 FINAL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 SLOW_SECONDS, PATIENCE = 1.0, 100  # a failure that took longer than this is not repeated for so many times as long
-REMEDIES = {
-    r"No module named '?([\w.]+)": r"install \1 where the stages run",
-    r"(code|^)\s*401\b": "its name or password is not accepted: "
-    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD anew",
-    r"(code|^)\s*403\b|PERMISSION_DENIED": "this user may not write there: ask for the right to edit the experiment",
-    r"(code|^)\s*413\b": "a proxy before it limits the size of a request: raise that limit",
-    r"database is locked": "another process holds the database, perhaps a stopped one: let it go on or end it",
-    r"[Cc]redentials": "give the credentials of its artifact store",
-}
-
-
-def remedy(error: BaseException | str) -> str:
-    """What helps against an error, empty where its words do not tell that."""
-    found = ((re.search(pattern, str(error)), told) for pattern, told in REMEDIES.items())
-    return next((match.expand(told) for match, told in found if match), "")
-
-
-def advised(error: BaseException, *, kept: str) -> str:
-    """What an error says, and in brackets what helps against it and what becomes of the operation."""
-    return f"{one_line(error)} ({'; '.join(filter(None, (remedy(error), kept)))})"
 
 
 def part_of(operation: Operation) -> str:

@@ -21,7 +21,8 @@ from exemplar.io.unfinished import work_folder
 from exemplar.params.dotted import flatten
 from exemplar.runtime.signals import sigterm_raises
 from exemplar.tracking import outage, owners, sidecars, store, view
-from exemplar.tracking.operations import FILES, NUMBERS, Operation, Sender, advised, part_of, refused
+from exemplar.tracking.operations import FILES, NUMBERS, Operation, Sender, part_of, refused
+from exemplar.tracking.remedies import advised
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
