@@ -9,33 +9,40 @@ if TYPE_CHECKING:
 
 UNKNOWN = "–"
 READOUTS = {"probe": "linear SVM on its features", "finetune": "the whole network, fine-tuned"}
+# A line each, because MLflow shows every line's end.
 CARD = """\
-- **What it is.** The network `{model}`, trained without labels by the method `{method}`. Its features are the maps of
-  every layer, max-pooled in 2 x 2 cells.
-- **Data.** {seeds_count} seeds, cut from the unlabeled images of `{unlabeled}` (md5 {images}), and
-  {surrogate_samples} samples of each. No label was read.
-- **Training.** {seen} samples seen, in {train_epochs} epochs of the recipe `{train_recipe}`, in batches of
-  {train_batch_size}, with the learning rate {train_learning_rate}, in {compute_precision}, on {device}; random seed
-  {random_seed}, commit {commit}. All settings are those of the run that this version names.
-- **Limits.** It knows what `{unlabeled}` shows, in patches of 32 x 32 pixels: edges, colours and textures better than
-  whole things. Larger pictures should be scaled to 96 pixels (`side=96`). The alias *champion* is given by accuracies
-  on test images, so the best of many versions looks a little better than it is.
+{headline}
+
+- **What it is.** The network `{model}`, trained without labels by the method `{method}`. \
+Its features are the maps of every layer, max-pooled in 2 x 2 cells.
+- **Data.** {seeds_count} seeds, cut from the unlabeled images of `{unlabeled}` (md5 {images}), \
+and {surrogate_samples} samples of each. No label was read.
+- **Training.** {seen} samples seen, in {train_epochs} epochs of the recipe `{train_recipe}`, \
+in batches of {train_batch_size}, with the learning rate {train_learning_rate}, in {compute_precision}, on {device}; \
+random seed {random_seed}, commit {commit}. The run has all settings.
+- **Limits.** It knows what `{unlabeled}` shows, in patches of 32 x 32 pixels: edges, colours and textures better \
+than whole things. Larger pictures should be scaled to 96 pixels (`side=96`). The alias *champion* follows accuracies \
+on test images, so the best of many versions looks a little better than it is.
 - **Licence.** MIT, as the code. The images have licences of their own.
 
 {results}
 ```python
 import exemplar
 
-encoder = exemplar.load_encoder("{run_id}")  # the best version: "{name}@champion"
+# This version; the best one is "{name}@champion".
+encoder = exemplar.load_encoder("{run_id}")
 features = encoder.features(["a.jpg", "b.jpg"], side=96)
 ```
 """
-HEAD = """\
+RESULTS = """\
 | dataset | read by | accuracy, % | k-NN, % |
 |---|---|---|---|
-"""
-FOOT = """
+{rows}
 The mean over the folds ± the standard deviation over the folds.
+"""
+MODEL = """\
+Encoders of one network and one method, a version for each training. The alias *champion* stands on the version with \
+the highest accuracy of the kind that the tag *champion* names, among those that were measured on the same images.
 """
 
 
@@ -44,16 +51,22 @@ def write(name: str, training: "Run", evaluations: "Sequence[Run]") -> str:
     params = {key.replace(".", "_"): value for key, value in training.data.params.items()}
     tags, metrics = training.data.tags, training.data.metrics
     told = params | {
+        "headline": "; ".join(map(headline, evaluations)) or "No evaluation of it has ended yet.",
         "method": tags.get("method", UNKNOWN),
         "device": tags.get("device", UNKNOWN),
         "commit": tags.get("mlflow.source.git.commit", UNKNOWN)[:10],
         "seen": seen(metrics.get("encoder_passes"), params.get("train_epochs")),
         "images": digest(training),
-        "results": "".join([HEAD, *map(row, evaluations), FOOT]) if evaluations else "No evaluation has ended yet.\n",
+        "results": RESULTS.format(rows="".join(map(row, evaluations))) if evaluations else "",
         "run_id": training.info.run_id,
         "name": name,
     }
     return CARD.format_map(defaultdict(lambda: UNKNOWN, told))
+
+
+def headline(evaluation: "Run") -> str:
+    """An accuracy in a few words, as lists of versions show it."""
+    return f"{key(evaluation)} {percent(evaluation.data.metrics['accuracy'])} %"
 
 
 def seen(passes: float | None, epochs: str | None) -> str:

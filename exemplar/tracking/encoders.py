@@ -8,13 +8,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from exemplar.errors import UserError, one_line
-from exemplar.tracking import store
+from exemplar.tracking import registry, store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 SHORTEST_ID = 6
+TRAININGS = "tags.stage = 'train'"
 NAMED_IN_ERRORS = 3
 MOST_MODELS = 1000  # MLflow's limit of one answer
 
@@ -33,45 +34,39 @@ def fetched(name: str) -> Iterator[Path]:
             f"there is no file {name}, and no MLflow store {one_line(uri)} with a run of that name; "
             "expected a .safetensors file, or set MLFLOW_TRACKING_URI"
         )
+    with store.answering(uri):
+        client, experiment = store.connect(uri)
+        if "@" in name:
+            run = aliased(client, name.removeprefix("models:/"))
+        else:
+            run = found(name, list(client.search_runs([experiment], TRAININGS, max_results=store.MOST_RUNS)))
+        model = registry.logged_by(client, run)
+    if model is None:
+        raise UserError(f"the run {name} has logged no encoder: it has learnt nothing, or did not end")
     with TemporaryDirectory() as folder:
         with store.answering(uri):
-            client, experiment = store.connect(uri)
-            model = aliased(client, name.removeprefix("models:/")) if "@" in name else logged(client, experiment, name)
-            file = download(model, uri, Path(folder))
+            file = download(model.model_id, uri, Path(folder))
         yield file
 
 
-def aliased(client: "MlflowClient", name: str) -> str:
-    """The id of the logged model that a registered model's alias stands on; raises UserError where there is none."""
+def aliased(client: "MlflowClient", name: str) -> "Run":
+    """The training of the version that a registered model's alias stands on; raises UserError where there is none."""
     models = client.search_registered_models(max_results=MOST_MODELS)
     known = {
         f"{model.name}@{alias}": (model.name, number) for model in models for alias, number in model.aliases.items()
     }
-    if name in known:
-        return str(client.get_model_version(*known[name]).model_id)
-    said = suggested(name, list(known)) or "no registered model has an alias yet"
-    raise UserError(f"there is no file and no registered model {name}; {said}")
-
-
-def logged(client: "MlflowClient", experiment: str, name: str) -> str:
-    """The id of the model that a training has logged; raises UserError where there is none."""
-    trainings = list(client.search_runs([experiment], "tags.stage = 'train'", max_results=store.MOST_RUNS))
-    run = found(name, trainings)
-    models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run.info.run_id}'")
-    if not models:
-        raise UserError(f"the run {name} has logged no encoder: it has learnt nothing, or did not end")
-    return str(models[0].model_id)
+    if name not in known:
+        said = suggested(name, list(known)) or "no registered model has an alias yet"
+        raise UserError(f"there is no file and no registered model {name}; {said}")
+    return client.get_run(str(client.get_model_version(*known[name]).run_id))
 
 
 def download(model: str, uri: str, folder: Path) -> Path:
-    """Write a logged model into a folder; returns its encoder."""
+    """Write a logged model into a folder; returns the encoder in it."""
     from mlflow.artifacts import download_artifacts
 
     download_artifacts(artifact_uri=f"models:/{model}", dst_path=str(folder), tracking_uri=uri)
-    files = [*folder.rglob("data/*.safetensors")]  # its code brings another encoder along
-    if not files:
-        raise UserError(f"the model {model} holds no encoder of ours; expected one that a training has logged")
-    return files[0]
+    return next(folder.rglob("data/*.safetensors"))  # its code brings another encoder along
 
 
 def found(name: str, runs: "list[Run]") -> "Run":

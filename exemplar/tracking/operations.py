@@ -216,13 +216,14 @@ def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8
 
     from exemplar.tracking import serving
 
-    experiment = client.get_run(run_id).info.experiment_id
-    models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
-    if any(model.status == "READY" for model in models):
+    run = client.get_run(run_id)
+    logged = registry.logged_by(client, run)
+    if logged and logged.status == "READY":
         return
     width = serving._load_pyfunc(path).predict(example).shape[1]
     features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
-    logged = models[0] if models else client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
+    experiment = run.info.experiment_id
+    logged = logged or client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
     with TemporaryDirectory() as folder, TemporaryDirectory() as code:
         package = Path(__file__).parents[1]
         copytree(package, Path(code, package.name), ignore=ignore_patterns("__pycache__", "*.safetensors"))

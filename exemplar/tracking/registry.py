@@ -12,7 +12,7 @@ from exemplar.tracking import card
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION = "champion"
@@ -31,6 +31,12 @@ def unless_it_exists() -> Iterator[None]:
             raise
 
 
+def logged_by(client: "MlflowClient", training: "Run") -> "LoggedModel | None":
+    """The model that a training has logged, which MLflow does not tell of a registered version; None without one."""
+    chosen = f"source_run_id = '{training.info.run_id}'"
+    return next(iter(client.search_logged_models([training.info.experiment_id], filter_string=chosen)), None)
+
+
 def register(client: "MlflowClient", run_id: str, *, name: str, md5: str) -> None:
     """Make the encoder that a training has logged a version of the model `name`, unless it is one.
 
@@ -38,18 +44,16 @@ def register(client: "MlflowClient", run_id: str, *, name: str, md5: str) -> Non
     """
     if client.search_model_versions(f"run_id = '{run_id}'"):
         return
-    experiment = client.get_run(run_id).info.experiment_id
-    logged = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
-    ready = [model for model in logged if model.status == "READY"]
-    if not ready:
+    model = logged_by(client, client.get_run(run_id))
+    if model is None or model.status != "READY":
         raise OSError("the encoder has not arrived, so that it cannot be registered")
     with unless_it_exists():
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=card.MODEL)
     client.create_model_version(
         name,
-        ready[0].artifact_location,  # its address of the form models:/ would be looked up in another store
+        model.artifact_location,  # its address of the form models:/ would be looked up in another store
         run_id=run_id,
-        model_id=ready[0].model_id,
+        model_id=model.model_id,
         tags={ENCODER: md5},
         await_creation_for=0,
     )
@@ -65,8 +69,9 @@ def describe(client: "MlflowClient", *, md5: str, ranked_on: str) -> None:
         evaluations = newest(client.search_runs([training.info.experiment_id], f"tags.{ENCODER} = '{md5}'"))
         text = card.write(version.name, training, evaluations)
         client.update_model_version(version.name, version.version, text)
+        model = logged_by(client, training)
         for evaluation in evaluations:
-            tell(client, version, evaluation)
+            tell(client, version, model.model_id if model else None, evaluation)
         crown(client, version.name, version.version, ranked_on=ranked_on)
 
 
@@ -74,10 +79,10 @@ def newest(runs: "Sequence[Run]") -> "list[Run]":
     """The last evaluation of each dataset and readout, of runs that come newest first."""
     measured = [run for run in runs if "readout" in run.data.tags and "accuracy" in run.data.metrics]
     last = {card.key(run): run for run in reversed(measured)}
-    return [last[key] for key in sorted(last, key=lambda key: (key.partition(".")[2], key))]
+    return [last[key] for key in sorted(last, key=lambda key: (key.partition(".")[2], key.startswith("finetune")))]
 
 
-def tell(client: "MlflowClient", version: "ModelVersion", evaluation: "Run") -> None:
+def tell(client: "MlflowClient", version: "ModelVersion", model: str | None, evaluation: "Run") -> None:
     """Give a version the accuracy of an evaluation, and its logged model the same as metrics of that dataset."""
     from mlflow.entities import Metric
 
@@ -85,7 +90,7 @@ def tell(client: "MlflowClient", version: "ModelVersion", evaluation: "Run") -> 
     point = client.get_metric_history(run_id, "accuracy")[-1]
     for name, value in {card.key(evaluation): f"{point.value:.4f}", f"md5.{dataset}": md5}.items():
         client.set_model_version_tag(version.name, version.version, name, value)
-    about = {"model_id": version.model_id, "dataset_name": dataset, "dataset_digest": md5, "run_id": run_id}
+    about = {"model_id": model, "dataset_name": dataset, "dataset_digest": md5, "run_id": run_id}
     name = f"{evaluation.data.tags['readout']}_accuracy"
     client.log_batch(run_id, metrics=[Metric(name, point.value, point.timestamp, 0, **about)])
 
