@@ -80,11 +80,12 @@ def read(tab: "Page", address: str, *, until: str) -> str:
 
 
 def test_the_printed_address_shows_all_evaluations_best_first(table: str, tab: "Page"):
-    """A row for each, and none for trainings and comparisons."""
-    text = read(tab, table, until="0.43")
-    shown = [float(line) for line in text.splitlines() if line.startswith("0.") and len(line) < 6]
-    assert "exemplar · probe · photos" in text
-    assert shown
+    """A row for each with its dataset, and none for trainings and comparisons."""
+    assert "photos (111111111111)" in read(tab, table, until="0.28")
+    cells = tab.locator("[role=gridcell][col-id='metrics.`accuracy`']").all_inner_texts()
+    shown = [float(text) for text in cells]
+    assert shown == sorted(shown, reverse=True)
+    assert (len(shown), shown[0]) == (18, max(ACCURACIES))
 
 
 def test_the_page_of_a_model_shows_its_champion_and_its_card(table: str, tab: "Page"):

@@ -15,7 +15,7 @@ CARD = """\
 
 - **What it is.** The network `{model}`, trained without labels by the method `{method}`. \
 Its features are the maps of every layer, max-pooled in 2 x 2 cells.
-- **Data.** {seeds_count} seeds, cut from the unlabeled images of `{unlabeled}` (md5 {images}), \
+- **Data.** {seeds_count} seeds, cut from the unlabeled images of `{unlabeled}` (md5 {images}...), \
 and {surrogate_samples} samples of each. No label was read.
 - **Training.** {seen} samples seen, in {train_epochs} epochs of the recipe `{train_recipe}`, \
 in batches of {train_batch_size}, with the learning rate {train_learning_rate}, in {compute_precision}, on {device}; \

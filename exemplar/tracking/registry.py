@@ -4,6 +4,7 @@ What a version says is made of the runs in the store, its training's and those t
 be written in any order and any number of times.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -42,6 +43,8 @@ def register(client: "MlflowClient", run_id: str, *, name: str, md5: str) -> Non
 
     Raises OSError while the encoder has not arrived.
     """
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
     if client.search_model_versions(f"run_id = '{run_id}'"):
         return
     model = logged_by(client, client.get_run(run_id))
@@ -49,7 +52,7 @@ def register(client: "MlflowClient", run_id: str, *, name: str, md5: str) -> Non
         raise OSError("the encoder has not arrived, so that it cannot be registered")
     with unless_it_exists():
         client.create_registered_model(name, description=card.MODEL)
-    client.create_model_version(
+    made = client.create_model_version(
         name,
         model.artifact_location,  # its address of the form models:/ would be looked up in another store
         run_id=run_id,
@@ -57,6 +60,8 @@ def register(client: "MlflowClient", run_id: str, *, name: str, md5: str) -> Non
         tags={ENCODER: md5},
         await_creation_for=0,
     )
+    linked = json.dumps([{"name": name, "version": made.version}])  # as MLflow's server does, and its client does not
+    client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: linked})
 
 
 def describe(client: "MlflowClient", *, md5: str, ranked_on: str) -> None:

@@ -22,6 +22,7 @@ SHARE_OF_TIME = 0.01  # at most this share of a run is spent sending numbers, ho
 SECONDS_BETWEEN_SENDS, SECONDS_BETWEEN_TRIES = 2.0, 30.0  # while the store takes them, and while it does not
 METRICS_A_REQUEST, PARAMETERS_A_REQUEST, PARAMETER_LENGTH = 1000, 100, 6000  # MLflow's limits
 PARTS = {FILES: "the files of", MODELS: "the registered model of"}
+DIGITS = 12  # of a dataset's md5, which tables of MLflow show; a tag of the run has all
 Item = TypeVar("Item")
 
 
@@ -138,10 +139,10 @@ class Run:
         self.tell("picture", path=str(path), run=run_id)
 
     def log_dataset(self, name: str, folder: Path, *, url: str | None, context: str) -> None:
-        """Name the images that the run reads, by the md5 that DVC recorded of their folder; nothing without one."""
+        """Name the images that the run reads, by the first digits of the md5 that DVC recorded; nothing without one."""
         for md5 in provenance.input_tags([folder]).values():
             source = sources.shown(url) if url else folder.as_posix()
-            self.tell("dataset", name=name, md5=md5, source=source, context=context)
+            self.tell("dataset", name=name, md5=md5[:DIGITS], source=source, context=context)
 
     def log_encoder(self, path: Path, *, example: UInt8[np.ndarray, "n 3 h w"], name: str, ranked_on: str) -> None:
         """A saved encoder as a logged model that `mlflow.pyfunc` loads in any process, to turn images into features.
