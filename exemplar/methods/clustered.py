@@ -67,10 +67,10 @@ def seed_features(encoder: Encoder, data: SurrogateSet) -> Float[Tensor, "n d"]:
 
 
 def cluster(features: Float[Tensor, "n d"], *, size: int) -> Int64[Tensor, " n"]:
-    """The cluster of each row by Ward's method, which draws nothing: `size` rows in each on average, but two clusters."""
+    """The cluster of each row by Ward's method, which draws nothing; there are `size` rows in each on average."""
     from sklearn.cluster import AgglomerativeClustering  # it loads for a second, which the check stage has not
 
-    number = min(max(len(features) // size, 2), len(features))
+    number = min(max(len(features) // size, 2), len(features))  # one class alone would teach nothing
     if number == len(features):
         return torch.arange(number)
     return torch.from_numpy(AgglomerativeClustering(number).fit_predict(features.double().numpy()).astype(np.int64))
