@@ -2,25 +2,18 @@
 
 import os
 import re
-import shutil
 import subprocess
-from copy import deepcopy
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from dvc.cli.parser import get_main_parser
-from dvc.utils.cli_parse import to_path_overrides
-from dvc.utils.hydra import get_hydra_sweeps, to_hydra_overrides
 
+from benchmarks import cost
+from benchmarks.asked import ROOT, Asked, Runs
 from exemplar.params import schema
 from exemplar.params.dotted import flatten
 from exemplar.params.load import load_yaml
 from exemplar.report import paper, published
 
-ROOT = Path(__file__).parents[1]
 PUBLISHED = load_yaml(ROOT / "params.yaml")
 # How many experiments each file makes.
 COUNTS = {
@@ -39,73 +32,6 @@ COUNTS = {
     "tasks_cifar10": 3,
     "tasks_stl10": 1,
 }
-# It stands where the set-up puts the real one, and writes down what it is asked for: an empty argument ends a call.
-# What `get` would fetch is an empty file.
-RECORDER = """#!/bin/sh
-printf "%s\\0" "$@" "" >> "$(dirname -- "$0")/calls"
-if [ "$1" = get ]; then
-  for last; do :; done
-  mkdir -p "$(dirname -- "$last")"
-  : > "$last"
-fi
-"""
-
-
-@dataclass
-class Asked:
-    """An experiment that a file asks for: its name, its params.yaml, and whether it waits in the queue."""
-
-    name: str
-    numbers: dict[str, Any]
-    queued: bool
-
-    def at(self, key: str) -> Any:
-        """A number by its dotted name."""
-        found = self.numbers
-        for part in key.split("."):
-            found = found[part]
-        return found
-
-
-class Runs:
-    """A copy of runs/ in which `dvc` only writes down its arguments."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.calls = folder, folder / ".venv/bin/calls"
-        shutil.copytree(ROOT / "runs", folder / "runs")
-        self.calls.parent.mkdir(parents=True)
-        (self.calls.parent / "dvc").write_text(RECORDER)
-        (self.calls.parent / "dvc").chmod(0o755)
-
-    def record(self, name: str, *extra: str) -> list[list[str]]:
-        """Run a file from another folder and return the arguments of each call of `dvc`."""
-        self.calls.unlink(missing_ok=True)
-        subprocess.run([self.folder / "runs" / f"{name}.sh", *extra], cwd="/", check=True)
-        return [call.split("\0") for call in self.calls.read_text().removesuffix("\0\0").split("\0\0")]
-
-    def ask(self, name: str, *extra: str) -> list[Asked]:
-        """The experiments that DVC would make of them."""
-        calls = [call for call in self.record(name, *extra) if call[:2] == ["exp", "run"]]
-        return [each for call in calls for each in understood(get_main_parser().parse_args(call))]
-
-
-def understood(arguments: Any) -> list[Asked]:
-    """The experiments of one `dvc exp run`, several where it sweeps; a key that params.yaml lacks is a KeyError."""
-    sweeps = get_hydra_sweeps(to_path_overrides(arguments.set_param))
-    found = []
-    for place, sweep in enumerate(sweeps):
-        numbers = deepcopy(PUBLISHED)
-        assert set(sweep) == {"params.yaml"}
-        for override in to_hydra_overrides(sweep["params.yaml"]):
-            *sections, last = override.key_or_group.split(".")
-            section = numbers
-            for part in sections:
-                section = section[part]
-            assert last in section, f"params.yaml has no {override.key_or_group}"
-            section[last] = override.value()
-        # As DVC names the experiments of a sweep.
-        found.append(Asked(arguments.name + (f"-{place + 1}" if len(sweeps) > 1 else ""), numbers, arguments.queue))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -250,3 +176,15 @@ def test_figure_6_has_the_nets_that_it_compares(asked: dict[str, list[Asked]]):
     used = [names for points in found.values() for names in points["experiments"]]
     assert set(used) == {(each.name,) for each in asked["figure6"]}
     assert used.count(("figure6-release",)) == 3
+
+
+def test_what_the_tables_cost_is_counted_from_these_files():
+    """docs/scaling.md holds what `python -m benchmarks.cost` prints."""
+    counted = "\n".join(cost.table())
+    assert counted in (ROOT / "docs/scaling.md").read_text(), f"put this table into docs/scaling.md:\n{counted}"
+
+
+def test_operations_are_those_of_the_layers():
+    """Of 64c5-64c5-128f with 8,000 classes: the paper's 32 x 32 patches, forward once and backward twice."""
+    first, second, full = 3 * 64 * 25 * 32**2, 64 * 64 * 25 * 16**2, 64 * 128 * 8**2
+    assert cost.operations("64c5-64c5-128f", classes=8000) == 2 * (2 * first + 3 * (second + full + 128 * 8000))
