@@ -1,4 +1,4 @@
-"""Seeds cut out of 100,000 images on disk: time and memory."""
+"""Seeds and their windows cut out of 100,000 images on disk: time and memory."""
 
 import tempfile
 import time
@@ -9,15 +9,18 @@ import numpy as np
 
 from benchmarks import material
 from benchmarks.measure import Rows, Works, check_same, in_process, limit
-from exemplar.surrogate import seeds
+from exemplar.surrogate import build, seeds
+from exemplar.surrogate.ranges import RELEASE
+from exemplar.surrogate.seeds import Seeds
 
 IMAGES, COUNT = 100_000, 16_000
 SCALES = (1.0, 0.8, 0.64, 0.512)
 
 
 def works(*, quick: bool, repeats: int) -> Works:
-    """Two rows."""
+    """Two rows for the seeds, two for the windows of one seed of each image."""
     yield partial(measure, quick=quick, repeats=repeats)
+    yield partial(measure_windows, quick=quick, repeats=repeats)
 
 
 def measure(*, quick: bool, repeats: int) -> Rows:
@@ -39,4 +42,27 @@ def draw(path: Path, count: int) -> float:
     spent = time.perf_counter() - started
     inside = (np.abs(drawn.centre - material.SIDE / 2) + drawn.side[:, None] / 2 <= material.SIDE / 2 + 4).all()
     check_same("seeds", bool(inside) and len(np.unique(drawn.image)) == count)
+    return spent
+
+
+def measure_windows(*, quick: bool, repeats: int) -> Rows:
+    """The same windows in as many fresh processes."""
+    images = 2_000 if quick else IMAGES
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        material.write_images(path, images)
+        found = [in_process(cut, path, Path(folder) / "windows.npy") for _ in range(repeats)]
+    yield limit(f"windows of {images:,} images of 96 x 96", [spent for spent, _ in found], most=90, unit="s")
+    yield limit("the same: memory beside mapped files", [peak for _, peak in found], most=1.5, unit="GB")
+
+
+def cut(images_file: Path, windows_file: Path) -> float:
+    """The seconds for the windows of one seed in the middle of each image, written to a file."""
+    images = np.load(images_file, mmap_mode="r")
+    centre = np.full((len(images), 2), material.SIDE / 2)
+    found = Seeds(image=np.arange(len(images)), centre=centre, side=np.resize(np.array(material.SIDES), len(images)))
+    started = time.perf_counter()
+    windows, _ = build.cut_windows(images, found, reach=build.reach(RELEASE), file=windows_file)
+    spent = time.perf_counter() - started
+    check_same("windows", np.array_equal(windows[0], images[0]))  # a seed of 32 pixels is not smoothed
     return spent

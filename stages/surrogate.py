@@ -20,20 +20,20 @@ def surrogate() -> None:
     unlabeled, seeds_path = Path("data/unlabeled"), Path("data/seeds.npz")
     integrity.require_intact([unlabeled, seeds_path])
     images, seeds = load_images(unlabeled), Seeds.load(seeds_path)
-    built, mirrored = build.build(
-        images,
-        seeds,
-        samples=settings.surrogate.samples,
-        ranges=settings.transformation,
-        random_seed=settings.random_seed,
-    )
-    print(
-        f"{len(built)} samples of {len(built.table)} classes; {mirrored:.1%} leave their image and are mirrored there"
-    )
-    print(f"{collides(seeds, settings.transformation).mean():.1%} of the seeds are a legal sample of another class")
-    mean = sets.measure_mean(built, device=device.choose(**settings.compute.model_dump()).device)
     with replacing(Path("data/surrogate")) as temporary:
         temporary.mkdir()
+        built, mirrored = build.build(
+            images,
+            seeds,
+            samples=settings.surrogate.samples,
+            ranges=settings.transformation,
+            random_seed=settings.random_seed,
+            windows_file=temporary / "windows.npy",
+        )
+        leaving = f"{mirrored:.1%} leave their image and are mirrored there"
+        print(f"{len(built)} samples of {len(built.table)} classes; {leaving}")
+        print(f"{collides(seeds, settings.transformation).mean():.1%} of the seeds are a legal sample of another class")
+        mean = sets.measure_mean(built, device=device.choose(**settings.compute.model_dump()).device)
         built.save(temporary)
         sets.save_mean(mean, temporary)
 

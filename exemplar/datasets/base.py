@@ -1,7 +1,6 @@
 """What a labeled dataset is, on disk and in memory."""
 
 import json
-import mmap
 from dataclasses import dataclass
 from hashlib import md5
 from pathlib import Path
@@ -11,7 +10,7 @@ from jaxtyping import Int64, UInt8
 
 from exemplar.errors import UserError
 from exemplar.io import foreign
-from exemplar.io.arrays import load_array, map_array
+from exemplar.io.arrays import forget_pages, load_array, map_array
 
 PATCH_PIXELS = 32  # the side of a seed, of its samples, and of what networks are trained on
 IMAGES_AT_ONCE = 256  # of which digests are taken
@@ -129,6 +128,5 @@ def copy_images(
     Without that STL-10's 100,000 images are 2.8 GB of it in the end (docs/log.md).
     """
     chunk = np.array(images[which])
-    if isinstance(images.base, mmap.mmap):
-        images.base.madvise(mmap.MADV_DONTNEED)
+    forget_pages(images)
     return chunk

@@ -5,6 +5,7 @@ with bytes too many; of a broken header it says anything from a warning to a req
 """
 
 import io
+import mmap
 import warnings
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -51,14 +52,30 @@ def named(shape: Shape) -> str:
     return f"[{' '.join(next(letters) if side is None else str(side) for side in shape)}]"
 
 
-def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) -> np.memmap:
-    """Map an array into memory, read-only; raises UserError with the remedy for a file that is not what is expected."""
+def map_array(
+    path: Path, *, kind: type[np.generic], shape: Shape, remedy: str, mode: Literal["r", "c"] = "r"
+) -> np.memmap:
+    """Map an array into memory; raises UserError with the remedy for a file that is not what is expected.
+
+    It can be read only; with mode `c` it can be written, as PyTorch wishes, and the file does not change.
+    """
     try:
         with path.open("rb") as file:
             found = layout(file, size_bytes=path.stat().st_size, kind=kind, shape=shape)
-        return np.memmap(path, kind, "r", found.offset, found.shape, found.order)
+        return np.memmap(path, kind, mode, found.offset, found.shape, found.order)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({reason(error)}); {remedy}") from None
+
+
+def empty_array(shape: tuple[int, ...], kind: type[np.generic], file: Path | None) -> np.ndarray:
+    """An array in memory, or that of a new .npy file, which is written when the array is."""
+    return np.empty(shape, kind) if file is None else np.lib.format.open_memmap(file, "w+", kind, shape)
+
+
+def forget_pages(numbers: np.ndarray) -> None:
+    """Let the pages of a mapped file that were read or written no longer count as memory of this process."""
+    if isinstance(numbers.base, mmap.mmap):
+        numbers.base.madvise(mmap.MADV_DONTNEED)
 
 
 def load_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Seeds and ranges -> the surrogate set: windows around the seeds, the table of transformations, the colours' axes."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,26 +11,39 @@ from torch import Tensor
 from exemplar.datasets.base import PATCH_PIXELS, copy_images
 from exemplar.datasets.streams import torch_stream
 from exemplar.errors import UserError
+from exemplar.io.arrays import empty_array, forget_pages
+from exemplar.runtime.progress import track
 from exemplar.surrogate import transformation
 from exemplar.surrogate.kernels.smoothing import smooth
 from exemplar.surrogate.ranges import Ranges
 from exemplar.surrogate.seeds import Seeds
-from exemplar.surrogate.sets import SurrogateSet
+from exemplar.surrogate.sets import SurrogateSet, spaced
 
 REDRAWS = 64
 HELD_OUT = 1  # samples of each class that are never trained on
+MOST_WINDOWS = 65_536  # behind the axes of the colours: 600 million pixels
+BYTES_AT_ONCE = 2**25  # of the images that are in memory
 CONTEXT = 1.25  # an image at least so many times wider than its seed has samples of its own to draw; docs/log.md
 
 
 def build(
-    images: UInt8[np.ndarray, "m 3 h w"], seeds: Seeds, *, samples: int, ranges: Ranges, random_seed: int
+    images: UInt8[np.ndarray, "m 3 h w"],
+    seeds: Seeds,
+    *,
+    samples: int,
+    ranges: Ranges,
+    random_seed: int,
+    windows_file: Path | None = None,
 ) -> tuple[SurrogateSet, float]:
-    """The surrogate set of seeds, one class each, and the fraction of its samples that is mirrored at a border."""
+    """The surrogate set of seeds, one class each, and the fraction of its samples that is mirrored at a border.
+
+    With `windows_file` the windows are written there and mapped, and take no memory.
+    """
     if seeds.image.max() >= len(images):
         raise UserError(
             f"a seed is cut from image {seeds.image.max()}, but there are {len(images)}; run the seeds stage again"
         )
-    pixels, centre = cut_windows(images, seeds, reach=reach(ranges))
+    pixels, centre = cut_windows(images, seeds, reach=reach(ranges), file=windows_file)
     windows, classes = torch.from_numpy(pixels), torch.arange(len(pixels))
     squares = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(seeds.side).float()}
     size = (windows.shape[3], windows.shape[2])
@@ -58,20 +72,28 @@ def reach(ranges: Ranges) -> float:
 
 
 def cut_windows(
-    images: UInt8[np.ndarray, "m 3 h w"], seeds: Seeds, *, reach: float
+    images: UInt8[np.ndarray, "m 3 h w"], seeds: Seeds, *, reach: float, file: Path | None = None
 ) -> tuple[UInt8[np.ndarray, "n 3 v u"], Float[np.ndarray, "n 2"]]:
     """A window of real pixels around each seed, as far as its image goes, and the seed's centre (x, y) in the window.
 
-    Seeds wider than 32 pixels are smoothed, because sampling them at 32 x 32 would alias.
+    Seeds wider than 32 pixels are smoothed, because sampling them at 32 x 32 would alias. With `file`, an array file
+    is written there, and the windows are mapped from it: they take no memory then.
     """
     needed = 2 * math.ceil(reach * float(seeds.side.max())) + 2
     height, width = (min(needed, side) for side in images.shape[2:])
     corner = np.floor(seeds.centre - np.array([width, height]) / 2).astype(np.int64)
     corner = corner.clip(0, np.array(images.shape[:1:-1]) - (width, height))
-    windows = np.empty((len(seeds.image), 3, height, width), np.uint8)
-    for index, (image, (x, y), side) in enumerate(zip(seeds.image, corner, seeds.side, strict=True)):
-        picture = copy_images(images, slice(image, image + 1))[0]
-        windows[index] = smooth_window(picture[:, y : y + height, x : x + width], side / PATCH_PIXELS)
+    windows = empty_array((len(seeds.image), 3, height, width), np.uint8, file)
+    at_once = max(1, BYTES_AT_ONCE // images[0].nbytes)
+    with track(total=len(windows), unit="windows", label="windows") as progress:
+        for start in range(0, len(windows), at_once):
+            pictures = copy_images(images, seeds.image[start : start + at_once])
+            for index, picture in enumerate(pictures, start):
+                x, y = corner[index]
+                ratio = seeds.side[index] / PATCH_PIXELS
+                windows[index] = smooth_window(picture[:, y : y + height, x : x + width], ratio)
+            forget_pages(windows)
+            progress.advance(len(pictures))
     return windows, seeds.centre - corner
 
 
@@ -86,11 +108,12 @@ def smooth_window(window: UInt8[np.ndarray, "3 h w"], ratio: float) -> UInt8[np.
 def principal_components(windows: UInt8[Tensor, "m 3 h w"]) -> tuple[Float[Tensor, "3 3"], Float[Tensor, " 3"]]:
     """Axes (columns, by growing variance) and mean of the colours of all pixels, in units of 0..1.
 
-    The sign of an axis is free: `basis @ diag(factors) @ basis.T` does not change with it.
+    The sign of an axis is free: `basis @ diag(factors) @ basis.T` does not change with it. Of more windows than
+    MOST_WINDOWS, so many are taken at equal distances.
     """
     total, product, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64), 0
-    for chunk in torch.split(windows, 256):
-        pixels = chunk.transpose(0, 1).flatten(1).double() / 255
+    for chosen in torch.split(spaced(len(windows), MOST_WINDOWS), 256):
+        pixels = windows.index_select(0, chosen).transpose(0, 1).flatten(1).double() / 255
         total, product, count = total + pixels.sum(1), product + pixels @ pixels.T, count + pixels.shape[1]
     mean = total / count
     axes = torch.linalg.eigh(product / count - mean[:, None] * mean).eigenvectors

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError
-from exemplar.io.arrays import load_array
+from exemplar.io.arrays import load_array, map_array
 from exemplar.runtime.progress import track
 from exemplar.surrogate import transformation
 
 MEAN_BATCH = 256
+MOST_SAMPLES = 5_000_000  # behind the mean; its standard error is below 0.0002 then
 Batch = tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]
 
 
@@ -73,21 +74,23 @@ class SurrogateSet:
         )
 
     def save(self, folder: Path) -> None:
-        """Write one .npy file per field into `folder`."""
+        """Write one .npy file per field into `folder`, but for one that is there: windows may be mapped from theirs."""
         for field in fields(self):
-            np.save(folder / f"{field.name}.npy", getattr(self, field.name).numpy())
+            if not (file := folder / f"{field.name}.npy").exists():
+                np.save(file, getattr(self, field.name).numpy())
 
     @classmethod
     def load(cls, folder: Path) -> "SurrogateSet":
-        """Read what `save` wrote, on the CPU."""
+        """Read what `save` wrote, on the CPU; windows are mapped, and take no memory until they are read."""
         remedy = f"remove {folder} and run the surrogate stage again"
 
         def read(name: str, kind: type[np.generic], *shape: int | None) -> Tensor:
             return torch.from_numpy(load_array(folder / f"{name}.npy", kind=kind, shape=shape, remedy=remedy))
 
+        mapped = map_array(folder / "windows.npy", kind=np.uint8, shape=(None, 3, None, None), remedy=remedy, mode="c")
         table = read("table", np.float32, None, None, len(transformation.COLUMNS))
         surrogate = cls(
-            windows=read("windows", np.uint8, None, 3, None, None),
+            windows=torch.from_numpy(mapped),
             window_index=read("window_index", np.int64, len(table)),
             label=read("label", np.int64, len(table)),
             centre=read("centre", np.float32, len(table), 2),
@@ -113,15 +116,21 @@ class SurrogateSet:
         return None
 
 
+def spaced(count: int, most: int) -> Int64[Tensor, " m"]:
+    """The places of all of `count` things, or of `most` at equal distances."""
+    return torch.arange(min(count, most)) * count // min(count, most)
+
+
 def measure_mean(surrogate: SurrogateSet, *, device: torch.device) -> Float[Tensor, "3 32 32"]:
-    """The per-pixel mean over all samples, each rendered once (0..1)."""
+    """The per-pixel mean over all samples, or MOST_SAMPLES of them, each rendered once (0..1)."""
     there = surrogate.to(device)
     total = torch.zeros(3, PATCH_PIXELS, PATCH_PIXELS, dtype=torch.float64, device=device)
-    with track(total=len(surrogate), unit="samples", label="mean") as progress:
-        for indices in torch.split(torch.arange(len(surrogate), device=device), MEAN_BATCH):
+    chosen = spaced(len(surrogate), MOST_SAMPLES).to(device)
+    with track(total=len(chosen), unit="samples", label="mean") as progress:
+        for indices in torch.split(chosen, MEAN_BATCH):
             total += there.render(indices)[0].sum(0, dtype=torch.float64)
             progress.advance(len(indices))
-    return (total / len(surrogate)).float().cpu()
+    return (total / len(chosen)).float().cpu()
 
 
 def save_mean(mean: Float[Tensor, "3 32 32"], folder: Path) -> None:

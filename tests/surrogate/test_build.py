@@ -1,5 +1,6 @@
 """The surrogate set: which pixels its samples are made of, and how many there are."""
 
+import tracemalloc
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from exemplar.surrogate.sets import SurrogateSet
 SIDES = np.array([32.0, 40.0, 50.0, 62.5])
 # How near the release's seeds come to the border of an image of 96 x 96, at each of its scales (paper.md, section 1).
 NEAREST = np.array([21.0, 26.25, 32.8, 41.0])
+PER_SEED = ("window_index", "label", "centre", "side", "table", "held_out")
 NOISE = np.random.default_rng(0).integers(0, 256, (4, 3, 96, 96), np.uint8)
 RAMP = np.broadcast_to(np.arange(96, dtype=np.uint8) * 2, (4, 3, 96, 96)).copy()
 RAMP[:, 1] = RAMP[:, 0].swapaxes(1, 2)
@@ -186,6 +188,55 @@ def test_the_mean_is_that_of_the_rendered_samples(release: Ranges) -> None:
     built, _ = build.build(NOISE, near_the_corner(), samples=70, ranges=release, random_seed=0)
     measured = sets.measure_mean(built, device=torch.device("cpu"))
     torch.testing.assert_close(measured, rendered(built).mean(0), rtol=0, atol=1e-5)
+
+
+def test_the_mean_of_more_samples_than_are_needed_is_that_of_some_at_equal_distances(
+    release: Ranges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 280 samples here every seventh."""
+    built, _ = build.build(NOISE, near_the_corner(), samples=70, ranges=release, random_seed=0)
+    monkeypatch.setattr(sets, "MOST_SAMPLES", 40)
+    measured = sets.measure_mean(built, device=torch.device("cpu"))
+    torch.testing.assert_close(measured, rendered(built)[::7].mean(0), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "most", "places"), [(3, 5, [0, 1, 2]), (10, 4, [0, 2, 5, 7]), (4, 4, [0, 1, 2, 3])])
+def test_places_at_equal_distances(count: int, most: int, places: list[int]) -> None:
+    """All where there are few enough."""
+    assert sets.spaced(count, most).tolist() == places
+
+
+def test_axes_of_more_windows_than_are_needed_are_those_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At equal distances."""
+    monkeypatch.setattr(build, "MOST_WINDOWS", 2)
+    some, all_there = build.principal_components(torch.from_numpy(NOISE)), torch.from_numpy(NOISE[::2])
+    assert all(torch.equal(*pair) for pair in zip(some, build.principal_components(all_there), strict=True))
+
+
+def test_windows_that_are_written_to_a_file_are_the_same(release: Ranges, tmp_path: Path) -> None:
+    """And so is the set that is saved beside them."""
+    expected, _ = build.build(NOISE, near_the_corner(), samples=5, ranges=release, random_seed=0)
+    built, _ = build.build(
+        NOISE, near_the_corner(), samples=5, ranges=release, random_seed=0, windows_file=tmp_path / "windows.npy"
+    )
+    built.save(tmp_path)
+    loaded = SurrogateSet.load(tmp_path)
+    for field in fields(SurrogateSet):
+        assert torch.equal(getattr(built, field.name), getattr(expected, field.name))
+        assert torch.equal(getattr(loaded, field.name), getattr(expected, field.name))
+
+
+def test_windows_of_a_loaded_set_take_no_memory(release: Ranges, tmp_path: Path) -> None:
+    """27 MB here, of which a 16th is allowed for all else."""
+    seeds = Seeds(image=np.arange(1000) % 4, centre=np.full((1000, 2), 48.0), side=np.full(1000, 62.5))
+    build.cut_windows(NOISE, seeds, reach=build.reach(release), file=tmp_path / "windows.npy")
+    built, _ = build.build(NOISE, near_the_corner(), samples=1, ranges=release, random_seed=0)
+    replace(built, **{name: getattr(built, name)[torch.arange(1000) % 4] for name in PER_SEED}).save(tmp_path)
+    tracemalloc.start()
+    loaded = SurrogateSet.load(tmp_path)
+    assert loaded.windows.shape == (1000, 3, 96, 96)
+    assert tracemalloc.get_traced_memory()[1] < loaded.windows.nbytes / 16
+    tracemalloc.stop()
 
 
 def test_principal_components_are_those_of_the_covariance() -> None:
