@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its import takes longer than all else that --help does
 )
-SAYS = "A .safetensors file, or a training's run in MLflow: its id or its name."
+SAYS = "A .safetensors file, or in MLflow a training's run (its id or name) or a registered model (model@champion)."
 Encoder = Annotated[str, typer.Option(help=SAYS, show_default="the one that ships, of CIFAR-10")]
 Side = Annotated[int, typer.Option(min=1, help="Pixels that a picture's largest middle square is scaled to.")]
 Cells = Annotated[int, typer.Option(min=1, help="Every layer's map is max-pooled in CELLS x CELLS cells.")]
@@ -78,7 +78,7 @@ def neighbours(
 
     from exemplar.use import tables
     from exemplar.use.loaded import load_encoder
-    from exemplar.use.neighbours import nearest
+    from exemplar.use.neighbours import nearest, require_made_by
     from exemplar.use.pictures import Reader, find, iter_features
 
     if picture.is_dir():
@@ -87,6 +87,8 @@ def neighbours(
     loaded = load_encoder(encoder, cells=(cells,)).to(chosen(device))
     loaded.require_size(side, side)
     own = loaded.features(sought, side=side)
+    if others is None:
+        require_made_by(lambda path: loaded.features(path, side=side), tables.load(among), file=among)
     rows = tables.load(among) if others is None else iter_features(loaded, others, Reader(side, skip_broken))
     found = nearest(own, rows, widths=loaded.block_widths(side), count=count)
     lines = "\n".join(f"{neighbour.similarity:.3f}  {neighbour.picture}" for neighbour in found)

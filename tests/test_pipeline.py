@@ -384,6 +384,21 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_clusters_of_seeds_are_one_more_row(copy: Copy) -> None:
+    """Nothing but the new encoder is trained; every other output stays as it was, and the page shows some clusters."""
+    before = copy.outputs()
+    copy.change({"methods": [*METHODS, "clustered"], "tasks": {"clustered": {"cluster_size": 4}}})
+    done = copy.repro()
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = {line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")}
+    assert ran == {"check", "train@clustered", "probe@photos-clustered", "compare"}
+    after, renewed = copy.outputs(), ("data/parts", "results/comparison.csv", "results/figures", "results/metrics.json")
+    assert {name: md5 for name, md5 in before.items() if after[name] != md5}.keys() <= {*renewed}
+    curve = pd.read_csv(copy.folder / "results" / "training" / "clustered" / "curve.csv")
+    assert curve["chance"].tolist() == [1 / 8, 1 / 8, 1 / 2, 1 / 2]
+    assert "seeds of its cluster" in (copy.folder / "results" / "report.html").read_text()
+
+
 def test_another_dataset_is_measured_without_another_training(copy: Copy, pictures: Path) -> None:
     """The encoder that is there meets it, frozen and fine-tuned, and the results show it below the first."""
     options = {"side": 96, "train_per_class": 3, "folds": 2}

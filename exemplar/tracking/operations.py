@@ -1,7 +1,7 @@
 """What a run tells MLflow, one operation at a time: how it is sent, and what an error of it means."""
 
+import json
 import posixpath
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
@@ -13,42 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from exemplar.errors import UserError, one_line
+from exemplar.errors import UserError
+from exemplar.tracking import registry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import FileInfo
+    from mlflow.entities import FileInfo, Run
 
 Operation = Mapping[str, Any]  # what JSON can say; under "path" a file or folder that goes with it
-NUMBERS, FILES = "numbers", "files"  # the parts of a server that fail apart; tags and the end of a run are numbers here
-SENT_AS_FILES = ("text", "file", "encoder")
-FINAL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+# The parts of a server that fail apart; all operations but these are numbers.
+NUMBERS, FILES, MODELS = "numbers", "files", "models"
+PARTS = {"text": FILES, "file": FILES, "picture": FILES, "encoder": FILES, "version": MODELS, "evaluation": MODELS}
+# The last two are those of a server without a registry of models.
+FINAL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "FEATURE_DISABLED", "ENDPOINT_NOT_FOUND")
 SLOW_SECONDS, PATIENCE = 1.0, 100  # a failure that took longer than this is not repeated for so many times as long
-REMEDIES = {
-    r"No module named '?([\w.]+)": r"install \1 where the stages run",
-    r"(code|^)\s*401\b": "its name or password is not accepted: "
-    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD anew",
-    r"(code|^)\s*403\b|PERMISSION_DENIED": "this user may not write there: ask for the right to edit the experiment",
-    r"(code|^)\s*413\b": "a proxy before it limits the size of a request: raise that limit",
-    r"database is locked": "another process holds the database, perhaps a stopped one: let it go on or end it",
-    r"[Cc]redentials": "give the credentials of its artifact store",
-}
-
-
-def remedy(error: BaseException | str) -> str:
-    """What helps against an error, empty where its words do not tell that."""
-    found = ((re.search(pattern, str(error)), told) for pattern, told in REMEDIES.items())
-    return next((match.expand(told) for match, told in found if match), "")
-
-
-def advised(error: BaseException, *, kept: str) -> str:
-    """What an error says, and in brackets what helps against it and what becomes of the operation."""
-    return f"{one_line(error)} ({'; '.join(filter(None, (remedy(error), kept)))})"
 
 
 def part_of(operation: Operation) -> str:
     """The part of the server that an operation needs."""
-    return FILES if operation["kind"] in SENT_AS_FILES else NUMBERS
+    return PARTS.get(operation["kind"], NUMBERS)
 
 
 def refused(error: BaseException) -> bool:
@@ -112,14 +95,35 @@ def perform(client: "MlflowClient", run_id: str, operation: Operation) -> None:
                 upload(client, run_id, path, folder="")
         case "file":
             upload(client, run_id, Path(operation["path"]), folder=operation["folder"])
+        case "picture":
+            if found(client, operation["run"]):
+                upload(client, operation["run"], Path(operation["path"]), folder="")
         case "encoder":
             log_model(client, run_id, Path(operation["path"]), example=np.array(operation["example"], np.uint8))
+        case "dataset":
+            log_dataset(client, run_id, operation)
+        case "version":
+            registry.register(client, run_id, name=operation["name"], md5=operation["md5"])
+            registry.describe(client, md5=operation["md5"], ranked_on=operation["ranked_on"])
+        case "evaluation":
+            registry.describe(client, md5=operation["md5"], ranked_on=operation["ranked_on"])
         case "nest":
             nest(client, run_id, operation["runs"])
         case "end":
             close(client, run_id, operation)
         case kind:
             raise ValueError(f"no operation is called {kind!r} in this version")
+
+
+def log_dataset(client: "MlflowClient", run_id: str, read: Operation) -> None:
+    """Name a dataset among a run's inputs; MLflow stores one of the same name and digest once."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+    remote = read["source"].startswith(("http://", "https://"))
+    kind, source = ("http", {"url": read["source"]}) if remote else ("local", {"uri": read["source"]})
+    dataset = Dataset(read["name"], read["md5"], kind, json.dumps(source))
+    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, read["context"])])])
 
 
 def close(client: "MlflowClient", run_id: str, end: Operation) -> None:
@@ -159,18 +163,24 @@ def require_listed(sent: Mapping[str, Path], listing: "Callable[[str], Iterable[
 
 def nest(client: "MlflowClient", parent: str, run_ids: list[str]) -> None:
     """Show runs below `parent`; one that is below another already stays there, and one of another store is not here."""
-    from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
     for run_id in run_ids:
-        try:
-            known = client.get_run(run_id).data.tags
-        except MlflowException as error:
-            if not refused(error):
-                raise
-            continue
-        if MLFLOW_PARENT_RUN_ID not in known:
+        run = found(client, run_id)
+        if run and MLFLOW_PARENT_RUN_ID not in run.data.tags:
             client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, parent)
+
+
+def found(client: "MlflowClient", run_id: str) -> "Run | None":
+    """A run; None where this store has none of this id."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if refused(error):
+            return None
+        raise
 
 
 def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8[np.ndarray, "n 3 h w"]) -> None:
@@ -182,13 +192,14 @@ def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8
 
     from exemplar.tracking import serving
 
-    experiment = client.get_run(run_id).info.experiment_id
-    models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
-    if any(model.status == "READY" for model in models):
+    run = client.get_run(run_id)
+    logged = registry.logged_by(client, run)
+    if logged and logged.status == "READY":
         return
     width = serving._load_pyfunc(path).predict(example).shape[1]
     features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
-    logged = models[0] if models else client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
+    experiment = run.info.experiment_id
+    logged = logged or client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
     with TemporaryDirectory() as folder, TemporaryDirectory() as code:
         package = Path(__file__).parents[1]
         copytree(package, Path(code, package.name), ignore=ignore_patterns("__pycache__", "*.safetensors"))

@@ -17,11 +17,11 @@ from uuid import uuid4
 from filelock import FileLock
 
 from exemplar.errors import UserError, one_line
-from exemplar.io import provenance
+from exemplar.io import foreign, provenance
 from exemplar.io.atomic import replacing
 from exemplar.tracking import owners, view
 from exemplar.tracking.deadline import TIMEOUT, Timely
-from exemplar.tracking.operations import remedy
+from exemplar.tracking.remedies import remedy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,8 +42,14 @@ SECONDS_FOR_THE_LOCK = 120.0
 MOST_RUNS = 50_000
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 ARTIFACTS = "mlartifacts"  # where a database's artifacts lie, in the user's repository
-ADDRESSES = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
-WORK_TAG = "work"
+ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+WORK_TAG, WORK_BYTES = "work", 32
 ORPHANED = "its process is gone and did not say why (kill -9, power cut, out of memory)"
 
 
@@ -71,10 +77,10 @@ def answering(uri: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        advice = f"{remedy(error) or 'start it'}, or set MLFLOW_TRACKING_URI to another one, or unset it"
+        advice = remedy(error) or "start it, or correct the address"
         raise UserError(
-            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): {advice} to use mlflow.db in the "
-            "repository"
+            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): {advice}, or set "
+            "MLFLOW_TRACKING_URI to another one, or unset it to use mlflow.db in the repository"
         ) from None
 
 
@@ -183,7 +189,7 @@ def follow_move(file: Path, before: str) -> None:
     if before == now.as_uri() or Path(before).name != ARTIFACTS or not now.is_dir():
         return
     with closing(sqlite3.connect(file, timeout=SECONDS_FOR_THE_LOCK)) as database, database:
-        for table, column in ADDRESSES.items():
+        for table, column in ADDRESSES:
             database.execute(
                 f"UPDATE {table} SET {column} = :now || substr({column}, length(:before) + 1)"  # noqa: S608  # names of ours
                 f" WHERE substr({column} || '/', 1, length(:before) + 1) = :before || '/'",
@@ -211,8 +217,10 @@ def work_of(marker: Path) -> str:
 
     It is written before a run is made that has it as a tag, so that a kill at any moment leaves no run that is lost.
     """
-    if marker.exists() and re.fullmatch("[0-9a-f]{32}", name := marker.read_text(encoding="ascii", errors="replace")):
-        return name
+    with suppress(OSError, ValueError):
+        name = foreign.read(marker, most_bytes=WORK_BYTES).decode("ascii")
+        if re.fullmatch("[0-9a-f]{32}", name):
+            return name
     name = uuid4().hex
     with replacing(marker) as temporary:
         temporary.write_text(name, encoding="ascii")
@@ -233,12 +241,6 @@ def reopened(client: "MlflowClient", experiment: str, work: str) -> str | None:
     if "reason" in of_work[0].data.tags:
         client.delete_tag(run_id, "reason")
     return run_id
-
-
-def last_steps(client: "MlflowClient", run_id: str) -> dict[str, int]:
-    """The last step of every curve that a run already holds."""
-    curves = client.get_run(run_id).data.metrics
-    return {name: max(point.step for point in client.get_metric_history(run_id, name)) for name in curves}
 
 
 def census() -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from exemplar.io.examples import Examples
 from exemplar.report import answers, comparison, figures, likeness, page, paper, sheets, stamp
 from exemplar.surrogate.ranges import RELEASE
 from exemplar.tracking.sidecars import Sidecar
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page as BrowserTab
 
 HOSTILE = '<img src=x onerror="alert(1)">&'
 SETTINGS = {
@@ -132,6 +135,22 @@ def test_the_page_needs_nothing_else(source: str) -> None:
     assert "script" not in page.elements
     assert "url(" not in source
     assert "@import" not in source
+
+
+def test_a_browser_shows_the_page_and_asks_no_other_host(source: str, tab: "BrowserTab", tmp_path: Path) -> None:
+    """Every picture is drawn, nothing is wider than a phone allows, and the console stays silent."""
+    asked, said = [], []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", said.append)
+    (tmp_path / "report.html").write_text(source, encoding="utf-8")
+    tab.set_viewport_size({"width": 390, "height": 800})
+    tab.goto((tmp_path / "report.html").as_uri())
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert said == []
+    assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert tab.get_by_role("table").first.is_visible()
 
 
 def test_names_are_text_and_never_markup(source: str) -> None:

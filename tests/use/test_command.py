@@ -104,6 +104,16 @@ def test_parquet_holds_the_same(run: Shell, pictures: Path, encoder_file: Path, 
     assert answers[0] == answers[1] == answers[2]
 
 
+def test_features_of_another_encoder_or_side_are_not_searched(
+    run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path
+) -> None:
+    """They are as many numbers, and similarities between them mean nothing."""
+    search = ("neighbours", pictures / "b.png", tmp_path / "f.npy", "--encoder", encoder_file)
+    assert not run("features", pictures, "--encoder", encoder_file, "--side", 64, "--out", tmp_path / "f.npy").status
+    assert not run(*search, "--side", 64).status
+    assert "than this encoder gives at this side and these cells; pass those that made it" in run.told(*search)
+
+
 def test_an_encoder_is_exported(run: Shell, encoder_file: Path, tmp_path: Path) -> None:
     """How far the file's answers are from the encoder's is told; a file that is there, and another ending, are too."""
     out, words = tmp_path / "e.pt2", ("export", "--encoder", encoder_file, "--side", 48, "--out")
