@@ -61,6 +61,6 @@ def track(folder: str, epochs: int) -> float:
     with runs.run(stage="train", name="benchmark", parameters=numbers, inputs=[]) as run:
         for epoch in range(epochs):
             run.log_metrics(record.numbers(), step=epoch)
-        run.log_encoder(path, example=example)
+        run.log_encoder(path, example=example, name="exemplar", ranked_on="photos")
         run.log_file(path, folder="checkpoints")
     return time.perf_counter() - started

@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its import takes longer than all else that --help does
 )
-SAYS = "A .safetensors file, or a training's run in MLflow: its id or its name."
+SAYS = "A .safetensors file, or in MLflow a training's run (its id or name) or a registered model (model@champion)."
 Encoder = Annotated[str, typer.Option(help=SAYS, show_default="the one that ships, of CIFAR-10")]
 Side = Annotated[int, typer.Option(min=1, help="Pixels that a picture's largest middle square is scaled to.")]
 Cells = Annotated[int, typer.Option(min=1, help="Every layer's map is max-pooled in CELLS x CELLS cells.")]
@@ -82,7 +82,9 @@ def neighbours(
     from exemplar.use.neighbours import nearest, require_made_by
     from exemplar.use.pictures import Reader, find, iter_features
 
-    (sought, *_), others = find([picture]), None if among.is_file() else find([among])
+    if picture.is_dir():
+        raise UserError(f"{picture} is a folder; expected the one picture whose like are sought")
+    (sought,), others = find([picture]), None if among.is_file() else find([among])
     loaded = load_encoder(encoder, cells=(cells,)).to(chosen(device))
     loaded.require_size(side, side)
     own = loaded.features(sought, side=side)

@@ -7,12 +7,14 @@ from stages import cli
 
 def compare() -> None:
     """Put every row side by side, with the paper's numbers where they exist, and log one summary run."""
+    from tempfile import TemporaryDirectory
+
     from exemplar.datasets.base import Labeled
     from exemplar.datasets.evaluation import Evaluation
     from exemplar.io import integrity
     from exemplar.models.saved import load_encoder
     from exemplar.params.load import load_params
-    from exemplar.report import comparison, gallery, likeness, origin, page, panels, paper
+    from exemplar.report import comparison, figures, gallery, likeness, origin, page, panels, paper, per_run
     from exemplar.tracking import runs, sidecars
 
     settings = load_params()
@@ -62,6 +64,11 @@ def compare() -> None:
         run.log_tags({name: sidecar.run_id for name, sidecar in made.items() if sidecar})
         for file in ("report.html", "comparison.csv", "figures"):
             run.log_file(Path("results") / file)
+        with TemporaryDirectory() as folder:
+            for run_id, name, figure in per_run.pictures(records, pictures, made):
+                picture = Path(folder, name)
+                picture.write_bytes(figures.png(figure))
+                run.log_picture(picture, run_id=run_id)
 
 
 if __name__ == "__main__":

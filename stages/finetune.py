@@ -32,6 +32,7 @@ def finetune(dataset: str, method: str) -> None:
         run,
         unfinished,
     ):
+        run.log_dataset(dataset, labeled_folder, url=settings.sources[dataset].url, context="training and test")
         measured = Finetune.of(settings.finetune.model_dump(exclude={"methods"}), validation=validation).measure(
             encoder,
             labeled,
@@ -48,10 +49,15 @@ def finetune(dataset: str, method: str) -> None:
             classes=labeled.classes,
         )
         record.save(record_path)
-        run.log_tags({"dataset": dataset, "method": method, "readout": "finetune"})
-        for step, metrics in measured.steps():
-            run.log_metrics(metrics, step=step)
-        run.log_file(record_path)
+        run.log_evaluation(
+            record_path,
+            encoder=encoder_path,
+            steps=measured.steps(),
+            ranked_on=settings.datasets[0],
+            dataset=dataset,
+            method=method,
+            readout="finetune",
+        )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ def measure(dataset: str, method: str) -> None:
     )
     run_settings |= {"model": encoder.model}
     with runs.work("invariance", dataset, method, settings=run_settings, inputs=inputs, result=table_path) as (run, _):
+        run.log_dataset(dataset, labeled_folder, url=settings.sources[dataset].url, context="training and test")
         table = invariance.measure(
             encoder,
             labeled,

@@ -30,6 +30,7 @@ def probe(dataset: str, method: str) -> None:
         run,
         unfinished,
     ):
+        run.log_dataset(dataset, labeled_folder, url=settings.sources[dataset].url, context="training and test")
         measured = Probe(**settings.probe[dataset].model_dump()).measure(
             encoder,
             labeled,
@@ -46,10 +47,15 @@ def probe(dataset: str, method: str) -> None:
             classes=labeled.classes,
         )
         record.save(record_path)
-        run.log_tags({"dataset": dataset, "method": method, "readout": "probe"})
-        for step, metrics in measured.steps():
-            run.log_metrics(metrics, step=step)
-        run.log_file(record_path)
+        run.log_evaluation(
+            record_path,
+            encoder=encoder_path,
+            steps=measured.steps(),
+            ranked_on=settings.datasets[0],
+            dataset=dataset,
+            method=method,
+            readout="probe",
+        )
 
 
 if __name__ == "__main__":

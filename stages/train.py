@@ -72,6 +72,8 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     ):
         compute = team.choose(**settings.compute.model_dump())
         run.log_tags({"method": method, "device": device.summary(compute)})
+        url = settings.sources[settings.unlabeled].url
+        run.log_dataset(settings.unlabeled, inputs[1], url=url, context="unlabeled")
         fitting = fit_method(train_inputs(compute=compute, checkpoint=unfinished / "state.pt"))
         curve = []
         for epoch in fitting.epochs:
@@ -82,7 +84,8 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
         save_examples(fitting.examples(), folder)
         if curve:  # filters that were drawn and raw pixels are no news
             run.samples_per_second = median(epoch.samples_per_second for epoch in curve)
-            run.log_encoder(encoder_path, example=surrogate.windows[:1].numpy())
+            name, example = f"{method}-{settings.model}", surrogate.windows[:1].numpy()
+            run.log_encoder(encoder_path, example=example, name=name, ranked_on=settings.datasets[0])
             run.log_file(folder / "curve.csv")
             run.log_file(unfinished / "state.pt", folder="checkpoints")
 

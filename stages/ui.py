@@ -26,6 +26,8 @@ def show(port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     require_free(port)
     print(f"all evaluations, best first: {view.address(f'http://{HOST}:{port}', experiment)}", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--backend-store-uri", uri]
+    command += ["--workers", "1"]  # one person looks, and each of MLflow's four processes loads all of it
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # jobs are for language models
     os.execv(sys.executable, command)  # noqa: S606  # MLflow's own server takes this process's place
 
 

@@ -3,6 +3,8 @@
 Nothing of the package is imported before a test needs it: pytest loads this file before the types are checked.
 """
 
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,8 @@ import torch
 from exemplar.surrogate import build
 
 if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
     from exemplar.datasets.base import Labeled
     from exemplar.runtime.device import Compute
     from exemplar.surrogate.ranges import Ranges
@@ -96,3 +100,31 @@ def encoder_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = torch.Generator().manual_seed(0)
     save_encoder(draw_encoder(parse("4c5-4c5-8f"), mean=torch.full((3, 32, 32), 0.4), generator=generator), path)
     return path
+
+
+# A browser that talks to nobody but the pages it is shown.
+QUIET = ("quic", "gpu", "background-networking", "component-update", "sync", "default-apps", "extensions")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[BrowserContext]":
+    """The machine's Chromium without a window; without one, or without Playwright, its tests are skipped."""
+    driver = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("there is no Chromium")
+    with driver.sync_playwright() as started:
+        arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
+        profile = tmp_path_factory.mktemp("profile")
+        context = started.chromium.launch_persistent_context(profile, executable_path=chromium, args=arguments)
+        context.set_default_timeout(120_000)
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def tab(browser: "BrowserContext") -> "Iterator[Page]":
+    """A tab of that browser."""
+    opened = browser.new_page()
+    yield opened
+    opened.close()

@@ -1,5 +1,6 @@
 """What a run tells MLflow, one operation at a time: how it is sent, and what an error of it means."""
 
+import json
 import posixpath
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,21 +14,24 @@ import numpy as np
 from jaxtyping import UInt8
 
 from exemplar.errors import UserError
+from exemplar.tracking import registry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import FileInfo
+    from mlflow.entities import FileInfo, Run
 
 Operation = Mapping[str, Any]  # what JSON can say; under "path" a file or folder that goes with it
-NUMBERS, FILES = "numbers", "files"  # the parts of a server that fail apart; tags and the end of a run are numbers here
-SENT_AS_FILES = ("text", "file", "encoder")
-FINAL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+# The parts of a server that fail apart; all operations but these are numbers.
+NUMBERS, FILES, MODELS = "numbers", "files", "models"
+PARTS = {"text": FILES, "file": FILES, "picture": FILES, "encoder": FILES, "version": MODELS, "evaluation": MODELS}
+# The last two are those of a server without a registry of models.
+FINAL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "FEATURE_DISABLED", "ENDPOINT_NOT_FOUND")
 SLOW_SECONDS, PATIENCE = 1.0, 100  # a failure that took longer than this is not repeated for so many times as long
 
 
 def part_of(operation: Operation) -> str:
     """The part of the server that an operation needs."""
-    return FILES if operation["kind"] in SENT_AS_FILES else NUMBERS
+    return PARTS.get(operation["kind"], NUMBERS)
 
 
 def refused(error: BaseException) -> bool:
@@ -91,14 +95,35 @@ def perform(client: "MlflowClient", run_id: str, operation: Operation) -> None:
                 upload(client, run_id, path, folder="")
         case "file":
             upload(client, run_id, Path(operation["path"]), folder=operation["folder"])
+        case "picture":
+            if found(client, operation["run"]):
+                upload(client, operation["run"], Path(operation["path"]), folder="")
         case "encoder":
             log_model(client, run_id, Path(operation["path"]), example=np.array(operation["example"], np.uint8))
+        case "dataset":
+            log_dataset(client, run_id, operation)
+        case "version":
+            registry.register(client, run_id, name=operation["name"], md5=operation["md5"])
+            registry.describe(client, md5=operation["md5"], ranked_on=operation["ranked_on"])
+        case "evaluation":
+            registry.describe(client, md5=operation["md5"], ranked_on=operation["ranked_on"])
         case "nest":
             nest(client, run_id, operation["runs"])
         case "end":
             close(client, run_id, operation)
         case kind:
             raise ValueError(f"no operation is called {kind!r} in this version")
+
+
+def log_dataset(client: "MlflowClient", run_id: str, read: Operation) -> None:
+    """Name a dataset among a run's inputs; MLflow stores one of the same name and digest once."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+    remote = read["source"].startswith(("http://", "https://"))
+    kind, source = ("http", {"url": read["source"]}) if remote else ("local", {"uri": read["source"]})
+    dataset = Dataset(read["name"], read["md5"], kind, json.dumps(source))
+    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, read["context"])])])
 
 
 def close(client: "MlflowClient", run_id: str, end: Operation) -> None:
@@ -138,18 +163,24 @@ def require_listed(sent: Mapping[str, Path], listing: "Callable[[str], Iterable[
 
 def nest(client: "MlflowClient", parent: str, run_ids: list[str]) -> None:
     """Show runs below `parent`; one that is below another already stays there, and one of another store is not here."""
-    from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
     for run_id in run_ids:
-        try:
-            known = client.get_run(run_id).data.tags
-        except MlflowException as error:
-            if not refused(error):
-                raise
-            continue
-        if MLFLOW_PARENT_RUN_ID not in known:
+        run = found(client, run_id)
+        if run and MLFLOW_PARENT_RUN_ID not in run.data.tags:
             client.set_tag(run_id, MLFLOW_PARENT_RUN_ID, parent)
+
+
+def found(client: "MlflowClient", run_id: str) -> "Run | None":
+    """A run; None where this store has none of this id."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if refused(error):
+            return None
+        raise
 
 
 def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8[np.ndarray, "n 3 h w"]) -> None:
@@ -161,13 +192,14 @@ def log_model(client: "MlflowClient", run_id: str, path: Path, *, example: UInt8
 
     from exemplar.tracking import serving
 
-    experiment = client.get_run(run_id).info.experiment_id
-    models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run_id}'")
-    if any(model.status == "READY" for model in models):
+    run = client.get_run(run_id)
+    logged = registry.logged_by(client, run)
+    if logged and logged.status == "READY":
         return
     width = serving._load_pyfunc(path).predict(example).shape[1]
     features = Schema([TensorSpec(np.dtype(np.float32), (-1, width))])
-    logged = models[0] if models else client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
+    experiment = run.info.experiment_id
+    logged = logged or client.create_logged_model(experiment, name="encoder", source_run_id=run_id)
     with TemporaryDirectory() as folder, TemporaryDirectory() as code:
         package = Path(__file__).parents[1]
         copytree(package, Path(code, package.name), ignore=ignore_patterns("__pycache__", "*.safetensors"))

@@ -42,7 +42,13 @@ SECONDS_FOR_THE_LOCK = 120.0
 MOST_RUNS = 50_000
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 ARTIFACTS = "mlartifacts"  # where a database's artifacts lie, in the user's repository
-ADDRESSES = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
+ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
 WORK_TAG, WORK_BYTES = "work", 32
 ORPHANED = "its process is gone and did not say why (kill -9, power cut, out of memory)"
 
@@ -183,7 +189,7 @@ def follow_move(file: Path, before: str) -> None:
     if before == now.as_uri() or Path(before).name != ARTIFACTS or not now.is_dir():
         return
     with closing(sqlite3.connect(file, timeout=SECONDS_FOR_THE_LOCK)) as database, database:
-        for table, column in ADDRESSES.items():
+        for table, column in ADDRESSES:
             database.execute(
                 f"UPDATE {table} SET {column} = :now || substr({column}, length(:before) + 1)"  # noqa: S608  # names of ours
                 f" WHERE substr({column} || '/', 1, length(:before) + 1) = :before || '/'",
@@ -235,12 +241,6 @@ def reopened(client: "MlflowClient", experiment: str, work: str) -> str | None:
     if "reason" in of_work[0].data.tags:
         client.delete_tag(run_id, "reason")
     return run_id
-
-
-def last_steps(client: "MlflowClient", run_id: str) -> dict[str, int]:
-    """The last step of every curve that a run already holds."""
-    curves = client.get_run(run_id).data.metrics
-    return {name: max(point.step for point in client.get_metric_history(run_id, name)) for name in curves}
 
 
 def census() -> tuple[int, int]:

@@ -80,7 +80,7 @@ def is_there(path: Path) -> bool:
 
 
 def load_encoder(run_or_file: str | Path = SHIPPED, *, cells: tuple[int, ...] = (2,)) -> LoadedEncoder:
-    """Load an encoder from a safetensors file, or from a training's run in MLflow, by its id or its name.
+    """Load an encoder from a safetensors file, or from MLflow: a training's run by its id or name, or `model@alias`.
 
     Without either it is the small one that comes with the package, `cifar10.safetensors`, whose card is beside it.
     Raises UserError for a file that is broken, and for a run that is not there, with the nearest one.

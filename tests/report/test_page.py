@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,12 @@ import pytest
 
 from exemplar.datasets.evaluation import Evaluation
 from exemplar.io.examples import Examples
-from exemplar.report import comparison, figures, likeness, page, paper, sheets, stamp
+from exemplar.report import answers, comparison, figures, likeness, page, paper, sheets, stamp
 from exemplar.surrogate.ranges import RELEASE
 from exemplar.tracking.sidecars import Sidecar
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page as BrowserTab
 
 HOSTILE = '<img src=x onerror="alert(1)">&'
 SETTINGS = {
@@ -60,7 +63,8 @@ CURVE = pd.DataFrame(
 )
 INVARIANCE = pd.DataFrame(
     [
-        {"transformation": "angle_degrees", "magnitude": angle, "accuracy": 0.5, "distance_pooled": abs(angle) / 45,
+        {"transformation": "angle_degrees", "magnitude": angle, "accuracy": 0.5, "accuracy_low": 0.4,
+         "accuracy_high": 0.6, "distance_pooled": abs(angle) / 45,
          "dataset": dataset, "method": method}
         for dataset in ("photos", HOSTILE) for method in ("exemplar", "random") for angle in (-45, 0, 45)
     ]
@@ -133,6 +137,22 @@ def test_the_page_needs_nothing_else(source: str) -> None:
     assert "@import" not in source
 
 
+def test_a_browser_shows_the_page_and_asks_no_other_host(source: str, tab: "BrowserTab", tmp_path: Path) -> None:
+    """Every picture is drawn, nothing is wider than a phone allows, and the console stays silent."""
+    asked, said = [], []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", said.append)
+    (tmp_path / "report.html").write_text(source, encoding="utf-8")
+    tab.set_viewport_size({"width": 390, "height": 800})
+    tab.goto((tmp_path / "report.html").as_uri())
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert said == []
+    assert tab.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert tab.get_by_role("table").first.is_visible()
+
+
 def test_names_are_text_and_never_markup(source: str) -> None:
     """A folder may be called anything; the reader sees the name as it is."""
     assert HOSTILE not in source
@@ -142,7 +162,7 @@ def test_names_are_text_and_never_markup(source: str) -> None:
 def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
     """Headline, table, training, every parameter under its dotted name, and every MLflow run."""
     text = " ".join(Page(source).text.split())
-    assert comparison.headline(comparison.table(RECORDS, unlabeled="photos")) in text
+    assert answers.headline(comparison.table(RECORDS, unlabeled="photos")) in text
     assert text.count("65.0 ± 5.0") == len(RECORDS)
     assert "26 November 2026 · 0123abc · a laptop, 2 cores · 3.4 minutes" in text
     assert "All are those of the params.yaml that is committed." in text
@@ -156,6 +176,7 @@ def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
         "exemplar Exemplar-CNN, linear SVM 65.0 ± 5.0",
         "pixels Raw pixels, linear SVM 65.0 ± 5.0",
         "200 1.4",
+        "Cost 200 images through the encoder to train it, and 1.4 minutes",
     ):
         assert words in text
 

@@ -22,7 +22,9 @@ def test_a_run_is_found_by_its_id_its_name_and_its_experiment(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("DVC_EXP_NAME", "moved-orca")
     with runs.run(stage="train", name="exemplar · train", parameters={}, inputs=[]) as run:
-        run.log_encoder(encoder_file, example=np.zeros((1, 3, 36, 36), np.uint8))
+        run.log_encoder(
+            encoder_file, example=np.zeros((1, 3, 36, 36), np.uint8), name="exemplar-net", ranked_on="photos"
+        )
     with runs.run(stage="train", name="random · train", parameters={}, inputs=[]):
         pass
     for name in (run.id, run.id[:8], "exemplar · train"):

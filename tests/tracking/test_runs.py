@@ -222,7 +222,7 @@ def test_a_logged_encoder_turns_images_into_features_in_any_process(
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 48, 48), np.uint8)
     np.save(tmp_path / "images.npy", images)
     with begin() as run:
-        run.log_encoder(tmp_path / "encoder.safetensors", example=images)
+        run.log_encoder(tmp_path / "encoder.safetensors", example=images, name="exemplar-net", ranked_on="photos")
     (logged,) = client.search_logged_models([run.experiment], filter_string=f"source_run_id = '{run.id}'")
     place = root / "mlartifacts" / "models" / logged.model_id / "artifacts"
     assert logged.status == "READY"

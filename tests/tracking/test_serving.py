@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory, encoder_file: Path) -> Any:
         patch.setenv("DVC_ROOT", str(folder))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         with runs.run(stage="train", name="served", parameters={}, inputs=[]) as run:
-            run.log_encoder(encoder_file, example=IMAGES)
+            run.log_encoder(encoder_file, example=IMAGES, name="exemplar-net", ranked_on="photos")
     return mlflow.pyfunc.load_model(str(next(folder.rglob("MLmodel")).parent))
 
 

@@ -167,7 +167,7 @@ def test_a_broken_picture_stops_the_command_or_is_named(
 
 
 def test_mistakes_are_one_line(run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path) -> None:
-    """A folder without pictures, a place that is not there, an encoder that is none, an unknown kind of file."""
+    """A folder without pictures or in the place of one, what is not there, no encoder, an unknown kind of file."""
     out = tmp_path / "f.npy"
     (empty := tmp_path / "empty").mkdir()
     broken = tmp_path / "broken.safetensors"
@@ -179,6 +179,7 @@ def test_mistakes_are_one_line(run: Shell, pictures: Path, encoder_file: Path, t
     assert "expected a name that ends in .npy or .parquet" in run.told("features", pictures, *known, "--out", "f.csv")
     assert "there is no folder" in run.told("features", pictures, *known, "--out", tmp_path / "gone" / "f.npy")
     assert "too small for 4c5-4c5-8f" in run.told("features", pictures, *known, "--out", out, "--side", 20)
+    assert "is a folder; expected the one picture" in run.told("neighbours", pictures, pictures, *known)
     assert "cannot read" in run.told("neighbours", pictures / "a.png", broken.rename(tmp_path / "x.parquet"), *known)
     assert not out.exists()
 

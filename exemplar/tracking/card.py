@@ -1,0 +1,101 @@
+"""The card of a trained encoder in Markdown, made of what its runs in MLflow say."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+UNKNOWN = "–"
+READOUTS = {"probe": "linear SVM on its features", "finetune": "the whole network, fine-tuned"}
+# A line each, because MLflow shows every line's end.
+CARD = """\
+{headline}
+
+- **What it is.** The network `{model}`, trained without labels by the method `{method}`. \
+Its features are the maps of every layer, max-pooled in 2 x 2 cells.
+- **Data.** {seeds_count} seeds, cut from the unlabeled images of `{unlabeled}` (md5 {images}...), \
+and {surrogate_samples} samples of each. No label was read.
+- **Training.** {seen} samples seen, in {train_epochs} epochs of the recipe `{train_recipe}`, \
+in batches of {train_batch_size}, with the learning rate {train_learning_rate}, in {compute_precision}, on {device}; \
+random seed {random_seed}, commit {commit}. The run has all settings.
+- **Limits.** It knows what `{unlabeled}` shows, in patches of 32 x 32 pixels: edges, colours and textures better \
+than whole things. Larger pictures should be scaled to 96 pixels (`side=96`). The alias *champion* follows accuracies \
+on test images, so the best of many versions looks a little better than it is.
+- **Licence.** MIT, as the code. The images have licences of their own.
+
+{results}
+```python
+import exemplar
+
+# This version; the best one is "{name}@champion".
+encoder = exemplar.load_encoder("{run_id}")
+features = encoder.features(["a.jpg", "b.jpg"], side=96)
+```
+"""
+RESULTS = """\
+| dataset | read by | accuracy, % | k-NN, % |
+|---|---|---|---|
+{rows}
+The mean over the folds ± the standard deviation over the folds.
+"""
+MODEL = """\
+Encoders of one network and one method, a version for each training. The alias *champion* stands on the version with \
+the highest accuracy of the kind that the tag *champion* names, among those that were measured on the same images.
+"""
+
+
+def write(name: str, training: "Run", evaluations: "Sequence[Run]") -> str:
+    """The card of an encoder; what a run does not say is a dash, and before an evaluation ends there are no results."""
+    params = {key.replace(".", "_"): value for key, value in training.data.params.items()}
+    tags, metrics = training.data.tags, training.data.metrics
+    told = params | {
+        "headline": "; ".join(map(headline, evaluations)) or "No evaluation of it has ended yet.",
+        "method": tags.get("method", UNKNOWN),
+        "device": tags.get("device", UNKNOWN),
+        "commit": tags.get("mlflow.source.git.commit", UNKNOWN)[:10],
+        "seen": seen(metrics.get("encoder_passes"), params.get("train_epochs")),
+        "images": digest(training),
+        "results": RESULTS.format(rows="".join(map(row, evaluations))) if evaluations else "",
+        "run_id": training.info.run_id,
+        "name": name,
+    }
+    return CARD.format_map(defaultdict(lambda: UNKNOWN, told))
+
+
+def headline(evaluation: "Run") -> str:
+    """An accuracy in a few words, as lists of versions show it."""
+    return f"{key(evaluation)} {percent(evaluation.data.metrics['accuracy'])} %"
+
+
+def seen(passes: float | None, epochs: str | None) -> str:
+    """How many samples a training has seen, which passes so many in every epoch."""
+    return f"{passes * int(epochs):,.0f}" if passes and epochs else UNKNOWN
+
+
+def row(evaluation: "Run") -> str:
+    """A line of the table of results."""
+    tags, metrics = evaluation.data.tags, evaluation.data.metrics
+    spread, neighbours = metrics.get("accuracy_std"), metrics.get("knn_accuracy")
+    accuracy = percent(metrics["accuracy"]) + (f" ± {percent(spread)}" if spread is not None else "")
+    return (
+        f"| `{tags['dataset']}` | {READOUTS.get(tags['readout'], tags['readout'])} | {accuracy} | "
+        f"{UNKNOWN if neighbours is None else percent(neighbours)} |\n"
+    )
+
+
+def percent(share: float) -> str:
+    """A share with one decimal, in percent."""
+    return f"{100 * share:.1f}"
+
+
+def digest(run: "Run") -> str:
+    """The md5 of the dataset that a run has read."""
+    read = run.inputs.dataset_inputs if run.inputs else []
+    return str(read[0].dataset.digest) if read else UNKNOWN
+
+
+def key(evaluation: "Run") -> str:
+    """What an accuracy is called: the readout and the dataset, `probe.photos`."""
+    return f"{evaluation.data.tags['readout']}.{evaluation.data.tags['dataset']}"
