@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from mlflow.entities import FileInfo, Run
 
 Operation = Mapping[str, Any]  # what JSON can say; under "path" a file or folder that goes with it
-NUMBERS, FILES, MODELS = (
-    "numbers",
-    "files",
-    "models",
-)  # the parts of a server that fail apart; all but these are numbers:
+# The parts of a server that fail apart. Tags, datasets and the end of a run are numbers here.
+NUMBERS, FILES, MODELS = "numbers", "files", "models"
 PARTS = {"text": FILES, "file": FILES, "picture": FILES, "encoder": FILES, "version": MODELS, "evaluation": MODELS}
 # The last two are those of a server without a registry of models.
 FINAL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "FEATURE_DISABLED", "ENDPOINT_NOT_FOUND")
