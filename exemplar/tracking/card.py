@@ -18,7 +18,7 @@ Its features are the maps of every layer, max-pooled in 2 x 2 cells.
 - **Data.** {seeds_count} seeds, cut from the unlabeled images of `{unlabeled}` (md5 {images}...), \
 and {surrogate_samples} samples of each. No label was read.
 - **Training.** {seen} samples seen, in {train_epochs} epochs of the recipe `{train_recipe}`, \
-in batches of {train_batch_size}, with the learning rate {train_learning_rate}, in {compute_precision}, on {device}; \
+in batches of {train_batch_size}, with the learning rate {train_learning_rate}, on {device}; \
 random seed {random_seed}, commit {commit}. The run has all settings.
 - **Limits.** It knows what `{unlabeled}` shows, in patches of 32 x 32 pixels: edges, colours and textures better \
 than whole things. Larger pictures should be scaled to 96 pixels (`side=96`). The alias *champion* follows accuracies \
