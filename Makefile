@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro encoder figures test soak check bench mutants ui table doctor sync
+.PHONY: help setup repro encoder figures test soak check bench mutants docs ui table doctor sync
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -63,6 +63,11 @@ bench: $(READY)  ## measure speed against peers and limits (half an hour, needs 
 mutants: $(READY)  ## change operators and numbers, SAMPLE of them, and see whether tests notice; MODULES=exemplar/probe/knn.py
 	$(BIN)/python -m pip install --quiet --group mutants
 	$(BIN)/python tests/mutants.py --sample $(or $(SAMPLE),40) $(MODULES)
+
+docs: $(READY)  ## build a site of all pages, with a search, that needs no network: build/site/index.html
+	$(BIN)/python -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict  # --quiet would also keep quiet about links
+	@echo build/site/index.html
 
 ui: $(READY)  ## show the MLflow runs on http://127.0.0.1:PORT, 5000 unless it is named
 	@$(BIN)/python -m stages.ui --port $(or $(PORT),5000)

@@ -20,12 +20,11 @@ from exemplar.params.options import load_options
 from exemplar.runtime import device
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.patches import Patches, mean_colour
-from exemplar.training.contract import Settings
+from exemplar.training.contract import FEWEST_ROWS, Settings
 from exemplar.training.learner import Learner, Outcome
 from exemplar.training.loop import train_step
 from exemplar.training.normalized import NormalizedLearner
 from exemplar.training.state import TrainState
-from exemplar.training.task import FEWEST_ROWS
 from exemplar.training.trunk import Trunk, draw_trunk
 
 MODEL, PASSES_AT_ONCE, IMAGES = "64c5-64c5-128f", 64, 200

@@ -78,13 +78,17 @@ def neighbours(
 
     from exemplar.use import tables
     from exemplar.use.loaded import load_encoder
-    from exemplar.use.neighbours import nearest
+    from exemplar.use.neighbours import nearest, require_made_by
     from exemplar.use.pictures import Reader, find, iter_features
 
-    (sought, *_), others = find([picture]), None if among.is_file() else find([among])
+    if picture.is_dir():
+        raise UserError(f"{picture} is a folder; expected the one picture whose like are sought")
+    (sought,), others = find([picture]), None if among.is_file() else find([among])
     loaded = load_encoder(encoder, cells=(cells,)).to(chosen(device))
     loaded.require_size(side, side)
     own = loaded.features(sought, side=side)
+    if others is None:
+        require_made_by(lambda path: loaded.features(path, side=side), tables.load(among), file=among)
     rows = tables.load(among) if others is None else iter_features(loaded, others, Reader(side, skip_broken))
     found = nearest(own, rows, widths=loaded.block_widths(side), count=count)
     lines = "\n".join(f"{neighbour.similarity:.3f}  {neighbour.picture}" for neighbour in found)

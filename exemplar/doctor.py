@@ -179,10 +179,14 @@ def broken_by_kills(root: Path) -> Iterator[Finding]:
     for name, read in readers.items():
         path = root / name
         try:
-            read(foreign.read(path))
+            content = foreign.read(path)
+            read(content)
         except FileNotFoundError:
             continue
-        except (ValueError, UserError, RecursionError):
+        except (ValueError, UserError, RecursionError) as error:
+            if isinstance(error, UserError) and provenance.MERGING in content:
+                yield Finding(f"{path} holds both sides of a merge", f"git checkout --ours {quoted(path)}, or --theirs")
+                continue
             finding = f"{path} is broken, as a kill leaves it: DVC does not start with it, and loses nothing without it"
             yield Finding(finding, f"rm {quoted(path)}")
 

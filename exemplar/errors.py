@@ -6,6 +6,12 @@ from contextlib import suppress
 
 MOST_CHARACTERS, KEPT_AT_THE_END = 2000, 500
 WORD = re.compile(r"\S+", re.ASCII)  # a password may hold any other space
+# A user part with a space in its password: behind a colon stands what is no port, and the last @ of the line ends it.
+# Lengths are bounded, so that a long text takes time in proportion to its length.
+SPACED = re.compile(
+    r"(?<=://)[^\s/@:?#\[]{0,200}:(?!\d{0,5}(?:[/?#]|\s(?!\S{0,200}@)|$))[^\s@]{0,200}[^\S\n][^\n]{0,200}@",
+    re.ASCII,
+)
 OPENING, CLOSING = "'\"([{<`", "'\")]}>`.,:;"
 
 
@@ -35,7 +41,7 @@ def without_secrets(text: str) -> str:
     """A text without the user part and the query of any URL in it. Takes time in proportion to its length."""
     if "://" not in text:
         return text
-    return WORD.sub(lambda word: hidden(word[0]) if "://" in word[0] else word[0], text)
+    return WORD.sub(lambda word: hidden(word[0]) if "://" in word[0] else word[0], SPACED.sub("", text))
 
 
 def hidden(word: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int64
+from scipy.stats import binomtest
 from torch import Tensor
 
 from exemplar.datasets.base import PATCH_PIXELS, Labeled
@@ -147,22 +148,23 @@ def measure(
     """Accuracy and distances at every magnitude: a row each, `transformation` by `transformation`.
 
     At most `images` test images of the first fold are drawn. A distance is that of an image's unit-length features
-    from those of the same image untransformed, averaged over the images and divided by the largest of its curve.
+    from those of the same image untransformed, averaged over the images; its unit is the mean distance of two different
+    images, each and the one drawn before it. Accuracies come with their 95 % intervals (Wilson), for other test images.
     """
     size = (labeled.images.shape[3], labeled.images.shape[2])
     pixels, side = crop_pixels(size), probed_pixels(size, settings, total_stride=encoder.total_stride)
     training = training_crops(labeled, pixels=pixels, validation=settings.validation)
     readout = fit_readout(encoder, training, settings, side=side, random_seed=random_seed, compute=compute)
-    drawn = np.sort(numpy_stream(random_seed, "invariance images").permutation(labeled.test[0])[:images])
+    drawn = numpy_stream(random_seed, "invariance images").permutation(labeled.test[0])[:images]
     points = [(name, magnitude) for name, listed in magnitudes.items() for magnitude in listed]
     rows = [table_row(*point) for point in points]
-    accuracy, distances = evaluate_transforms(readout, labeled, drawn, rows=rows, pixels=pixels)
-    layers = [f"distance_layer_{number}" for number in range(1, distances.shape[1])]
+    right, moved, apart = evaluate_transforms(readout, labeled, drawn, rows=rows, pixels=pixels)
+    intervals = [binomtest(count, len(drawn)).proportion_ci(method="wilson") for count in right.tolist()]
+    layers = [f"distance_layer_{number}" for number in range(1, len(apart))]
     table = pd.DataFrame(points, columns=["transformation", "magnitude"])
-    table["accuracy"] = accuracy
-    table[[*layers, "distance_pooled"]] = distances
-    largest = table.groupby("transformation", sort=False)[[*layers, "distance_pooled"]].transform("max")
-    table[[*layers, "distance_pooled"]] /= largest.where(largest > 0, 1)
+    table["accuracy"] = right / len(drawn)
+    table[["accuracy_low", "accuracy_high"]] = [(interval.low, interval.high) for interval in intervals]
+    table[[*layers, "distance_pooled"]] = moved / np.where(apart > 0, apart, 1)
     return table
 
 
@@ -173,16 +175,21 @@ def evaluate_transforms(
     *,
     rows: Sequence[Float[Tensor, " p"]],
     pixels: int,
-) -> tuple[Float[np.ndarray, " rows"], Float[np.ndarray, "rows features"]]:
-    """Accuracy on the drawn images under each row, and how far their features lie from those of the neutral row."""
-    right, moved = [], []
-    neutral, device = transformation.neutral_rows(1)[0], readout.compute.device
-    chunks = np.array_split(drawn, min(len(drawn), -(-len(drawn) * readout.side**2 // BATCH_PIXELS)))
+) -> tuple[Int64[np.ndarray, " rows"], Float[np.ndarray, "rows features"], Float[np.ndarray, " features"]]:
+    """How many of the drawn images are classified right under each row, and sums of distances over all of them.
+
+    Those of their features from those of the neutral row, and those of two images, each and the one drawn before it.
+    """
+    right, moved, apart = [], [], []
+    neutral = transformation.neutral_rows(1)[0]
+    chunks = min(len(drawn), -(-len(drawn) * readout.side**2 // BATCH_PIXELS))
+    pairs = zip(np.array_split(drawn, chunks), np.array_split(np.roll(drawn, 1), chunks), strict=True)
     with track(total=len(drawn) * len(rows), unit="images", label="invariance") as progress, features.exact_inference():
-        for chunk in chunks:
-            images = torch.from_numpy(np.array(labeled.images[chunk])).to(device).float() / 255
-            labels = torch.from_numpy(labeled.labels[chunk]).to(device)
+        for chunk, previous in pairs:
+            images, others = (pixels_of(labeled, numbers, readout.compute) for numbers in (chunk, previous))
+            labels = torch.from_numpy(labeled.labels[chunk]).to(readout.compute.device)
             before, as_before = readout.classify(crop(images, neutral, pixels=pixels))
+            apart.append(distances(before, readout.classify(crop(others, neutral, pixels=pixels))[0]))
             for row in rows:
                 # every curve has the neutral magnitude, which needs no features of its own
                 after, predicted = (
@@ -190,14 +197,21 @@ def evaluate_transforms(
                     if torch.equal(row, neutral)
                     else readout.classify(crop(images, row, pixels=pixels))
                 )
-                moved.append([float(length(a - b).sum()) for a, b in zip(after, before, strict=True)])
+                moved.append(distances(before, after))
                 right.append(int((predicted == labels).sum()))
                 progress.advance(len(chunk))
-    per_chunk = (len(chunks), len(rows))
-    return (
-        np.reshape(right, per_chunk).sum(0) / len(drawn),
-        np.reshape(moved, (*per_chunk, -1)).sum(0) / len(drawn),
-    )
+    per_chunk = (chunks, len(rows))
+    return np.reshape(right, per_chunk).sum(0), np.reshape(moved, (*per_chunk, -1)).sum(0), np.sum(apart, axis=0)
+
+
+def pixels_of(labeled: Labeled, numbers: Int64[np.ndarray, " n"], compute: Compute) -> Float[Tensor, "n 3 h w"]:
+    """Images (0..1) on the device."""
+    return torch.from_numpy(np.array(labeled.images[numbers])).to(compute.device).float() / 255
+
+
+def distances(some: Sequence[Float[Tensor, "b ..."]], others: Sequence[Float[Tensor, "b ..."]]) -> list[float]:
+    """Euclidean distances of two images' features, summed over the batch: of every layer, and of the pooled ones."""
+    return [float(length(one - other).sum()) for one, other in zip(some, others, strict=True)]
 
 
 def steps(table: pd.DataFrame) -> Iterator[tuple[int, dict[str, float]]]:

@@ -29,9 +29,8 @@ def start(command: Callable[..., None]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, *IN_THE_WAY):
             raise
-        fail(
-            f"{error.filename or 'the output'} cannot be written: {error.strerror}; make room or change its permissions"
-        )
+        advice = "move it elsewhere" if error.errno in IN_THE_WAY else "make room or change its permissions"
+        fail(f"{error.filename or 'the output'} cannot be written: {error.strerror}; {advice}")
 
 
 def interruptible(command: Callable[..., None]) -> Callable[..., None]:

@@ -101,6 +101,10 @@ def cut(name: str) -> None:
         (lambda: cut(".dvc/tmp/rwlock"), "rwlock is broken, as a kill leaves it: .*: rm .*/.dvc/tmp/rwlock"),
         (lambda: cut(".dvc/tmp/exps/rwlock"), "rwlock is broken, as a kill leaves it: .*: rm .*/exps/rwlock"),
         (lambda: cut("dvc.lock"), "dvc.lock is broken, as a kill leaves it: .*: rm .*/dvc.lock"),
+        (
+            lambda: Path("dvc.lock").write_text("<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> b\n"),
+            "dvc.lock holds both sides of a merge: git checkout --ours .*/dvc.lock, or --theirs",
+        ),
         (lambda: Path("params.yaml").write_text("model: 3"), "params.yaml .*: correct it"),
         (lambda: Path("mlflow.db").write_text("no database" * 99), "MLflow store .* cannot be used"),
     ],

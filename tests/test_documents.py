@@ -2,6 +2,8 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,15 @@ def relative_links(page: Path) -> list[str]:
     return [target for target in LINK.findall(prose(page)) if not re.match(r"[a-z]+:", target)]
 
 
+def leaves(tree: object) -> Iterator[str]:
+    """The pages of a part of the site's navigation."""
+    if isinstance(tree, str):
+        yield tree
+    else:
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from leaves(part)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_relative_link_leads_to_a_file_and_a_heading_that_are_there(page: Path):
     """Also where the page lies in a folder."""
@@ -51,6 +62,24 @@ def test_every_file_that_a_page_names_is_there(page: Path):
     """A page that names a module is right about where it is."""
     gone = [file for file in MENTIONED.findall(prose(page)) if not (ROOT / file).exists()]
     assert gone == []
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    """Once, and so is every page that it links; but for that of an index, which says what README.md says."""
+    navigation = YAML(typ="safe").load(ROOT / "mkdocs.yml")["nav"]
+    links = {(ROOT / page.parent / link.partition("#")[0]).resolve() for page in PAGES for link in relative_links(page)}
+    linked = {link.relative_to(ROOT) for link in links if link.suffix == ".md"}
+    assert sorted(map(Path, leaves(navigation))) == sorted({*PAGES, *linked} - {Path(PROJECT["readme"])})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_a_table_is_one_to_every_reader_of_markdown(page: Path):
+    """Inside a list it is indented by four, and a line without text is behind it."""
+    lines = ["", *prose(page).splitlines(), ""]
+    for line, following in pairwise(lines):
+        if line.lstrip().startswith("|"):
+            assert len(line) - len(line.lstrip()) in (0, 4), line
+            assert not following or following.lstrip().startswith("|"), following
 
 
 def test_the_first_page_is_short():

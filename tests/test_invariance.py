@@ -78,6 +78,13 @@ def changed(images: torch.Tensor, name: str, magnitude: float) -> torch.Tensor:
     return invariance.crop(images, invariance.table_row(name, magnitude), pixels=pixels)
 
 
+def unit_pixels(crops: torch.Tensor) -> torch.Tensor:
+    """Crops as the probe sees them, as rows of unit length."""
+    seen = torch.nn.functional.interpolate(crops, (40, 40), mode="bicubic", antialias=True).clamp(0, 1)
+    rows = seen.flatten(1).double()
+    return rows / rows.norm(dim=1)[:, None]
+
+
 def test_an_untransformed_image_has_not_moved_and_is_classified_as_the_probe_does(
     encoder: Encoder, hard: Labeled, compute: Compute
 ) -> None:
@@ -91,36 +98,39 @@ def test_an_untransformed_image_has_not_moved_and_is_classified_as_the_probe_doe
     assert 0.3 < expected < 1
 
 
-def test_every_curve_has_its_own_largest_distance_as_its_unit(
-    encoder: Encoder, hard: Labeled, compute: Compute
-) -> None:
-    """Every layer's, and that of the pooled features."""
+def test_all_curves_of_an_encoder_have_one_unit(encoder: Encoder, hard: Labeled, compute: Compute) -> None:
+    """So that they can be compared: what else is measured does not change a curve."""
     table = measure(encoder, hard, compute)
-    assert (table.groupby("transformation")[DISTANCES].max() == 1).all(axis=None)
+    alone = measure(encoder, hard, compute, magnitudes={"angle_degrees": [0.0, 30.0]})
+    np.testing.assert_allclose(table.loc[table["transformation"] == "angle_degrees", DISTANCES], alone[DISTANCES])
     assert table[DISTANCES].min(axis=None) == 0
-    assert table["accuracy"].between(0, 1).all()
     assert list(table["transformation"].unique()) == list(MAGNITUDES)
 
 
+def test_an_accuracy_has_its_interval(encoder: Encoder, hard: Labeled, compute: Compute) -> None:
+    """Wilson's for the images that were drawn, which is narrower for more of them."""
+    few, many = (measure(encoder, hard, compute, images=number) for number in (12, 48))
+    for table, number in ((few, 12), (many, 48)):
+        for row in table.to_dict("records"):
+            for end in (row["accuracy_low"], row["accuracy_high"]):
+                away = row["accuracy"] - end
+                assert away**2 == pytest.approx(1.959964**2 * end * (1 - end) / number, abs=1e-6)
+    assert (few["accuracy_high"] - few["accuracy_low"]).min() > (many["accuracy_high"] - many["accuracy_low"]).max()
+
+
 def test_a_distance_is_that_of_features_of_unit_length(hard: Labeled, compute: Compute) -> None:
-    """Shown on raw pixels: divided by their length, subtracted, averaged over the images."""
+    """Shown on raw pixels: divided by their length, subtracted, averaged, in units of different images."""
     table = measure(Pixels(), hard, compute)
     images = torch.from_numpy(hard.images[72:]).float() / 255
-    means = []
-    for magnitude in MAGNITUDES["contrast_factor"]:
-        before, after = (changed(images, "contrast_factor", size) for size in (1.0, magnitude))
-        before, after = (
-            torch.nn.functional.interpolate(crop, (40, 40), mode="bicubic", antialias=True)
-            .clamp(0, 1)
-            .flatten(1)
-            .double()
-            for crop in (before, after)
-        )
-        means.append(
-            float((after / after.norm(dim=1)[:, None] - before / before.norm(dim=1)[:, None]).norm(dim=1).mean())
-        )
+    curve = [unit_pixels(changed(images, "contrast_factor", magnitude)) for magnitude in MAGNITUDES["contrast_factor"]]
+    before = curve[MAGNITUDES["contrast_factor"].index(1.0)]
+    moved = [(after - before).norm(dim=1).mean().item() for after in curve]
+    every = torch.cdist(before, before)
+    apart = every.sum().item() / (len(before) * (len(before) - 1))
     found = table.loc[table["transformation"] == "contrast_factor", "distance_layer_1"]
-    assert found.tolist() == pytest.approx([mean / max(means) for mean in means], rel=1e-4)
+    assert found.tolist() == pytest.approx([distance / apart for distance in moved], rel=0.05)
+    ratios = [distance / moved[0] for distance in moved]
+    assert (found / found.iloc[0]).tolist() == pytest.approx(ratios, rel=1e-4)
 
 
 @pytest.mark.parametrize("angle", [-45.0, -20.0, 5.0, 33.0])
@@ -157,7 +167,7 @@ def test_hue_and_contrast_are_those_of_hsv() -> None:
 
 
 def test_an_image_without_colour_does_not_notice_its_hue(encoder: Encoder, hard: Labeled, compute: Compute) -> None:
-    """Where nothing moves there is no largest distance to divide by, and all distances are 0."""
+    """All distances are 0, whatever the unit."""
     grey = replace(hard, images=hard.images[:, :1].repeat(3, 1))
     table = measure(encoder, grey, compute, magnitudes={"hue_offset_turns": [0.0, 0.25, 0.5]})
     assert (table[DISTANCES] < 1e-4).all(axis=None)

@@ -38,6 +38,11 @@ def write_unlabeled(
     found = survey(tree)
     read = write_images(found, folder, side=side, skip_broken=skip_broken)
     read.tell(found)
+    if copies := read.count_copies():
+        say(
+            f"warning: {copies:,} of {len(read.paths):,} pictures are copies of others (the same pixels); seeds of "
+            "copies are told apart in vain"
+        )
 
 
 def write_labeled(
@@ -126,11 +131,15 @@ class Read:
                 "files hold fewer bits than they say, so save them with 8 bits a value"
             )
 
+    def count_copies(self) -> int:
+        """How many pictures have the same pixels as others."""
+        return sum(count for count in Counter(self.digests).values() if count > 1)
+
     def tell_copies(
         self, labels: Int64[np.ndarray, " n"], train: Int64[np.ndarray, "f m"], test: Int64[np.ndarray, "f t"]
     ) -> None:
         """Say how many pictures have the same pixels as others, and how many are tested after training on them."""
-        copies = sum(count for count in Counter(self.digests).values() if count > 1)
+        copies = self.count_copies()
         if not copies:
             return
         digests = np.array(self.digests)

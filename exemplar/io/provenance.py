@@ -18,6 +18,8 @@ LARGEST_FILE_TO_HASH = 64 << 20
 LARGEST_PATCH = 1_000_000
 LARGEST_LOCK = 1 << 22
 LONGEST_LIST, LONGEST_REASON = 5_000, 500
+OF_ANOTHER = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
+MERGING = b"<<<<<<< "
 NO_SECRETS = ":(exclude,top).dvc/config"  # where `dvc remote modify` without --local writes a password
 # Every experiment changes these two. The run itself holds their content, as parameters and md5 tags, so a tree in which
 # nothing else differs counts as clean.
@@ -38,6 +40,12 @@ class GitError(Exception):
     """What git said on one line when it failed, with its remedy where it has one."""
 
 
+def environment(index: Path | None = None) -> dict[str, str]:
+    """The environment of a git command in its own language, without what a hook of another repository has set there."""
+    kept = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER}
+    return kept | {"LC_ALL": "C"} | ({"GIT_INDEX_FILE": str(index)} if index else {})
+
+
 def git(*arguments: str) -> bytes:
     """The output of a git command; empty where git fails."""
     try:
@@ -48,9 +56,9 @@ def git(*arguments: str) -> bytes:
 
 def ask_git(*arguments: str, index: Path | None = None, stdin: bytes = b"") -> bytes:
     """The output of a git command. Raises GitError where git fails or is missing, or without a repository or commit."""
-    environment = {**os.environ, "LC_ALL": "C"} | ({"GIT_INDEX_FILE": str(index)} if index else {})
+    words, given = ["git", *arguments], environment(index)
     try:
-        return subprocess.run(["git", *arguments], input=stdin, env=environment, capture_output=True, check=True).stdout
+        return subprocess.run(words, input=stdin, env=given, capture_output=True, check=True).stdout
     except OSError as error:
         raise GitError(f"git cannot be started ({error.strerror})") from None
     except subprocess.CalledProcessError as error:
@@ -102,10 +110,8 @@ def changes() -> Changes:
 def beginning_of_patch(index: Path) -> bytes:
     """How files that git tracks differ from the commit, as far as it is kept and a byte more; git is ended then."""
     words = ("HEAD", "--relative", "--no-ext-diff", "--no-color", "--", ".", NO_SECRETS)
-    environment = {**os.environ, "GIT_INDEX_FILE": str(index)}
-    with subprocess.Popen(
-        ["git", "diff", *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as asked:
+    given, quiet = environment(index), subprocess.DEVNULL
+    with subprocess.Popen(["git", "diff", *words], env=given, stdout=subprocess.PIPE, stderr=quiet) as asked:
         assert asked.stdout
         patch = asked.stdout.read(LARGEST_PATCH + 1)
         asked.kill()
@@ -124,6 +130,8 @@ def outputs() -> dict[str, str]:
 @lru_cache(maxsize=1)  # a run asks twice, and to read a thousand lines takes 70 ms
 def outputs_in(lock: bytes) -> dict[str, str]:
     """The md5 of every output in the text of a lock file, by path. Raises UserError where it is broken."""
+    if MERGING in lock:
+        raise UserError("dvc.lock holds both sides of a merge; take one, as git checkout --ours dvc.lock does")
     try:
         content: Any = foreign.load_yaml(lock)
         outs = [out for stage in content["stages"].values() for out in stage.get("outs", ()) if "md5" in out]

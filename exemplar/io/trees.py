@@ -12,10 +12,13 @@ AGAIN, NO_FILE = "links to folders that are read already", "pipes, sockets or de
 # What systems put beside pictures: folders of thumbnails and of waste, small files of a window's looks.
 SYSTEM_FOLDERS = (
     "@eadir",
+    "@__thumb",
     "@tmp",
     "@recycle",
     "#recycle",
     "#snapshot",
+    "~snapshot",
+    "@recently-snapshot",
     "__macosx",
     "$recycle.bin",
     "lost+found",

@@ -8,18 +8,18 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from exemplar.errors import UserError
-from exemplar.io import provenance, sources
-from exemplar.io.atomic import replacing
+from exemplar.io import foreign, provenance, sources
+from exemplar.io.atomic import remove, replacing
 
 ROOT = Path(__file__).parents[2]
 DONE, LOCKS, DAY_SECONDS = "done", "locks", 86_400.0
+LONGEST_PATH = 4096  # bytes
 
 
 def stage_code(stage: str, *of: str) -> list[Path]:
@@ -74,26 +74,28 @@ def work_folder(stage: str, *of: str, settings: Mapping[str, object], inputs: li
         folder.mkdir(exist_ok=True)
         yield folder
         if provenance.is_run_by_dvc():
-            (folder / DONE).write_text(str(Path.cwd()), encoding="utf-8")
+            with replacing(folder / DONE) as done:
+                done.write_text(str(Path.cwd()), encoding="utf-8")
         else:
-            rmtree(folder)
+            remove(folder)
 
 
 def forget_noted(folder: Path, *, own: Path) -> None:
     """Remove the folders of stages that dvc.lock already holds: it was written after they ended.
 
     The clone of a queued run is removed when the run ends; the folders of its stages are kept for a day. This process
-    holds the lock of `own`; what another one is at stays.
+    holds the lock of `own`; what another one is at stays, and so does what no stage has written.
     """
-    for done in folder.glob(f"*/{DONE}"):
-        with suppress(FileNotFoundError, Timeout):  # another process is at that work, or has just removed the folder
-            lock = Path(done.read_text(encoding="utf-8", errors="replace")) / "dvc.lock"
+    for done in filter(Path.is_file, folder.glob(f"*/{DONE}")):
+        with suppress(OSError, ValueError):  # another process is at that work, or has just removed the folder
+            noted = foreign.read(done, most_bytes=LONGEST_PATH).decode(errors="replace")
+            lock = Path(noted) / "dvc.lock"
             ended = done.stat().st_mtime
             is_noted = lock.exists() and lock.stat().st_mtime >= ended
             is_old = not lock.parent.exists() and time.time() - ended > DAY_SECONDS
             if is_noted or is_old:
                 with nullcontext() if done.parent == own else FileLock(folder / LOCKS / done.parent.name, timeout=0):
-                    rmtree(done.parent, ignore_errors=True)
+                    remove(done.parent)
 
 
 @contextmanager
@@ -122,7 +124,10 @@ def cached_result(folder: Path | None, name: str, make: Callable[[], Any]) -> An
         content = json.dumps(make(), default=np.ndarray.tolist).encode()
         with replacing(path) as temporary:
             temporary.write_bytes(b"%08x\n%s" % (zlib.crc32(content), content))
-    checksum, _, content = path.read_bytes().partition(b"\n")
-    if checksum != b"%08x" % zlib.crc32(content):
-        raise UserError(f"cannot read {path}: its checksum differs; remove {path.parent} to do its work again")
-    return json.loads(content)
+    try:
+        checksum, _, content = foreign.read(path).partition(b"\n")
+        if checksum != b"%08x" % zlib.crc32(content):
+            raise ValueError("its checksum differs")
+        return json.loads(content)
+    except ValueError as error:
+        raise UserError(f"cannot read {path}: {error}; remove {path.parent} to do its work again") from None

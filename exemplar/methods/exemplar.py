@@ -1,6 +1,8 @@
 """Exemplar-CNN: learn to tell the surrogate classes apart, keep the encoder (Dosovitskiy et al., section 2)."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from exemplar.datasets.streams import torch_seed, torch_stream
 from exemplar.io.examples import Examples
@@ -18,8 +20,8 @@ RECIPES = {"release": draw_classifier, "fast": draw_fast}  # `train.recipe` in p
 
 
 def untrained(inputs: TrainInputs) -> ClassLearner | Sampled:
-    """An untrained network with a class for every seed; the heads have places for fewer where they are drawn."""
-    classes, negatives = len(inputs.surrogate.table), inputs.settings.negatives
+    """An untrained network with all classes of the set; the heads have places for fewer where they are drawn."""
+    classes, negatives = int(inputs.surrogate.label.max()) + 1, inputs.settings.negatives
     generator, draw_network = torch_stream(inputs.random_seed, "weights"), RECIPES[inputs.recipe]
     if negatives is None or negatives >= classes:
         return draw_network(inputs.architecture, classes, mean=inputs.mean, generator=generator)
@@ -38,8 +40,8 @@ def examples(model: ClassLearner | Sampled, data: SurrogateSet, batch: Batch) ->
     return in_columns("exemplar", {"shown": samples, "the answer": answered, "its seed": seeds}, {"the answer": words})
 
 
-def fit(inputs: TrainInputs) -> Fitting:
-    """Train on the surrogate set."""
+def fit_classes(inputs: TrainInputs, name: str, draw: Callable[[Any, SurrogateSet, Batch], list[Examples]]) -> Fitting:
+    """Train on the classes of the surrogate set, under a name; `draw` makes the examples."""
     model = untrained(inputs)
     epochs = loop.fit(
         model,
@@ -47,8 +49,13 @@ def fit(inputs: TrainInputs) -> Fitting:
         inputs.settings,
         compute=inputs.compute,
         random_seed=inputs.random_seed,
-        label="exemplar",
+        label=name,
         checkpoint=inputs.checkpoint,
     )
-    draw_examples = partial(examples, model, inputs.surrogate)
+    draw_examples = partial(draw, model, inputs.surrogate)
     return Fitting(epochs, model.finish, lambda: shown(model, inputs.surrogate, inputs.compute, draw_examples))
+
+
+def fit(inputs: TrainInputs) -> Fitting:
+    """Train on the surrogate set."""
+    return fit_classes(inputs, "exemplar", examples)

@@ -26,7 +26,6 @@ from jaxtyping import UInt8
 from pydantic import Field, ValidationError, field_validator
 from torch import Tensor, nn
 
-from exemplar.errors import UserError
 from exemplar.io.examples import Examples
 from exemplar.models.architecture import Architecture
 from exemplar.params.mistakes import explain
@@ -56,11 +55,14 @@ class Options(Section):
     @field_validator("parts")
     @classmethod
     def checked(cls, parts: dict[str, Any]) -> dict[str, Section]:
-        """Each part's section as its `Options`."""
+        """Each part's section as its `Options`. A file with `trunks` of its own has several encoders."""
         known = [name for name in names_in("methods", having=r"^def draw\(") if name != "multi_task"]
+        several = names_in("methods", having=r"^    def trunks\(")
         for name in parts:
             if name not in known:
                 raise ValueError(f"names {name}, which is no other task on patches; expected such as rotation, jigsaw")
+            if name in several:
+                raise ValueError(f"names {name}, which trains several encoders and has none to share; take it out")
         return {name: checked_part(name, section) for name, section in parts.items()}
 
 
@@ -124,13 +126,11 @@ class MultiTask(NormalizedLearner):
 def build(
     architecture: Architecture, data: Patches, options: Options, *, mean: Tensor, generator: torch.Generator
 ) -> MultiTask:
-    """Untrained networks of all parts. Raises UserError for a part that trains more than one encoder."""
+    """Untrained networks of all parts."""
     assert isinstance(data, Together)
     learners = {}
     for name, section in options.parts.items():
         learners[name] = module(name).build(architecture, data.parts[name], section, mean=mean, generator=generator)
-        if len(learners[name].trunks()) != 1:
-            raise UserError(f"tasks.multi_task.parts names {name}, which has no single encoder to share; take it out")
     widths = {name: part.render(torch.arange(1))[0].shape[1] for name, part in data.parts.items()}
     return MultiTask(learners, widths=widths)
 

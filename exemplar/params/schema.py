@@ -180,7 +180,7 @@ class MagnitudesSection(Section):
 
 class InvarianceSection(Section):
     methods: Annotated[list[Method], Field(min_length=1), AfterValidator(different)]
-    num_images: Count
+    num_images: Annotated[Count, Field(ge=2)]  # the unit of distances is that of two images
     magnitudes: MagnitudesSection
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from exemplar.probe.features import Features
+from exemplar.probe.features import Features, copy_part
 
 MOST_BYTES = 512 << 20  # of a fold's scaled training features; wider ones are brought to their span
 COLUMNS_AT_ONCE, BYTES_AT_ONCE = 4096, 256 << 20
@@ -89,5 +89,6 @@ def columns_of(
     """The scaled features of some images, COLUMNS_AT_ONCE or fewer at a time, none of two blocks."""
     for block, divisor in zip(extracted.blocks, divisors, strict=True):
         for first in range(block.start, block.stop, COLUMNS_AT_ONCE):
-            columns = extracted.values[rows, first : min(first + COLUMNS_AT_ONCE, block.stop)]
+            part = slice(first, min(first + COLUMNS_AT_ONCE, block.stop))
+            columns = copy_part(extracted.values, rows, part)
             yield torch.from_numpy(columns).to(device).div_(divisor)

@@ -1,4 +1,4 @@
-"""Records of evaluations -> one table and one answer, in the forms that files, DVC and the README want."""
+"""Records of evaluations -> one table, in the forms that files, DVC and the README want."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -85,24 +85,6 @@ def percent(mean: float, std: float) -> str:
     if np.isnan(mean):
         return ""
     return f"{100 * mean:.1f}" if np.isnan(std) else f"{100 * mean:.1f} ± {100 * std:.1f}"
-
-
-def headline(rows: pd.DataFrame) -> str:
-    """Say in a sentence whether the first row of the first dataset differs from the baseline there, and how surely."""
-    rows = rows[rows["dataset"] == rows["dataset"].iloc[0]]
-    first, *others = rows.to_dict("records")
-    sentence = f"On {first['dataset']}, {first['method']} reaches {100 * first['accuracy_mean']:.1f} %"
-    if not others:
-        return f"{sentence}."
-    other = next((row for row in others if row["method"] == BASELINE), others[0])
-    ahead = Interval(-other["difference"], other["difference_margin"])
-    stands = f"{gap(first['accuracy_mean'], other['accuracy_mean'])} {other['method']}"
-    if ahead.is_shown:
-        return f"{sentence}: {stands}, with 95 % confidence {between(ahead)}."
-    return (
-        f"{sentence}, and no difference from {other['method']} is shown: it is {stands}, "
-        f"with 95 % confidence {between(ahead)}."
-    )
 
 
 def between(ahead: Interval) -> str:

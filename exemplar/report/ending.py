@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from exemplar.report import comparison
+from exemplar.report import answers, comparison
 
 
 def ending(results: Path) -> Iterator[str]:
     """The lines, at most 100 columns wide but for the answer, which a terminal breaks itself."""
     rows = pd.read_csv(results / "comparison.csv")
-    yield f"\n{comparison.headline(rows)}\n"
+    yield f"\n{answers.headline(rows)}\n"
     yield f"{'dataset':16}{'row':26}{'accuracy, %, ± over folds':>26}{'95 % interval':>16}{'the paper':>14}"
     for row in rows.to_dict("records"):
         accuracy = comparison.percent(row["accuracy_mean"], row["accuracy_std"])

@@ -27,7 +27,7 @@ def origin(made: Mapping[str, Sidecar | None]) -> dict[str, str]:
         "date": f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC",
         "commit": commit + (", with changes" if tags.get("git.dirty") == "true" else ""),
         "machine": f"{processor()}, {os.cpu_count()} cores",
-        "duration": minutes(sum(here, 0.0)) + elsewhere,
+        "duration": f"{minutes(sum(here, 0.0))} in all{elsewhere}",
     }
 
 

@@ -18,7 +18,7 @@ from exemplar.datasets.evaluation import Evaluation
 from exemplar.io.atomic import replacing
 from exemplar.io.examples import Examples
 from exemplar.params.dotted import flatten
-from exemplar.report import comparison, families, figures, panels, paper, sheets, told
+from exemplar.report import answers, comparison, families, figures, panels, paper, sheets, told
 from exemplar.report.gallery import Gallery
 from exemplar.report.likeness import Likeness
 from exemplar.report.stamp import stamp_of
@@ -65,11 +65,14 @@ def page(
     table = comparison.table(records, unlabeled=unlabeled)
     rows, datasets = families.arranged(table), list(table["dataset"].unique())
     trained = {name: frame for name, frame in curves.items() if len(frame)}
+    costs = {(record.dataset, record.title): cost(record, trained, made) for record in records}
+    subject = costs[table["dataset"].iloc[0], table["method"].iloc[0]]
     template = files("exemplar.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
     # Autoescape: names of datasets, classes and files come from users' folders.
     engine = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return engine.from_string(template).render(
-        headline=comparison.headline(table),
+        headline=answers.headline(table),
+        facts=answers.facts(table, passes=subject.passes, minutes=subject.minutes),
         groups=[
             (dataset, [(name, part.to_dict("records")) for name, part in group.groupby("family", sort=False)])
             for dataset, group in rows.groupby("dataset", sort=False)
@@ -88,7 +91,7 @@ def page(
         signed=comparison.signed,
         has_paper=bool(rows["paper_accuracy"].notna().any()),
         copies={record.dataset: record.copies for record in records if record.copies},
-        costs={(record.dataset, record.title): cost(record, trained, made) for record in records},
+        costs=costs,
         origin=origin,
         changed=changed,
         readouts={name: label for name, (label, _) in figures.READOUTS.items()},

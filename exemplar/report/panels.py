@@ -21,7 +21,8 @@ LABELS = {
     "hue_offset_turns": "hue offset, turns",
     "contrast_factor": "contrast factor",
 }
-NUMBERS = ("magnitude", "accuracy", "distance_pooled")
+SHARES = ["accuracy", "accuracy_low", "accuracy_high"]
+NUMBERS = ["magnitude", *SHARES, "distance_pooled"]
 NAMES = ["transformation", "dataset", "method"]
 RATIOS = ("scale_factor", "contrast_factor")
 
@@ -47,7 +48,7 @@ def require_curves(table: pd.DataFrame) -> None:
     if unknown := set(table["transformation"]) - set(LABELS):
         raise ValueError(f"it has the transformation {min(map(str, unknown))!r}; expected {', '.join(LABELS)}")
     measured = table[[name for name in table.columns if name not in NAMES]].to_numpy(np.float64)
-    if not np.isfinite(measured).all() or not table["accuracy"].between(0, 1).all():
+    if not np.isfinite(measured).all() or not all(table[name].between(0, 1).all() for name in SHARES):
         raise ValueError("expected finite numbers, and accuracies between 0 and 1")
     if table[NAMES[1:]].isna().any(axis=None) or len(table.drop_duplicates(NAMES[1:])) > 1:
         raise ValueError("expected one dataset and one method throughout")
@@ -57,7 +58,8 @@ def require_curves(table: pd.DataFrame) -> None:
 def invariance_curves(table: pd.DataFrame, marks: pd.DataFrame) -> Figure:
     """Draw one dataset: a row per transformation, at the left distances of pooled features, at the right accuracy.
 
-    `marks` are the paper's numbers of this dataset, as `paper.invariance` finds them.
+    The line at 1 is the distance of two different images, and the bands are the intervals of the accuracies. `marks`
+    are the paper's numbers of this dataset, as `paper.invariance` finds them.
     """
     names = list(table["transformation"].unique())
     figure = blank(height_inches=1.75 * len(names) + 0.9)
@@ -66,18 +68,29 @@ def invariance_curves(table: pd.DataFrame, marks: pd.DataFrame) -> Figure:
     for (distance, accuracy), name in zip(panels, names, strict=True):
         rows = table[table["transformation"] == name]
         for place, (method, curve) in enumerate(rows.groupby("method", sort=False)):
-            colour, line = COLOURS[place % len(COLOURS)], f"o{LINES[place % len(LINES)]}"
-            for axes, heights in ((distance, curve["distance_pooled"]), (accuracy, 100 * curve["accuracy"])):
-                axes.plot(curve["magnitude"], heights, line, color=colour, markersize=3.5, linewidth=1.8, label=method)
+            draw_encoder(distance, accuracy, curve, place=place, label=str(method))
+        distance.axhline(1, color=INK, linestyle=":", linewidth=1.2)
         draw_paper(accuracy, marks[marks["transformation"] == name])
         for axes in (distance, accuracy):
             arrange(axes, name, sorted(map(float, rows["magnitude"].unique())))
         legend.update({str(line.get_label()): line for line in accuracy.lines})
     panels[0, 0].set_title("distance of features")
+    inside = panels[0, 0].get_yaxis_transform()
+    panels[0, 0].text(0.5, 0.96, "another picture", transform=inside, ha="center", va="top", fontsize=9)
     panels[0, 1].set_title("accuracy, %")
-    panels[0, 1].set_ylim(bottom=0)
+    for axes in panels[0]:
+        axes.set_ylim(bottom=0)
     figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=3)
     return figure
+
+
+def draw_encoder(distance: Axes, accuracy: Axes, curve: pd.DataFrame, *, place: int, label: str) -> None:
+    """Draw how one encoder's features move and what its accuracy is, in the colour of its place in the table."""
+    colour, line = COLOURS[place % len(COLOURS)], f"o{LINES[place % len(LINES)]}"
+    for axes, heights in ((distance, curve["distance_pooled"]), (accuracy, 100 * curve["accuracy"])):
+        axes.plot(curve["magnitude"], heights, line, color=colour, markersize=3.5, linewidth=1.8, label=label)
+    low, high = 100 * curve["accuracy_low"], 100 * curve["accuracy_high"]
+    accuracy.fill_between(curve["magnitude"], low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def draw_paper(axes: Axes, marks: pd.DataFrame, *, colour: str = INK, label: str = "the paper") -> None:

@@ -14,6 +14,7 @@ from exemplar.report.figures import COLOURS, INK
 from exemplar.report.published_figures import GREY, TICKS, Panel, short, stack
 
 UNTRAINED = ("random", "pixels", "supervised")
+TRAININGS = {"exemplar": 1, "clustered": 2}  # of the methods that follow `train.recipe`
 SETTINGS = ["model", "unlabeled"]
 COUNTS = ["seeds.count", "surrogate.samples", "train.epochs"]
 STYLE: dict[str, Any] = {"markersize": 5, "linewidth": 2, "capsize": 3}
@@ -24,7 +25,8 @@ def points(experiments: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
     """A row for each method and set of settings: `label`, `passes` and what `published.pool` tells; experiments that
     differ in their random seed alone are one point.
 
-    An epoch passes every sample through the encoder once, and every task has as many passes as the exemplar task.
+    An epoch passes every sample through the encoder once, and every task has as many passes as the exemplar task;
+    `clustered` trains twice.
     """
     rows = [row for name, row in published.rows_measured(experiments) if name == dataset]
     if not {*COUNTS, *SETTINGS} <= {*experiments}:
@@ -34,10 +36,10 @@ def points(experiments: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
         if row in UNTRAINED or row.endswith("-finetuned"):
             continue
         table = published.pool(experiments, dataset=dataset, row=row)
-        counts = table[COUNTS]
+        passes = table[COUNTS].astype(float).prod(axis=1) * TRAININGS.get(row, 1)
         recipes = table.get("train.recipe", pd.Series("", index=table.index)).astype(str)
-        label = row + (", " + recipes if row == "exemplar" else "")
-        tables.append(table.assign(label=label, passes=counts.astype(float).prod(axis=1)))
+        label = row + (", " + recipes if row in TRAININGS else "")
+        tables.append(table.assign(label=label, passes=passes))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 

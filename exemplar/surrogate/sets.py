@@ -61,6 +61,11 @@ class SurrogateSet:
         """The classes of samples, which are not rendered for it."""
         return self.label[indices // self.table.shape[1]]
 
+    def first_seeds(self) -> Int64[Tensor, " c"]:
+        """The first seed of every class."""
+        first = np.unique(self.label.cpu().numpy(), return_index=True)[1]
+        return torch.from_numpy(first).to(self.label.device)
+
     def transform(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
         """Samples (0..1) of seeds under rows of a table."""
         images = self.windows.index_select(0, self.window_index[seed])  # plain indexing took 25 times as long

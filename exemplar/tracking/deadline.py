@@ -1,6 +1,5 @@
 """MLflow's client with an end: no call lasts longer than it is given, whatever a server sends and however slowly."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -47,10 +46,17 @@ class Timely:
 
         def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # whatever MLflow takes and returns
             sent = sum(size(Path(each)) for each in arguments if name.startswith("log_") and isinstance(each, str))
-            seconds = TRIES * float(os.environ[TIMEOUT]) + sent / SLOWEST_UPLOAD
+            seconds = TRIES * timeout_seconds() + sent / SLOWEST_UPLOAD
             return within(seconds, method, *arguments, **named)
 
         return call
+
+
+def timeout_seconds() -> float:
+    """MLflow's own timeout; raises what MLflow raises for a value that is no number, which names the variable."""
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
+
+    return float(MLFLOW_HTTP_REQUEST_TIMEOUT.get())  # type: ignore[no-untyped-call]  # MLflow's
 
 
 def size(path: Path) -> int:

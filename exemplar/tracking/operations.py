@@ -2,7 +2,6 @@
 
 import json
 import posixpath
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from exemplar.errors import UserError, one_line
+from exemplar.errors import UserError
 from exemplar.tracking import registry
 
 if TYPE_CHECKING:
@@ -22,32 +21,12 @@ if TYPE_CHECKING:
     from mlflow.entities import FileInfo, Run
 
 Operation = Mapping[str, Any]  # what JSON can say; under "path" a file or folder that goes with it
-# The parts of a server that fail apart. Tags, datasets and the end of a run are numbers here.
+# The parts of a server that fail apart; all operations but these are numbers.
 NUMBERS, FILES, MODELS = "numbers", "files", "models"
 PARTS = {"text": FILES, "file": FILES, "picture": FILES, "encoder": FILES, "version": MODELS, "evaluation": MODELS}
 # The last two are those of a server without a registry of models.
 FINAL = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "FEATURE_DISABLED", "ENDPOINT_NOT_FOUND")
 SLOW_SECONDS, PATIENCE = 1.0, 100  # a failure that took longer than this is not repeated for so many times as long
-REMEDIES = {
-    r"No module named '?([\w.]+)": r"install \1 where the stages run",
-    r"(code|^)\s*401\b": "its name or password is not accepted: "
-    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD anew",
-    r"(code|^)\s*403\b|PERMISSION_DENIED": "this user may not write there: ask for the right to edit the experiment",
-    r"(code|^)\s*413\b": "a proxy before it limits the size of a request: raise that limit",
-    r"database is locked": "another process holds the database, perhaps a stopped one: let it go on or end it",
-    r"[Cc]redentials": "give the credentials of its artifact store",
-}
-
-
-def remedy(error: BaseException | str) -> str:
-    """What helps against an error, empty where its words do not tell that."""
-    found = ((re.search(pattern, str(error)), told) for pattern, told in REMEDIES.items())
-    return next((match.expand(told) for match, told in found if match), "")
-
-
-def advised(error: BaseException, *, kept: str) -> str:
-    """What an error says, and in brackets what helps against it and what becomes of the operation."""
-    return f"{one_line(error)} ({'; '.join(filter(None, (remedy(error), kept)))})"
 
 
 def part_of(operation: Operation) -> str:

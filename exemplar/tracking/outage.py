@@ -10,10 +10,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from exemplar.errors import one_line
-from exemplar.io import provenance
+from exemplar.io import foreign, provenance
 from exemplar.io.atomic import remove, replacing
 from exemplar.tracking import owners, store
-from exemplar.tracking.operations import Operation, Sender, advised, refused
+from exemplar.tracking.operations import Operation, Sender, refused
+from exemplar.tracking.remedies import advised
 
 
 def spool_folder() -> Path:
@@ -71,7 +72,7 @@ class Spool:
         What it sends lies in the spool: a path that leads elsewhere, or a link, would send any file of the user's.
         """
         try:
-            said = json.loads(file.read_bytes())
+            said = json.loads(foreign.read(file))
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
         if not isinstance(said, dict) or not {"kind", "store"} <= said.keys():

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from exemplar.io import provenance, sources
+from exemplar.io import foreign, provenance, sources
 from exemplar.io.atomic import replacing
 
 FOLDER = ".runs"
@@ -45,8 +45,8 @@ def save(sidecar: Sidecar, path: Path) -> None:
 def load(path: Path) -> Sidecar | None:
     """Read a sidecar; None where there is none, or one that is broken: no result depends on it."""
     try:
-        sidecar = TypeAdapter(Sidecar).validate_json(path.read_bytes(), strict=True, extra="forbid")
-    except (OSError, ValidationError):
+        sidecar = TypeAdapter(Sidecar).validate_json(foreign.read(path), strict=True, extra="forbid")
+    except (OSError, ValueError):  # pydantic's errors are such
         return None
     return sidecar if re.fullmatch("[0-9a-f]{1,64}", sidecar.run_id) and math.isfinite(sidecar.seconds) else None
 

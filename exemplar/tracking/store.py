@@ -17,11 +17,11 @@ from uuid import uuid4
 from filelock import FileLock
 
 from exemplar.errors import UserError, one_line
-from exemplar.io import provenance
+from exemplar.io import foreign, provenance
 from exemplar.io.atomic import replacing
 from exemplar.tracking import owners, view
 from exemplar.tracking.deadline import TIMEOUT, Timely
-from exemplar.tracking.operations import remedy
+from exemplar.tracking.remedies import remedy
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -49,7 +49,7 @@ ADDRESSES = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-WORK_TAG = "work"
+WORK_TAG, WORK_BYTES = "work", 32
 ORPHANED = "its process is gone and did not say why (kill -9, power cut, out of memory)"
 
 
@@ -77,10 +77,10 @@ def answering(uri: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        advice = f"{remedy(error) or 'start it'}, or set MLFLOW_TRACKING_URI to another one, or unset it"
+        advice = remedy(error) or "start it, or correct the address"
         raise UserError(
-            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): {advice} to use mlflow.db in the "
-            "repository"
+            f"the MLflow store {one_line(uri)} cannot be used ({one_line(error)}): {advice}, or set "
+            "MLFLOW_TRACKING_URI to another one, or unset it to use mlflow.db in the repository"
         ) from None
 
 
@@ -217,8 +217,10 @@ def work_of(marker: Path) -> str:
 
     It is written before a run is made that has it as a tag, so that a kill at any moment leaves no run that is lost.
     """
-    if marker.exists() and re.fullmatch("[0-9a-f]{32}", name := marker.read_text(encoding="ascii", errors="replace")):
-        return name
+    with suppress(OSError, ValueError):
+        name = foreign.read(marker, most_bytes=WORK_BYTES).decode("ascii")
+        if re.fullmatch("[0-9a-f]{32}", name):
+            return name
     name = uuid4().hex
     with replacing(marker) as temporary:
         temporary.write_text(name, encoding="ascii")

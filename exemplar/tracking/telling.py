@@ -13,7 +13,8 @@ from exemplar.errors import one_line, say
 from exemplar.io import provenance, sources
 from exemplar.params.dotted import flatten
 from exemplar.tracking import outage, registry, store, view
-from exemplar.tracking.operations import FILES, MODELS, NUMBERS, Operation, Sender, advised, part_of, refused
+from exemplar.tracking.operations import FILES, MODELS, NUMBERS, Operation, Sender, part_of, refused
+from exemplar.tracking.remedies import advised
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

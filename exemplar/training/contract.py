@@ -15,6 +15,8 @@ from exemplar.models.network import Encoder, Pixels
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet
 
+FEWEST_ROWS = 8  # of a task's batch: what batch normalisation and a head need to see together
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -22,6 +24,8 @@ class Settings:
 
     `new_samples` says whether every epoch sees the next share of the set and not all of it. `negatives` is how many
     classes the exemplar task draws in a step to stand for all that are not in its batch; None: all take part.
+    `stated_batch` is the batch_size of params.yaml where that of a step is another, because the encoder runs more or
+    less than once for a row.
     """
 
     epochs: int
@@ -32,6 +36,7 @@ class Settings:
     section: str = "train"
     negatives: int | None = None
     new_samples: bool = False
+    stated_batch: int | None = None
 
 
 @dataclass(frozen=True)

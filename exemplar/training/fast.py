@@ -83,10 +83,10 @@ class FastClassifier(NormalizedLearner, ClassLearner):
 
     @torch.no_grad()
     def starts(self, data: SurrogateSet) -> Iterator[tuple[Int64[Tensor, " n"], list[Float[Tensor, "n _"]]]]:
-        """Each class's directions, towards one of its samples. Random ones need 100,000 samples to come so far."""
-        count, samples_each = data.table.shape[:2]
-        chunks = list(torch.split(torch.arange(count, device=data.table.device), CLASSES_AT_ONCE))
-        if count > 1 and len(chunks[-1]) == 1:  # a single sample cannot be normalised over a batch
+        """Each class's directions, towards a sample of its first seed. Random ones take 100,000 samples for that."""
+        seeds, samples_each = data.first_seeds(), data.table.shape[1]
+        chunks = list(torch.split(seeds, CLASSES_AT_ONCE))
+        if len(seeds) > 1 and len(chunks[-1]) == 1:  # a single sample cannot be normalised over a batch
             chunks[-2:] = [torch.cat(chunks[-2:])]
         for some in chunks:
             samples, targets = data.render(some * samples_each)

@@ -61,7 +61,7 @@ def fit(
             torch.manual_seed(torch_seed(random_seed, "training", epoch))
             first = epoch * share if settings.new_samples else 0
             order = (first + torch.randperm(share)).to(compute.device)
-            with enough_memory(smaller_batches(settings.section, settings.batch_size)):
+            with enough_memory(smaller_batches(settings)):
                 record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
             state.end_epoch(record)
             if kept and (kept.is_due() or record.epoch == settings.epochs):

@@ -19,13 +19,12 @@ from exemplar.errors import UserError
 from exemplar.models.architecture import Architecture
 from exemplar.surrogate.patches import Patches, mean_colour
 from exemplar.training import loop
-from exemplar.training.contract import Fitting, TrainInputs
+from exemplar.training.contract import FEWEST_ROWS, Fitting, TrainInputs
 from exemplar.training.normalized import NormalizedLearner
 from exemplar.training.pictures import shown
 
 HELD_OUT = 20  # of 20 images one is never trained on
 MOST_HELD_OUT = 2000  # rows
-FEWEST_ROWS = 8  # of a batch: what batch normalisation and a head need to see together
 SMALLEST_LOSS = 1e-12
 Options: TypeAlias = Any  # a task's own section of params.yaml, as its file defines it
 
@@ -82,10 +81,11 @@ def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes
     generator = torch_stream(seed, "weights")
     model = build(inputs.architecture, data, inputs.options, mean=mean_colour(data), generator=generator)
     model.passes = passes
+    rows = max(int(settings.batch_size / passes), FEWEST_ROWS)
     epochs = loop.fit(
         model,
         data,
-        replace(settings, batch_size=max(int(settings.batch_size / passes), FEWEST_ROWS), new_samples=True),
+        replace(settings, batch_size=rows, stated_batch=settings.batch_size, new_samples=True),
         compute=inputs.compute,
         random_seed=seed,
         label=name,

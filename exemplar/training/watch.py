@@ -8,6 +8,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from exemplar.errors import UserError
+from exemplar.training.contract import FEWEST_ROWS, Settings
 from exemplar.training.learner import Learner
 
 ROWS_AT_ONCE = 8192
@@ -61,8 +62,10 @@ class DivergenceCheck:
             raise self.stop("no gradient reached the first layer, so every image gets the same scores,")
 
 
-def smaller_batches(section: str, batch_size: int) -> str:
-    """What to do where memory does not suffice for a step."""
-    if batch_size == 1:
-        return f"{section}.batch_size is 1 already; choose a smaller model"
-    return f"lower {section}.batch_size from {batch_size} to {batch_size // 2}"
+def smaller_batches(settings: Settings) -> str:
+    """What to do where memory does not suffice for a step, with the number that params.yaml has."""
+    stated, fewest = settings.stated_batch or settings.batch_size, FEWEST_ROWS if settings.stated_batch else 1
+    key = f"{settings.section.partition('.')[0]}.batch_size"
+    if settings.batch_size <= fewest:
+        return f"{key} {stated} gives the smallest steps there are; choose a smaller model"
+    return f"lower {key} from {stated} to {stated // 2}"

@@ -1,7 +1,8 @@
 """One picture's features and those of many -> the pictures that are most like it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -9,6 +10,9 @@ from jaxtyping import Float
 from exemplar.errors import UserError
 
 SMALLEST = 1e-12
+ROUNDING = 0.01  # of the largest feature: more than another machine or device makes
+
+Rows = Iterable[tuple[Sequence[object], Float[np.ndarray, "_ _"]]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ def unit_blocks(features: Float[np.ndarray, "n d"], widths: Sequence[int]) -> Fl
 
 def nearest(
     features: Float[np.ndarray, " d"],
-    others: Iterable[tuple[Sequence[object], Float[np.ndarray, "_ _"]]],
+    others: Rows,
     *,
     widths: Sequence[int],
     count: int,
@@ -51,3 +55,22 @@ def nearest(
         best += [Neighbour(str(name), float(value)) for name, value in zip(names, similarities, strict=True)]
         best = sorted(best, key=lambda neighbour: -neighbour.similarity)[:count]
     return best
+
+
+def require_made_by(make: Callable[[Path], Float[np.ndarray, " d"]], rows: Rows, *, file: Path) -> None:
+    """Raise UserError where `make` gives other features of the first picture that is there than its row in the file.
+
+    Another encoder, side or number of cells may give as many numbers, whose similarities mean nothing.
+    """
+    for names, block in rows:
+        for name, row in zip(names, block, strict=True):
+            try:
+                made = make(Path(str(name)))
+            except UserError:  # it is not there, or no picture any more
+                continue
+            if made.shape == row.shape and np.abs(made - row).max() > ROUNDING * np.abs(made).max():
+                raise UserError(
+                    f"{file} has other features of {name} than this encoder gives at this side and these cells; pass "
+                    "those that made it, or run exemplar features again"
+                )
+            return

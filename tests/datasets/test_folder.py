@@ -150,7 +150,7 @@ def test_what_is_passed_over_is_counted_by_its_cause(
     """Formats that are not read, folders and files of a system, hidden files, links to nothing, pipes."""
     for name in ("röd/1.HEIC", "blue/2.heic", "blue/3.nef"):
         (tree / name).write_bytes(b"x")
-    for system in ("@eaDir", "__MACOSX", "System Volume Information", "$RECYCLE.BIN"):
+    for system in ("@eaDir", "__MACOSX", "System Volume Information", "$RECYCLE.BIN", "~snapshot"):
         (tree / "blue" / system).mkdir()
         (tree / "blue" / system / "0.png").write_bytes(picture(kind="PNG"))
     (tree / "blue" / "Thumbs.db").touch()
@@ -165,7 +165,7 @@ def test_what_is_passed_over_is_counted_by_its_cause(
         "1 .nef (convert them, for example with the package rawpy)",
         "1 .txt",
         "2 hidden",
-        *(f"1 of the system ({name})" for name in ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "Thumbs.db")),
+        *(f"1 of the system ({name})" for name in ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "~snapshot", "Thumbs.db")),
         "1 links that lead nowhere",
         "1 pipes, sockets or devices",
     ):
@@ -252,6 +252,9 @@ def test_copies_are_counted_within_and_across_classes(
     said = capsys.readouterr().err
     assert "5 of 17 pictures are copies of others (the same pixels), 5 in several classes" in said
     assert re.search(r"in a fold up to [1-5] of 11 test pictures are also trained on", said)
+    folder.write_unlabeled(tree, out, **OPTIONS)
+    said = capsys.readouterr().err
+    assert "5 of 17 pictures are copies of others (the same pixels); seeds of copies are told apart in vain" in said
 
 
 def test_deep_pictures_are_scaled_by_the_largest_value_of_the_set(

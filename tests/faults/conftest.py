@@ -94,7 +94,8 @@ def write_results(folder: Path) -> None:
     record.save(folder / "results/evaluations/probe/photos-exemplar.json")
     replace(record, method="pixels", model="pixels").save(folder / "results/evaluations/probe/photos-pixels.json")
     points = {"transformation": "angle_degrees", "magnitude": [0.0, 45.0], "accuracy": [0.75, 0.5]}
-    table = pd.DataFrame(points | {"distance_layer_1": [0.0, 1.0], "distance_pooled": [0.0, 1.0]})
+    points |= {"accuracy_low": [0.5, 0.25], "accuracy_high": [0.9, 0.75]}
+    table = pd.DataFrame(points | {"distance_layer_1": [0.0, 0.5], "distance_pooled": [0.0, 0.5]})
     file = folder / "results/invariance/photos-exemplar.csv"
     invariance.save(table.assign(dataset="photos", method="exemplar"), file)
 

@@ -36,6 +36,9 @@ SECRETS = {
     "anna:hunter2@h:/x": "...@h:/x",
     "http://ci:" + "hunter2" * 90 + "@h/x": "http://h/x",
     "http://u:p://hunter2@h/x": "http://h/x",
+    "http://anna:hun ter hunter2@host/x": "http://host/x",
+    "http://anna:1 hunter2@host/x": "http://host/x",
+    "postgresql://anna:hun/ter @ hunter2@h/db": "postgresql://h/db",
 }
 
 
@@ -58,8 +61,9 @@ ANY = st.text(st.characters(exclude_categories=("Cs",), exclude_characters=" \t\
 @settings(deadline=None, derandomize=True, database=None, max_examples=150)
 @given(ANY, ANY, st.sampled_from(["http://u:{}@h/x", "http://{}@h", "x:{}@h:/y", "http://h/?t={}", "http://h/x#{}"]))
 def test_a_password_of_any_characters_is_hidden(before: str, behind: str, url: str) -> None:
-    """But for a space, which would end the URL; beside others, in quotes and in brackets too."""
+    """A space too, where a user's name stands before it; beside others, in quotes and in brackets too."""
     secret = url.format(f"{before}hunter2{behind}")
+    assert "hunter2" not in one_line(f"see http://u:p{before} {behind}hunter2@h/x and http://h:5000/x")
     for text in (secret, f"'{secret}'", f"see ({secret}), [{secret}]", repr(secret), f"http://a:b@c/d?e=f,{secret}"):
         assert "hunter2" not in one_line(text)
 
@@ -71,6 +75,7 @@ def test_what_is_no_secret_stays() -> None:
         "12:30:01 error in /data/C#/a.jpg: x@y",
         "model 64c5-8f: no such file",
         "name@host:/data and @decorator",
+        "the store http://host:5000 holds runs of train@exemplar, http://host:5000/x too",
     ):
         assert one_line(text) == text
     assert without_secrets("  url: 'http://u:p@h/x'\n+x = a[1:]@b\n") == "  url: 'http://h/x'\n+x = a[1:]@b\n"
@@ -90,6 +95,7 @@ HOSTILE = {
     "20 MB of words": "word " * 4_000_000,
     "a megabyte of ://": "://" * 300_000,
     "a megabyte of @ and :": ":@" * 500_000,
+    "a megabyte of users": "://a:b " * 150_000 + "://a:b" * 200_000,
     "a megabyte of ?": "http://" + "?@" * 500_000,
     "a megabyte of brackets": "(" * 1_000_000 + "@" + ")" * 1_000_000,
 }

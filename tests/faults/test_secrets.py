@@ -121,6 +121,7 @@ def test_the_page_escapes_what_comes_from_files() -> None:
     )
     curve = pd.DataFrame([[1, 2.0, 0.5, 0.4, 0.1, 0.1, 9]], columns=CURVE)
     point = {"transformation": "angle_degrees", "magnitude": 0.0, "accuracy": 1.0, "distance_pooled": 0.0}
+    point |= {"accuracy_low": 0.5, "accuracy_high": 1.0}
     html = page.page(
         records=[record, replace(record, method="random")],
         unlabeled=HOSTILE,

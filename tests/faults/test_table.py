@@ -244,8 +244,13 @@ OPTIONS: dict[str, tuple[str, dict[str, float]]] = {
 # A method, and what its section under `tasks` says otherwise than the published one.
 TASKS: dict[str, tuple[str, dict[str, object]]] = {
     "more permutations than there are": ("jigsaw", {"permutations_2x2": 24}),
+    "clusters of no seed": ("clustered", {"cluster_size": 0}),
     "a task that is made of itself": ("multi_task", {"parts": {"multi_task": {}}}),
     "a task that is made of nothing": ("multi_task", {"parts": {}}),
+    "a task with two encoders as a part": (
+        "multi_task",
+        {"parts": {"split_brain": {"bin_width": 10.0, "light_bin_width": 2.0}}},
+    ),
     "a mistake in a part of a task": ("multi_task", {"parts": {"rotation": {"large_share": 2.0}}}),
 }
 # What `sources.<name>` says: url and md5.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from exemplar.errors import UserError
 from exemplar.io import provenance
 
 LOCK = """
@@ -159,6 +160,28 @@ def test_an_index_that_cannot_be_read_does_not_look_clean(checkout: Path) -> Non
     tags = provenance.tree_tags(provenance.changes())
     assert tags.keys() == {"mlflow.source.git.commit", "git.unknown"}
     assert "index" in tags["git.unknown"]
+
+
+def test_a_hook_of_another_repository_does_not_lend_its_commit(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git tells its hooks which repository is theirs, and whatever they start would take it for its own."""
+    own = provenance.changes()
+    other = tmp_path_factory.mktemp("other")
+    monkeypatch.chdir(other)
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "another")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git" / "index"))
+    monkeypatch.chdir(checkout)
+    assert provenance.changes() == own
+
+
+def test_the_two_sides_of_a_merge_are_told(checkout: Path) -> None:
+    """One of them is to be taken; the file is not broken, and nobody asks to remove it."""
+    (checkout / "dvc.lock").write_text(f"<<<<<<< HEAD\n{LOCK}=======\n>>>>>>> other\n")
+    with pytest.raises(UserError, match="holds both sides of a merge; take one, as git checkout --ours"):
+        provenance.outputs()
 
 
 def test_dvc_names_stage_experiment_and_baseline(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,3 +215,61 @@ def test_a_part_that_has_changed_is_not_used(tmp_path: Path) -> None:
         file.write_bytes(broken)
         with pytest.raises(UserError, match=r"cannot read .*one\.json: .*; remove .* to do its work again"):
             unfinished.cached_result(tmp_path, "one", killed)
+
+
+def test_a_part_that_is_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    """A sparse file of 10 GB takes no disk, but would take all memory."""
+    with (tmp_path / "one.json").open("wb") as file:
+        file.truncate(10_000_000_000)
+    with pytest.raises(UserError, match=r"cannot read .*one\.json: it has more than"):
+        unfinished.cached_result(tmp_path, "one", killed)
+
+
+STRANGE = {
+    "no UTF-8": lambda done: done.write_bytes(b"\xff\xfe/\0"),
+    "a name of 300 letters": lambda done: done.write_text("x" * 300),
+    "a text of 10 GB": lambda done: os.truncate(done.touch() or done, 10_000_000_000),
+    "a folder": lambda done: done.mkdir(),
+    "a pipe": os.mkfifo,
+    "a place that nobody may enter": lambda done: done.write_text("/proc/1/root/x"),
+    "a link to nothing": lambda done: done.symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_what_no_stage_has_written_stops_none_and_stays(repository: Path, name: str) -> None:
+    """A copied repository may bring any file beside the works of its own stages."""
+    done = repository / ".checkpoints" / "train-random-0123" / "done"
+    done.parent.mkdir(parents=True)
+    STRANGE[name](done)
+    assert work(dies=False) == ""
+    assert os.path.lexists(done)
+
+
+def test_a_file_in_the_place_of_a_work_is_named(repository: Path) -> None:
+    """It is not ours, so nothing removes it."""
+    with pytest.raises(KeyboardInterrupt):
+        work(dies=True)
+    (folder,) = (repository / ".checkpoints").glob("train-*")
+    rmtree(folder)
+    folder.write_text("mine")
+    with pytest.raises(FileExistsError, match=folder.name):
+        work(dies=False)
+    assert folder.read_text() == "mine"
+
+
+def test_a_link_is_never_written_or_removed_through(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by the work, whose folder it may be, nor by the note that it has ended."""
+    with pytest.raises(KeyboardInterrupt):
+        work(dies=True)
+    (folder,) = (repository / ".checkpoints").glob("train-*")
+    (repository / "mine").write_text("mine")
+    (folder / "done").symlink_to(repository / "mine")
+    work(dies=False)
+    assert (repository / "mine").read_text() == "mine"
+    monkeypatch.delenv("DVC_STAGE")
+    elsewhere = folder.rename(repository / "elsewhere")
+    folder.symlink_to(elsewhere)
+    work(dies=False)
+    assert (elsewhere / "state").exists()
+    assert not folder.is_symlink()

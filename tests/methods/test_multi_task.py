@@ -96,27 +96,20 @@ def test_every_task_with_one_encoder_can_be_a_part():
     assert model.trunk.colours is None
 
 
-def test_a_task_with_two_encoders_is_refused():
-    """The line names it."""
-    options = published("rotation", "split_brain")
-    some = draw(IMAGES, options, count=8, generator=GENERATOR.manual_seed(0))
-    with pytest.raises(UserError, match="parts names split_brain, which has no single encoder to share; take it out"):
-        build(parse("4c5-4c5-8f"), some, options, mean=GREY, generator=GENERATOR.manual_seed(1))
-
-
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
         ({}, "tasks.multi_task.parts {}: expected at least 1 of them"),
         ({"multi_task": {"parts": {}}}, "parts: names multi_task, which is no other task on patches; expected such"),
         ({"exemplar": {}}, "parts: names exemplar, which is no other task on patches"),
+        ({"split_brain": PUBLISHED["split_brain"]}, "parts: names split_brain, which trains several encoders and has"),
         ({"rotation": {"large_share": 2}}, "parts: rotation.large_share 2: expected a number of at most 1"),
         ({"rotation": {}}, "parts: rotation.large_share is missing"),
         ({"rotation": None}, "parts: rotation"),
     ],
 )
 def test_parts_that_make_no_sense_are_refused(parts: dict[str, object], said: str):
-    """Itself, nothing, what is no task, and what a part's own section would refuse."""
+    """Itself, nothing, what is no task or has no one encoder, and what a part's own section would refuse."""
     with pytest.raises(UserError) as refused:
         load_options("multi_task", {"parts": parts})
     assert said in str(refused.value)

@@ -120,7 +120,7 @@ def test_a_value_of_a_task_is_checked_by_its_file(change: Change):
 
 
 COUNTS = ["seeds.count", "surrogate.samples", "train.epochs", "train.batch_size", "finetune.crops_per_image",
-          "finetune.batch_size", "probe.photos.C_draws", "invariance.num_images"]  # fmt: skip
+          "finetune.batch_size", "probe.photos.C_draws"]  # fmt: skip
 RANGES = [f"transformation.{key}" for key, value in asdict(RELEASE).items()
           if isinstance(value, tuple) and len(value) == 2]  # fmt: skip
 
@@ -237,6 +237,7 @@ def test_a_range_is_two_finite_numbers_that_make_sense(change: Change, key: str,
         ("invariance.methods", [], "invariance.methods []: "),
         ("invariance.methods", ["supervised"], "invariance.methods[0] 'supervised': is no encoder: a row is an enc"),
         ("invariance.methods", ["random", "random"], "invariance.methods ['random', 'random']: names something twice"),
+        ("invariance.num_images", 1, "invariance.num_images 1: expected a number of at least 2"),
         ("invariance.magnitudes", None, "invariance.magnitudes None: "),
         ("invariance.magnitudes.angle_degrees", [10, 20], "angle_degrees [10, 20]: lacks 0.0, which changes nothing"),
         ("invariance.magnitudes.angle_degrees", [], "angle_degrees []: lacks 0.0"),

@@ -1,5 +1,6 @@
 """Features: what is pooled, in which order it stands, and how it is scaled."""
 
+import mmap
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from exemplar.models.initial import draw_encoder
 from exemplar.models.network import Encoder, Pixels
 from exemplar.probe import features
 from exemplar.probe.features import Features
+from exemplar.probe.span import Span
 from exemplar.runtime.device import Compute
 from exemplar.tracking.serving import FeatureFunction
 
@@ -213,3 +215,34 @@ def test_a_recentred_encoder_answers_to_shifted_images_as_before(encoder: Encode
         torch.testing.assert_close(map_, expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(encoder.mean, before)
     assert Pixels().recentred(torch.ones(3)).extract_features(images, (1,))[0].equal(images.flatten(1))
+
+
+def test_kept_rows_are_not_written_through_a_link(
+    encoder: Encoder, compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came with a copied repository, and may lead to any file of its new owner."""
+    monkeypatch.setattr(features, "LARGEST_IN_MEMORY", 0)
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "features").symlink_to(tmp_path / "mine")
+    found = features.measure(encoder, IMAGES, side=48, cells=(2,), compute=compute, unfinished=tmp_path)
+    assert found.values.shape == (7, 60)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def mapped_megabytes() -> float:
+    """What of files counts as this process's memory."""
+    return int(Path("/proc/self/statm").read_text().split()[2]) * mmap.PAGESIZE / 1e6
+
+
+def test_what_was_read_of_a_mapped_file_does_not_count_as_memory(tmp_path: Path) -> None:
+    """Neither after the look at all of it, nor after percentiles, scaling and the axes of a span."""
+    np.ones((1000, 25_000), np.float32).tofile(tmp_path / "features")
+    values = np.memmap(tmp_path / "features", np.float32, "r+", shape=(1000, 25_000))
+    values[0] = 2
+    found, rows = Features(values, (slice(0, 10_000), slice(10_000, 25_000))), np.arange(0, 1000, 2)
+    before = mapped_megabytes()
+    features.require_sound(found)
+    divisors = features.percentiles(found, rows=rows, percentile=99.9)
+    assert found.scaled(divisors, rows[:9]).shape == (9, 25_000)
+    Span.of(found, divisors, rows, torch.device("cpu"))
+    assert mapped_megabytes() - before < 50  # the file has 100

@@ -11,7 +11,6 @@ import pytest
 from exemplar.datasets.evaluation import Evaluation
 from exemplar.report.comparison import (
     flat_metrics,
-    headline,
     markdown_table,
     metrics,
     percent,
@@ -97,32 +96,6 @@ def answering(name: str, share: float, readout: str = "probe") -> Evaluation:
     """A row that is right about this share of 100 test images in each of three folds, the same images in all."""
     answers = ["1" * round(100 * share) + "0" * (100 - round(100 * share))] * 3
     return replace(RECORD, method=name, readout=readout, accuracy=[share] * 3, answers=answers)
-
-
-def test_the_headline_says_how_sure_the_difference_from_random_filters_is() -> None:
-    """In points, with an interval; rows of other datasets and other rows of this one are left to the table."""
-    others = [answering("pixels", 0.2), answering("random", 0.5), answering("exemplar", 0.72, "finetune")]
-    rows = table([answering("exemplar", 0.7), *others, replace(RECORD, dataset="photos")], unlabeled="stl10")
-    assert headline(rows) == (
-        "On stl10, exemplar reaches 70.0 %: 20.0 points above random, with 95 % confidence between 12.0 and 28.0 "
-        "points above."
-    )
-    behind = table([answering("exemplar", 0.5), answering("random", 0.7)], unlabeled="stl10")
-    assert headline(behind).endswith(
-        "20.0 points below random, with 95 % confidence between 12.0 and 28.0 points below."
-    )
-    assert headline(table([RECORD], unlabeled="stl10")) == "On stl10, exemplar reaches 70.0 %."
-
-
-def test_the_headline_shows_no_difference_where_none_is_shown() -> None:
-    """An interval that holds 0 is no finding, however the means stand."""
-    close = table([answering("exemplar", 0.72), answering("random", 0.7)], unlabeled="stl10")
-    assert headline(close) == (
-        "On stl10, exemplar reaches 72.0 %, and no difference from random is shown: it is 2.0 points above random, "
-        "with 95 % confidence between 0.8 points below and 4.8 above."
-    )
-    level = table([answering("exemplar", 0.7), answering("random", 0.7)], unlabeled="stl10")
-    assert "no difference from random is shown: it is level with random" in headline(level)
 
 
 def test_differences_are_from_the_first_row_of_the_dataset() -> None:

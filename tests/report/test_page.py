@@ -11,7 +11,7 @@ import pytest
 
 from exemplar.datasets.evaluation import Evaluation
 from exemplar.io.examples import Examples
-from exemplar.report import comparison, figures, likeness, page, paper, sheets, stamp
+from exemplar.report import answers, comparison, figures, likeness, page, paper, sheets, stamp
 from exemplar.surrogate.ranges import RELEASE
 from exemplar.tracking.sidecars import Sidecar
 
@@ -63,7 +63,8 @@ CURVE = pd.DataFrame(
 )
 INVARIANCE = pd.DataFrame(
     [
-        {"transformation": "angle_degrees", "magnitude": angle, "accuracy": 0.5, "distance_pooled": abs(angle) / 45,
+        {"transformation": "angle_degrees", "magnitude": angle, "accuracy": 0.5, "accuracy_low": 0.4,
+         "accuracy_high": 0.6, "distance_pooled": abs(angle) / 45,
          "dataset": dataset, "method": method}
         for dataset in ("photos", HOSTILE) for method in ("exemplar", "random") for angle in (-45, 0, 45)
     ]
@@ -161,7 +162,7 @@ def test_names_are_text_and_never_markup(source: str) -> None:
 def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
     """Headline, table, training, every parameter under its dotted name, and every MLflow run."""
     text = " ".join(Page(source).text.split())
-    assert comparison.headline(comparison.table(RECORDS, unlabeled="photos")) in text
+    assert answers.headline(comparison.table(RECORDS, unlabeled="photos")) in text
     assert text.count("65.0 ± 5.0") == len(RECORDS)
     assert "26 November 2026 · 0123abc · a laptop, 2 cores · 3.4 minutes" in text
     assert "All are those of the params.yaml that is committed." in text
@@ -175,6 +176,7 @@ def test_the_page_says_all_numbers_settings_and_runs(source: str) -> None:
         "exemplar Exemplar-CNN, linear SVM 65.0 ± 5.0",
         "pixels Raw pixels, linear SVM 65.0 ± 5.0",
         "200 1.4",
+        "Cost 200 images through the encoder to train it, and 1.4 minutes",
     ):
         assert words in text
 

@@ -24,7 +24,8 @@ def curves(dataset: str, method: str) -> pd.DataFrame:
     """What the stage writes about one encoder."""
     points = [(name, magnitude) for name, listed in MAGNITUDES.items() for magnitude in listed]
     table = pd.DataFrame(points, columns=["transformation", "magnitude"])
-    numbers = {"accuracy": 0.5, "distance_layer_1": 0.1, "distance_pooled": 0.2}
+    numbers = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.7}
+    numbers |= {"distance_layer_1": 0.1, "distance_pooled": 0.2}
     return table.assign(**numbers, dataset=dataset, method=method)
 
 
@@ -33,15 +34,18 @@ BOTH = pd.concat([curves("stl10", "exemplar"), curves("stl10", "random")])
 
 
 def test_a_row_per_transformation_and_a_curve_per_method() -> None:
-    """Distances at the left, accuracies in percent at the right; ratios are spread by their logarithms."""
+    """Distances at the left, accuracies in percent and their intervals at the right; ratios by their logarithms."""
     figure = panels.invariance_curves(BOTH, MARKS)
     axes = np.array(figure.axes).reshape(-1, 2)
     assert [right.get_xlabel() for _, right in axes] == list(panels.LABELS.values())
     for left, right in axes:
-        assert [line.get_label() for line in left.lines] == ["exemplar", "random"]
+        assert [line.get_label() for line in left.lines][:2] == ["exemplar", "random"]
         assert [line.get_label() for line in right.lines][:2] == ["exemplar", "random"]
         assert np.asarray(left.lines[0].get_ydata()).tolist() == [0.2] * 3
         assert np.asarray(right.lines[0].get_ydata()).tolist() == [50] * 3
+        assert np.asarray(left.lines[2].get_ydata()).tolist() == [1, 1]  # another picture
+        bands = [band.get_paths()[0].get_extents() for band in right.collections[:2]]
+        assert [(band.y0, band.y1) for band in bands] == [(40, 70)] * 2
     assert [left.get_xscale() for left, _ in axes] == ["linear", "linear", "log", "linear", "log"]
 
 
@@ -68,10 +72,10 @@ def test_the_papers_points_stand_where_its_axis_is_ours() -> None:
         [[[-0.3, 60.5], [0.3, 60.5]]],
         [[[0.125, 42.6], [1, 61.6], [8, 48.7]]],
     ]
-    bars = right[3].collections[0].get_paths()
+    bars = right[3].collections[2].get_paths()
     assert [path.vertices.tolist() for path in bars] == [[[x, 59], [x, 62]] for x in (-0.3, 0.3)]
     other = panels.invariance_curves(curves("photos", "exemplar"), MARKS.iloc[:0])
-    assert {len(axes.lines) for axes in other.axes} == {1}
+    assert [len(axes.lines) for axes in other.axes] == [2, 1] * 5
 
 
 def test_the_same_numbers_make_the_same_small_file() -> None:

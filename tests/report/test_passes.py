@@ -16,6 +16,13 @@ def test_a_point_is_a_method_with_its_recipe_and_its_passes() -> None:
     assert told == {"exemplar, release": 24e6, "exemplar, fast": 24e6, "rotation": 24e6}
 
 
+def test_clustered_has_trained_twice() -> None:
+    """Once on the seeds and once on their clusters, by the recipe of the exemplar task."""
+    measured = {"stl10.clustered.accuracy": 0.66, "stl10.clustered.std": 0.02} | OURS
+    told = passes.points(load(changed(measured)), dataset="stl10").set_index("label")["passes"].to_dict()
+    assert told == {"exemplar, release": 24e6, "clustered, release": 48e6}
+
+
 def test_experiments_that_differ_in_their_random_seed_alone_are_one_point() -> None:
     """With the mean of their accuracies, and their spread."""
     (point,) = passes.points(load(experiment(0.6), experiment(0.7, random_seed=1)), dataset="stl10").to_dict("records")

@@ -1,25 +1,17 @@
 """MLflow's server, one for all tests of tracking, and a gate before it."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import urlopen
 
 import pytest
 from gates import Gate
+from servers import served
 
 from exemplar.tracking import store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-SERVE = "import sys; from mlflow.server import app; app.run(port=int(sys.argv[1]))"
 
 
 @pytest.fixture
@@ -32,26 +24,8 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """MLflow's server on a fresh store."""
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
-    environment = os.environ | {
-        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder}/mlflow.db",
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-        "MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES": "ftp",
-        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(folder / "artifacts"),
-    }
-    command = [sys.executable, "-c", SERVE, str(number)]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    for _ in range(2000):
-        with suppress(OSError):
-            assert urlopen(f"http://127.0.0.1:{number}/health", timeout=60).status == 200
-            break
-        time.sleep(0.1)
-    yield number
-    process.kill()
-    process.wait()
+    with served("mlflow.server.app", folder, MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES="ftp") as number:
+        yield number
 
 
 @pytest.fixture

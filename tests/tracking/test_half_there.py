@@ -431,22 +431,3 @@ def test_only_what_lies_in_the_spool_is_sent(
 def test_only_mlflow_and_our_own_checks_refuse_for_good(error: Exception, said: bool) -> None:
     """All else may be a proxy's, a network's or this machine's, which may be mended."""
     assert operations.refused(error) is said
-
-
-@pytest.mark.parametrize(
-    ("error", "helps"),
-    [
-        ("No module named 'google.cloud'", "install google.cloud where"),
-        ("Unable to locate credentials", "give the credentials of its artifact store"),
-        ("API request to endpoint /x failed with error code 401 != 200", "MLFLOW_TRACKING_PASSWORD"),
-        ("403 Client Error: Forbidden for url: http://h/x", "ask for the right"),
-        ("413 Client Error: Request Entity Too Large", "raise that limit"),
-        ("(sqlite3.OperationalError) database is locked", "let it go on or end it"),
-        ("http://127.0.0.1:401/x: no such host", ""),
-    ],
-)
-def test_a_cause_that_is_known_has_its_remedy(error: str, helps: str) -> None:
-    """Of all others only the words of the error are told."""
-    found = operations.remedy(error)
-    assert helps in found
-    assert bool(found) is bool(helps)

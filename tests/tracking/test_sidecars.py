@@ -39,6 +39,7 @@ def test_a_sidecar_that_is_broken_is_as_good_as_none(result: Path, content: str)
     assert sidecars.load(path) is None
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # mlflow's own
 def test_the_run_of_a_stage_leaves_a_sidecar(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It names the run; a run that goes on after DVC was killed keeps its time."""
     monkeypatch.setenv("DVC_STAGE", "train@random")

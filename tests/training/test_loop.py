@@ -156,11 +156,22 @@ def test_a_network_that_does_not_learn_yet_is_not_dead(data: SurrogateSet, compu
 
 
 @pytest.mark.parametrize(
-    ("size", "advice"), [(64, "lower train.batch_size from 64 to 32"), (1, "choose a smaller model")]
+    ("changes", "advice"),
+    [
+        ({"batch_size": 64}, r"lower train\.batch_size from 64 to 32"),
+        ({"batch_size": 64, "section": "finetune.choices"}, r"lower finetune\.batch_size from 64 to 32"),
+        ({"batch_size": 14, "stated_batch": 128}, r"lower train\.batch_size from 128 to 64"),
+        ({"batch_size": 1}, r"train\.batch_size 1 gives the smallest steps there are; choose a smaller model"),
+        (
+            {"batch_size": 8, "stated_batch": 64},
+            r"train\.batch_size 64 gives the smallest steps there are; .*",
+        ),
+    ],
 )
-def test_memory_that_does_not_suffice_is_told_with_the_setting(size: int, advice: str) -> None:
-    """PyTorch's own error on the CPU becomes one line; other errors stay what they are."""
-    with pytest.raises(UserError, match=f"^out of memory: .*{advice}$"), enough_memory(smaller_batches("train", size)):
+def test_memory_that_does_not_suffice_is_told_with_the_setting(changes: dict[str, Any], advice: str) -> None:
+    """PyTorch's own error on the CPU becomes one line with the number of params.yaml; others stay what they are."""
+    settings = replace(SETTINGS, **changes)
+    with pytest.raises(UserError, match=f"^out of memory: {advice}$"), enough_memory(smaller_batches(settings)):
         torch.empty(2**55)
     with pytest.raises(RuntimeError, match="must match"), enough_memory(""):
         torch.ones(2) + torch.ones(3)

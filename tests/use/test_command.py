@@ -104,6 +104,16 @@ def test_parquet_holds_the_same(run: Shell, pictures: Path, encoder_file: Path, 
     assert answers[0] == answers[1] == answers[2]
 
 
+def test_features_of_another_encoder_or_side_are_not_searched(
+    run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path
+) -> None:
+    """They are as many numbers, and similarities between them mean nothing."""
+    search = ("neighbours", pictures / "b.png", tmp_path / "f.npy", "--encoder", encoder_file)
+    assert not run("features", pictures, "--encoder", encoder_file, "--side", 64, "--out", tmp_path / "f.npy").status
+    assert not run(*search, "--side", 64).status
+    assert "than this encoder gives at this side and these cells; pass those that made it" in run.told(*search)
+
+
 def test_an_encoder_is_exported(run: Shell, encoder_file: Path, tmp_path: Path) -> None:
     """How far the file's answers are from the encoder's is told; a file that is there, and another ending, are too."""
     out, words = tmp_path / "e.pt2", ("export", "--encoder", encoder_file, "--side", 48, "--out")
@@ -145,7 +155,7 @@ def test_a_broken_picture_stops_the_command_or_is_named(
 
 
 def test_mistakes_are_one_line(run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path) -> None:
-    """A folder without pictures, a place that is not there, an encoder that is none, an unknown kind of file."""
+    """A folder without pictures or in the place of one, what is not there, no encoder, an unknown kind of file."""
     out = tmp_path / "f.npy"
     (empty := tmp_path / "empty").mkdir()
     broken = tmp_path / "broken.safetensors"
@@ -157,6 +167,7 @@ def test_mistakes_are_one_line(run: Shell, pictures: Path, encoder_file: Path, t
     assert "expected a name that ends in .npy or .parquet" in run.told("features", pictures, *known, "--out", "f.csv")
     assert "there is no folder" in run.told("features", pictures, *known, "--out", tmp_path / "gone" / "f.npy")
     assert "too small for 4c5-4c5-8f" in run.told("features", pictures, *known, "--out", out, "--side", 20)
+    assert "is a folder; expected the one picture" in run.told("neighbours", pictures, pictures, *known)
     assert "cannot read" in run.told("neighbours", pictures / "a.png", broken.rename(tmp_path / "x.parquet"), *known)
     assert not out.exists()
 
