@@ -25,7 +25,7 @@ than whole things. Larger pictures should be scaled to 96 pixels (`side=96`). Th
 on test images, so the best of many versions looks a little better than it is.
 - **Licence.** MIT, as the code. The images have licences of their own.
 
-{results}
+{accuracies}
 ```python
 import exemplar
 
@@ -34,7 +34,7 @@ encoder = exemplar.load_encoder("{run_id}")
 features = encoder.features(["a.jpg", "b.jpg"], side=96)
 ```
 """
-RESULTS = """\
+ACCURACIES = """\
 | dataset | read by | accuracy, % | k-NN, % |
 |---|---|---|---|
 {rows}
@@ -57,7 +57,7 @@ def write(name: str, training: "Run", evaluations: "Sequence[Run]") -> str:
         "commit": tags.get("mlflow.source.git.commit", UNKNOWN)[:10],
         "seen": seen(metrics.get("encoder_passes"), params.get("train_epochs")),
         "images": digest(training),
-        "results": RESULTS.format(rows="".join(map(row, evaluations))) if evaluations else "",
+        "accuracies": ACCURACIES.format(rows="".join(map(row, evaluations))) if evaluations else "",
         "run_id": training.info.run_id,
         "name": name,
     }
