@@ -7,12 +7,13 @@ there is overwritten unasked. Libraries are imported when a command needs them, 
 import errno
 import json
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, printable
 from exemplar.errors import say as report
 from exemplar.runtime.signals import sigterm_raises
 from exemplar.runtime.streams import make_unfailing
@@ -91,7 +92,7 @@ def neighbours(
         require_made_by(lambda path: loaded.features(path, side=side), tables.load(among), file=among)
     rows = tables.load(among) if others is None else iter_features(loaded, others, Reader(side, skip_broken))
     found = nearest(own, rows, widths=loaded.block_widths(side), count=count)
-    lines = "\n".join(f"{neighbour.similarity:.3f}  {neighbour.picture}" for neighbour in found)
+    lines = "\n".join(f"{neighbour.similarity:.3f}  {printable(neighbour.picture)}" for neighbour in found)
     say([asdict(neighbour) for neighbour in found], lines, as_json=as_json)
 
 
@@ -162,6 +163,8 @@ def say(told: object, text: str, *, as_json: bool) -> None:
 def main() -> None:
     """Run the command; exit status 1 and one line on stderr for a mistake of the user or the machine."""
     make_unfailing("stderr")  # what it prints on stdout is its result
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name may be any bytes, and an encoding lack a character
     try:
         with sigterm_raises():
             app()

@@ -64,6 +64,18 @@ def test_every_file_that_a_page_names_is_there(page: Path):
     assert gone == []
 
 
+@pytest.mark.parametrize("path", ["/home/me/Bilder/Übung (1)", "~/a b=c,d#[e]{f}", "/data/it's"])
+def test_any_path_goes_through_an_override_in_two_pairs_of_quotes(path: str):
+    """As docs/experiments.md says; without them DVC refuses it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    parser, quoted = OverridesParser.create(), path.replace("'", r"\'")
+    assert parser.parse_overrides([f"sources.folder.url='{quoted}'"])[0].value() == path
+    with pytest.raises(OverrideParseException):
+        parser.parse_overrides([f"sources.folder.url={path}"])
+
+
 def test_every_page_is_in_the_navigation_of_the_site():
     """Once, and so is every page that it links; but for that of an index, which says what README.md says."""
     navigation = YAML(typ="safe").load(ROOT / "mkdocs.yml")["nav"]

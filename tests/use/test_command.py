@@ -104,6 +104,18 @@ def test_parquet_holds_the_same(run: Shell, pictures: Path, encoder_file: Path, 
     assert answers[0] == answers[1] == answers[2]
 
 
+def test_names_of_any_bytes_are_printed(run: Shell, pictures: Path, encoder_file: Path) -> None:
+    """Also those that are no text, or that would move a terminal's cursor; in JSON they stay what they are."""
+    (pictures / "a.png").rename(pictures / "\udcff.png")
+    (pictures / "b.png").rename(pictures / "\x1b[31m\nb.png")
+    done = run("neighbours", pictures / "c.webp", pictures, "--encoder", encoder_file)
+    assert done.status == 0
+    assert len(done.stdout.splitlines()) == 5
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    told = json.loads(run("neighbours", pictures / "c.webp", pictures, "--encoder", encoder_file, "--json").stdout)
+    assert str(pictures / "\udcff.png") in [one["picture"] for one in told]
+
+
 def test_features_of_another_encoder_or_side_are_not_searched(
     run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path
 ) -> None:

@@ -217,6 +217,13 @@ def test_a_header_cannot_fill_the_memory(read: Callable[..., dict[str, bytes]], 
         read(info.tobuf(tarfile.GNU_FORMAT) + b"0" * 1024)
 
 
+@pytest.mark.parametrize("size", ["-1024", "-3"])
+def test_a_size_below_nothing_leads_nowhere(read: Callable[..., dict[str, bytes]], size: str) -> None:
+    """It would lead back, or over what follows, of which nobody would be told."""
+    with pytest.raises(UserError, match="impossible size"):
+        read(packed(member("set/three", pax_headers={"size": size})))
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, lambda tar: zipped(gzip.compress(tar))])
 def test_an_archive_cut_anywhere_is_told(read: Callable[..., dict[str, bytes]], pack: Callable[[bytes], bytes]) -> None:
     """No cut is taken for the end: what is missing may be half of the pictures."""
