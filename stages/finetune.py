@@ -12,6 +12,7 @@ def finetune(dataset: str, method: str) -> None:
     from exemplar.finetune import Finetune
     from exemplar.io import integrity
     from exemplar.models import saved
+    from exemplar.params import naming
     from exemplar.params.load import load_params
     from exemplar.runtime import device
     from exemplar.tracking import runs
@@ -32,7 +33,7 @@ def finetune(dataset: str, method: str) -> None:
         run,
         unfinished,
     ):
-        run.log_dataset(dataset, labeled_folder, url=settings.sources[dataset].url, context="training and test")
+        run.log_dataset(dataset, labeled_folder, url=naming.url_of(settings, dataset), context="training and test")
         measured = Finetune.of(settings.finetune.model_dump(exclude={"methods"}), validation=validation).measure(
             encoder,
             labeled,
@@ -53,7 +54,7 @@ def finetune(dataset: str, method: str) -> None:
             record_path,
             encoder=encoder_path,
             steps=measured.steps(),
-            ranked_on=settings.datasets[0],
+            ranked_on=naming.first_dataset(settings),
             dataset=dataset,
             method=method,
             readout="finetune",

@@ -11,6 +11,7 @@ def measure(dataset: str, method: str) -> None:
     from exemplar.datasets.base import Labeled
     from exemplar.io import integrity
     from exemplar.models import saved
+    from exemplar.params import naming
     from exemplar.params.load import load_params
     from exemplar.probe.protocol import Probe
     from exemplar.runtime import device
@@ -28,7 +29,7 @@ def measure(dataset: str, method: str) -> None:
     )
     run_settings |= {"model": encoder.model}
     with runs.work("invariance", dataset, method, settings=run_settings, inputs=inputs, result=table_path) as (run, _):
-        run.log_dataset(dataset, labeled_folder, url=settings.sources[dataset].url, context="training and test")
+        run.log_dataset(dataset, labeled_folder, url=naming.url_of(settings, dataset), context="training and test")
         table = invariance.measure(
             encoder,
             labeled,

@@ -11,6 +11,7 @@ def probe(dataset: str, method: str) -> None:
     from exemplar.datasets.evaluation import Evaluation
     from exemplar.io import integrity
     from exemplar.models import saved
+    from exemplar.params import naming
     from exemplar.params.load import load_params
     from exemplar.probe.protocol import Probe
     from exemplar.runtime import device
@@ -30,7 +31,7 @@ def probe(dataset: str, method: str) -> None:
         run,
         unfinished,
     ):
-        run.log_dataset(dataset, labeled_folder, url=settings.sources[dataset].url, context="training and test")
+        run.log_dataset(dataset, labeled_folder, url=naming.url_of(settings, dataset), context="training and test")
         measured = Probe(**settings.probe[dataset].model_dump()).measure(
             encoder,
             labeled,
@@ -51,7 +52,7 @@ def probe(dataset: str, method: str) -> None:
             record_path,
             encoder=encoder_path,
             steps=measured.steps(),
-            ranked_on=settings.datasets[0],
+            ranked_on=naming.first_dataset(settings),
             dataset=dataset,
             method=method,
             readout="probe",

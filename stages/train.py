@@ -34,6 +34,7 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     from exemplar.io import integrity
     from exemplar.io.examples import save_examples
     from exemplar.models import architecture, saved
+    from exemplar.params import naming
     from exemplar.params.options import load_options
     from exemplar.runtime import device
     from exemplar.surrogate.sets import SurrogateSet, load_mean
@@ -72,8 +73,8 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     ):
         compute = team.choose(**settings.compute.model_dump())
         run.log_tags({"method": method, "device": device.summary(compute)})
-        url = settings.sources[settings.unlabeled].url
-        run.log_dataset(settings.unlabeled, inputs[1], url=url, context="unlabeled")
+        dataset = naming.unlabeled(settings)
+        run.log_dataset(dataset, inputs[1], url=naming.url_of(settings, dataset), context="unlabeled")
         fitting = fit_method(train_inputs(compute=compute, checkpoint=unfinished / "state.pt"))
         curve = []
         for epoch in fitting.epochs:
@@ -85,7 +86,7 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
         if curve:  # filters that were drawn and raw pixels are no news
             run.samples_per_second = median(epoch.samples_per_second for epoch in curve)
             name, example = f"{method}-{settings.model}", surrogate.windows[:1].numpy()
-            run.log_encoder(encoder_path, example=example, name=name, ranked_on=settings.datasets[0])
+            run.log_encoder(encoder_path, example=example, name=name, ranked_on=naming.first_dataset(settings))
             run.log_file(folder / "curve.csv")
             run.log_file(unfinished / "state.pt", folder="checkpoints")
 

@@ -217,6 +217,26 @@ def test_every_training_row_and_comparison_has_its_run(made: Copy) -> None:
     assert {summary.data.tags[name] for name in rests_on} == known - {shown}
 
 
+def test_the_trained_encoder_is_a_registered_model_and_runs_have_their_datasets_and_pictures(made: Copy) -> None:
+    """Its card tells what its evaluations measured; random filters are no model."""
+    client, table = made.client(), pd.read_csv(made.folder / "results" / "comparison.csv").set_index("method")
+    (model,) = client.search_registered_models()
+    assert model.name == "exemplar-4c5-4c5-8f"
+    card = client.get_model_version_by_alias(model.name, "champion").description
+    for row in ("exemplar", "exemplar, fine-tuned"):
+        assert f"{100 * table.loc[row, 'accuracy_mean']:.1f} ± " in card
+    assert "64 samples seen, in 2 epochs" in card
+    images = {name: made.outputs()[f"data/{name}"][:12] for name in ("unlabeled", "labeled/photos")}
+    for run in made.runs():
+        stage = run.data.tags["stage"]
+        read = [each.dataset.digest for each in run.inputs.dataset_inputs]
+        expected = {"train": [images["unlabeled"]], "compare": []}
+        assert read == expected.get(stage, [images["labeled/photos"]])
+        seen = {file.path for file in client.list_artifacts(run.info.run_id)}
+        pictures = {"train": {"filters.png", "samples.png"}, "probe": {"confusion.png"}, "finetune": {"confusion.png"}}
+        assert seen >= pictures.get(stage, set())
+
+
 def test_the_invariance_of_an_encoder_is_a_table_curves_and_a_picture(made: Copy) -> None:
     """What stands in the file stands in MLflow and, drawn, in the page; an untransformed image has not moved."""
     (run,) = (run for run in made.runs() if run.data.tags["stage"] == "invariance")

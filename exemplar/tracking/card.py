@@ -18,14 +18,14 @@ Its features are the maps of every layer, max-pooled in 2 x 2 cells.
 - **Data.** {seeds_count} seeds, cut from the unlabeled images of `{unlabeled}` (md5 {images}...), \
 and {surrogate_samples} samples of each. No label was read.
 - **Training.** {seen} samples seen, in {train_epochs} epochs of the recipe `{train_recipe}`, \
-in batches of {train_batch_size}, with the learning rate {train_learning_rate}, in {compute_precision}, on {device}; \
+in batches of {train_batch_size}, with the learning rate {train_learning_rate}, on {device}; \
 random seed {random_seed}, commit {commit}. The run has all settings.
 - **Limits.** It knows what `{unlabeled}` shows, in patches of 32 x 32 pixels: edges, colours and textures better \
 than whole things. Larger pictures should be scaled to 96 pixels (`side=96`). The alias *champion* follows accuracies \
 on test images, so the best of many versions looks a little better than it is.
 - **Licence.** MIT, as the code. The images have licences of their own.
 
-{results}
+{accuracies}
 ```python
 import exemplar
 
@@ -34,7 +34,7 @@ encoder = exemplar.load_encoder("{run_id}")
 features = encoder.features(["a.jpg", "b.jpg"], side=96)
 ```
 """
-RESULTS = """\
+ACCURACIES = """\
 | dataset | read by | accuracy, % | k-NN, % |
 |---|---|---|---|
 {rows}
@@ -57,7 +57,7 @@ def write(name: str, training: "Run", evaluations: "Sequence[Run]") -> str:
         "commit": tags.get("mlflow.source.git.commit", UNKNOWN)[:10],
         "seen": seen(metrics.get("encoder_passes"), params.get("train_epochs")),
         "images": digest(training),
-        "results": RESULTS.format(rows="".join(map(row, evaluations))) if evaluations else "",
+        "accuracies": ACCURACIES.format(rows="".join(map(row, evaluations))) if evaluations else "",
         "run_id": training.info.run_id,
         "name": name,
     }

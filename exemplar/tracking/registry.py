@@ -77,7 +77,7 @@ def describe(client: "MlflowClient", *, md5: str, ranked_on: str) -> None:
         model = logged_by(client, training)
         for evaluation in evaluations:
             tell(client, version, model.model_id if model else None, evaluation)
-        crown(client, version.name, version.version, ranked_on=ranked_on)
+        crown(client, version.name, str(version.version), ranked_on=ranked_on)
 
 
 def newest(runs: "Sequence[Run]") -> "list[Run]":
@@ -107,7 +107,7 @@ def crown(client: "MlflowClient", name: str, number: str, *, ranked_on: str) -> 
     the same time, the last one to compare decides.
     """
     metric, images = f"probe.{ranked_on}", f"md5.{ranked_on}"
-    versions = {version.version: version for version in client.search_model_versions(f"name = '{name}'")}
+    versions = {str(version.version): version for version in client.search_model_versions(f"name = '{name}'")}
     same = versions[number].tags.get(images)
     rivals = [one for one in versions.values() if metric in one.tags and one.tags.get(images) == same]
     if rivals:

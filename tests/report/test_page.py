@@ -142,7 +142,7 @@ def test_a_browser_shows_the_page_and_asks_no_other_host(source: str, tab: "Brow
     asked, said = [], []
     tab.on("request", lambda request: asked.append(request.url))
     tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", said.append)
+    tab.on("pageerror", lambda error: said.append(str(error)))
     (tmp_path / "report.html").write_text(source, encoding="utf-8")
     tab.set_viewport_size({"width": 390, "height": 800})
     tab.goto((tmp_path / "report.html").as_uri())

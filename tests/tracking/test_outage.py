@@ -152,7 +152,7 @@ def test_what_a_server_missed_for_good_is_sent_by_sync(
     assert "make sync" in told
     assert client.get_run(run_id).info.status == "RUNNING"
     (finding,) = doctor.unsent()
-    assert finding.line().startswith(f"look  MLflow run {run_id}: 7 things wait for http://127.0.0.1:{proxy.port} ")
+    assert finding.line().startswith(f"look  MLflow run {run_id}: 9 things wait for http://127.0.0.1:{proxy.port} ")
     (kept,) = outage.pending()
     assert "hunter2" not in told + "".join(file.read_text() for file in kept.files())
     shutil.copytree(kept.folder, tmp_path / "before")

@@ -59,7 +59,7 @@ def test_a_trained_encoder_is_a_version_whose_card_gains_the_results(client: Mlf
         "by the method `exemplar`",
         "400 seeds, cut from the unlabeled images of `photos` (md5 0123456789ab...)",
         "6,400 samples seen, in 2 epochs of the recipe `fast`",
-        "in float32, on cpu, an AMD EPYC; random seed 3",
+        "on cpu, an AMD EPYC; random seed 3",
         "No evaluation of it has ended yet.",
         "MIT",
         f'encoder = exemplar.load_encoder("{run_id}")',
