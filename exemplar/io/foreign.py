@@ -21,7 +21,7 @@ def load_yaml(content: bytes) -> object:
     from ruamel.yaml.error import YAMLError
 
     try:
-        found: object = YAML(typ="safe").load(content)
+        found: object = YAML(typ="safe", pure=True).load(content)
     except (YAMLError, ValueError, LookupError, ArithmeticError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(said(error)) from None
     if has_more_values(found, MOST_VALUES):

@@ -26,7 +26,7 @@ def stage_code(stage: str, *of: str) -> list[Path]:
     """The code that decides a stage's result: the files that dvc.yaml lists, `of` the values of the stage's matrix."""
     from ruamel.yaml import YAML
 
-    description = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"][stage]
+    description = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"][stage]
     chosen = {f"${{item.{name}}}": value for name, value in zip(description.get("matrix", {}), of, strict=True)}
     files = list[Path]()
     for listed in description["deps"]:

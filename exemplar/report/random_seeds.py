@@ -20,7 +20,8 @@ def over_random_seeds(experiments: pd.DataFrame) -> pd.DataFrame:
     `settings` says what tells lines of the same row apart.
     """
     tables = [lines(experiments, dataset, row) for dataset, row in rows_measured(experiments)]
-    return pd.concat([pd.DataFrame(columns=list(COLUMNS)), *(table for table in tables if len(table))])
+    found = [table for table in tables if len(table)]
+    return pd.concat(found) if found else pd.DataFrame(columns=list(COLUMNS))
 
 
 def lines(experiments: pd.DataFrame, dataset: str, row: str) -> pd.DataFrame:
@@ -42,8 +43,8 @@ def lines(experiments: pd.DataFrame, dataset: str, row: str) -> pd.DataFrame:
 def differences(points: pd.DataFrame) -> Iterator[str]:
     """For each point the settings in which it differs from another: `seeds.count=500 train.epochs=4`."""
     names = [name for name in names_of_settings(points) if points[name].nunique() > 1]
-    for values in points[names].itertuples(index=False, name=None):
-        yield " ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
+    for point in points.to_dict("records"):
+        yield " ".join(f"{name}={point[name]}" for name in names)
 
 
 def markdown_table(rows: pd.DataFrame) -> str:

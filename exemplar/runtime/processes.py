@@ -168,6 +168,7 @@ def launch_config(logs: str, count: int) -> "LaunchConfig":
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig
 
+    newer = {"signals_to_handle": "SIGTERM,SIGINT", "shutdown_timeout": SECONDS_TO_END}  # PyTorch 2.6 lacks both
     return LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -178,6 +179,5 @@ def launch_config(logs: str, count: int) -> "LaunchConfig":
         local_addr="127.0.0.1",  # looking a name up may take a minute
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=logs),
-        signals_to_handle="SIGTERM,SIGINT",
-        shutdown_timeout=SECONDS_TO_END,
+        **{name: value for name, value in newer.items() if name in LaunchConfig.__dataclass_fields__},
     )

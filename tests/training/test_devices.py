@@ -25,6 +25,9 @@ from exemplar.training.state import TrainState
 from exemplar.training.watch import nonzero_gradients
 
 TASKS = [name for name in names_in("methods", having=r"^def draw\(") if name != "multi_task"]
+pytestmark = pytest.mark.skipif(
+    torch.__version__.startswith("2.6."), reason="PyTorch 2.6 aborts in a convolution of stand-ins"
+)
 SETTINGS = Settings(epochs=1, batch_size=8, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
 CUDA, MEAN = Compute(torch.device("cuda", 0), torch.float32), torch.full((3, 32, 32), 0.5)
 

@@ -21,6 +21,8 @@ from exemplar.training.state import TrainState
 
 CLASSES, SAMPLES, STEPS, BATCH = 10, 32, 20, 16
 Draw = Callable[..., Learner]
+# What PyTorch's dropout keeps of twenty ones after `manual_seed(0)`; version 2.6 draws otherwise.
+KEPT = [0, 0, 1, 0, 0, 0, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1, 0, 0]
 # Every second step's loss. With other vector instructions they differ by 3e-6 of their value.
 LOSSES = {
     "release": [2.304586, 2.440736, 2.414083, 2.251326, 2.410545, 2.384666, 2.339072, 2.394692, 2.289409, 2.302876],
@@ -57,7 +59,10 @@ def losses(model: Learner, data: SurrogateSet, compute: Compute, *, learning_rat
 def test_twenty_steps_lose_what_they_lost(
     recipe: str, draw: Draw, learning_rate: float, squares: SurrogateSet, compute: Compute
 ) -> None:
-    """In float32, to a hundred-thousandth."""
+    """In float32, to a hundred-thousandth, where dropout draws what it drew then."""
+    torch.manual_seed(0)
+    if recipe == "release" and torch.nn.functional.dropout(torch.ones(20)).bool().int().tolist() != KEPT:
+        pytest.skip("this version of PyTorch draws dropout otherwise")
     mean, generator = measure_mean(squares, device=torch.device("cpu")), torch.Generator().manual_seed(0)
     model = draw(parse("8c5-8c5-16f"), CLASSES, mean=mean, generator=generator)
     assert losses(model, squares, compute, learning_rate=learning_rate)[::2] == pytest.approx(LOSSES[recipe], rel=1e-5)

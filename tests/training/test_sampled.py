@@ -76,7 +76,7 @@ def test_with_all_classes_drawn_it_is_the_whole_softmax(many: SurrogateSet, comp
     ours, theirs = sampled(many, recipe=recipe, negatives=CLASSES), whole(many, recipe)
     start_alike(theirs, ours)
     expected = list(losses(theirs, many, compute))
-    assert list(losses(ours, many, compute)) == pytest.approx(expected, rel=1e-5)
+    assert list(losses(ours, many, compute)) == pytest.approx(expected, rel=5e-5)
     for rows, (weights, _) in zip(settled_rows(ours), theirs.rows(), strict=True):
         torch.testing.assert_close(rows, weights.detach().reshape(CLASSES, -1), rtol=1e-3, atol=1e-4)
 
