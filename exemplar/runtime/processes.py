@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import torch
@@ -168,7 +168,8 @@ def launch_config(logs: str, count: int) -> "LaunchConfig":
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.launcher.api import LaunchConfig
 
-    newer = {"signals_to_handle": "SIGTERM,SIGINT", "shutdown_timeout": SECONDS_TO_END}  # PyTorch 2.6 lacks both
+    # PyTorch 2.6 lacks both.
+    newer: dict[str, Any] = {"signals_to_handle": "SIGTERM,SIGINT", "shutdown_timeout": SECONDS_TO_END}
     return LaunchConfig(
         min_nodes=1,
         max_nodes=1,
