@@ -6,6 +6,7 @@ with bytes too many; of a broken header it says anything from a warning to a req
 
 import io
 import mmap
+import os
 import warnings
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -69,7 +70,12 @@ def map_array(
 
 def empty_array(shape: tuple[int, ...], kind: type[np.generic], file: Path | None) -> np.ndarray:
     """An array in memory, or that of a new .npy file, which is written when the array is."""
-    return np.empty(shape, kind) if file is None else np.lib.format.open_memmap(file, "w+", kind, shape)
+    if file is None:
+        return np.empty(shape, kind)
+    mapped = np.lib.format.open_memmap(file, "w+", kind, shape)
+    with file.open("r+b") as opened:  # a disk that is full says so here, and not by a signal while pages are written
+        os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return mapped
 
 
 def forget_pages(numbers: np.ndarray) -> None:
