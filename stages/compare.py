@@ -7,8 +7,6 @@ from stages import cli
 
 def compare() -> None:
     """Put every row side by side, with the paper's numbers where they exist, and log one summary run."""
-    from tempfile import TemporaryDirectory
-
     from exemplar.datasets.base import Labeled
     from exemplar.datasets.evaluation import Evaluation
     from exemplar.io import integrity
@@ -44,7 +42,7 @@ def compare() -> None:
     tested = Labeled.load(labeled / first)
     made = sidecars.collect(results)
     all_settings = settings.model_dump()
-    with runs.work("compare", settings=all_settings, inputs=inputs) as (run, _):
+    with runs.work("compare", settings=all_settings, inputs=inputs) as (run, unfinished):
         page.save(
             Path("results"),
             records=records,
@@ -64,11 +62,11 @@ def compare() -> None:
         run.log_tags({name: sidecar.run_id for name, sidecar in made.items() if sidecar})
         for file in ("report.html", "comparison.csv", "figures"):
             run.log_file(Path("results") / file)
-        with TemporaryDirectory() as folder:
-            for run_id, name, figure in per_run.pictures(records, pictures, made):
-                picture = Path(folder, name)
-                picture.write_bytes(figures.png(figure))
-                run.log_picture(picture, run_id=run_id)
+        for run_id, name, figure in per_run.pictures(records, pictures, made):
+            picture = unfinished / run_id / name  # there until the run has ended
+            picture.parent.mkdir(exist_ok=True)
+            picture.write_bytes(figures.png(figure))
+            run.log_picture(picture, run_id=run_id)
 
 
 if __name__ == "__main__":

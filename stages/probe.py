@@ -39,24 +39,10 @@ def probe(dataset: str, method: str) -> None:
             compute=device.choose(device=settings.compute.device, precision="float32"),
             unfinished=unfinished,
         )
-        record = Evaluation.of(
-            measured,
-            dataset=dataset,
-            method=method,
-            readout="probe",
-            model=encoder.model,
-            classes=labeled.classes,
-        )
-        record.save(record_path)
-        run.log_evaluation(
-            record_path,
-            encoder=encoder_path,
-            steps=measured.steps(),
-            ranked_on=naming.first_dataset(settings),
-            dataset=dataset,
-            method=method,
-            readout="probe",
-        )
+        row = {"dataset": dataset, "method": method, "readout": "probe"}
+        Evaluation.of(measured, **row, model=encoder.model, classes=labeled.classes).save(record_path)
+        ranked_on = naming.first_dataset(settings)
+        run.log_evaluation(record_path, encoder=encoder_path, steps=measured.steps(), ranked_on=ranked_on, **row)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def surrogate() -> None:
         print(f"{len(built)} samples of {len(built.table)} classes; {leaving}")
         print(f"{collides(seeds, settings.transformation).mean():.1%} of the seeds are a legal sample of another class")
         mean = sets.measure_mean(built, device=device.choose(**settings.compute.model_dump()).device)
-        built.save(temporary)
+        built.save(temporary, windows=False)
         sets.save_mean(mean, temporary)
 
 

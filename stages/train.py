@@ -38,7 +38,7 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     from exemplar.params.options import load_options
     from exemplar.runtime import device
     from exemplar.surrogate.sets import SurrogateSet, load_mean
-    from exemplar.tracking import runs
+    from exemplar.tracking import card, runs
     from exemplar.training.contract import Settings, TrainInputs
     from exemplar.training.record import save_curve
 
@@ -85,6 +85,7 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
         save_examples(fitting.examples(), folder)
         if curve:  # filters that were drawn and raw pixels are no news
             run.samples_per_second = median(epoch.samples_per_second for epoch in curve)
+            run.log_metrics({card.PASSES: sum(epoch.encoder_passes for epoch in curve)})
             name, example = f"{method}-{settings.model}", surrogate.windows[:1].numpy()
             run.log_encoder(encoder_path, example=example, name=name, ranked_on=naming.first_dataset(settings))
             run.log_file(folder / "curve.csv")

@@ -78,8 +78,10 @@ def cluster(features: Float[Tensor, "n d"], *, size: int) -> Int64[Tensor, " n"]
 
 
 def clustered(data: SurrogateSet, encoder: Encoder, *, size: int, compute: Compute) -> SurrogateSet:
-    """The same samples with clusters for classes; every process has those of process 0."""
-    labels = cluster(seed_features(encoder.cpu().eval(), data), size=size)
+    """The same samples with clusters for classes, which process 0 finds for all."""
+    labels = torch.empty(0, dtype=torch.int64)
+    if compute.rank == 0:
+        labels = cluster(seed_features(encoder.cpu().eval(), data), size=size)
     if compute.processes > 1:
         given = collective.from_first(labels.numpy().tobytes(), compute)
         labels = torch.from_numpy(np.frombuffer(bytearray(given), np.int64))

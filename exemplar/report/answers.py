@@ -47,12 +47,16 @@ def facts(rows: pd.DataFrame, *, passes: str, minutes: str) -> dict[str, str]:
     `minutes` is `–` where it is not known.
     """
     first = first_dataset(rows)[0]
-    time = "" if minutes == "–" else f", and {minutes} minutes of training and evaluation"
+    trains = passes != "0"
+    cost = f"{passes} images through the encoder to train it" if trains else "not trained"
+    if minutes != "–":
+        cost += f", and {minutes} minutes of {'training and ' if trains else ''}evaluation"
+    folds = f"{first['folds']} fold{'' if first['folds'] == 1 else 's'} of {first['training_samples']:,} labeled images"
     return {
-        "How sure": f"{first['folds']} folds of {first['training_samples']:,} labeled images, one random seed of the "
-        "training: the interval allows for other images, and not for other random seeds",
+        "How sure": f"{folds}, and one random seed of the training. The interval allows for other images, not for "
+        "another random seed",
         "The paper": from_paper(first),
-        "Cost": f"{passes} images through the encoder to train it{time}",
+        "Cost": cost,
     }
 
 

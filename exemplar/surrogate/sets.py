@@ -73,11 +73,11 @@ class SurrogateSet:
             images, rows, centre=self.centre[seed], side=self.side[seed], basis=self.basis, mean=self.colour_mean
         )
 
-    def save(self, folder: Path) -> None:
-        """Write one .npy file per field into `folder`, but for one that is there: windows may be mapped from theirs."""
+    def save(self, folder: Path, *, windows: bool = True) -> None:
+        """Write one .npy file per field into `folder`; windows that are mapped from their file are there already."""
         for field in fields(self):
-            if not (file := folder / f"{field.name}.npy").exists():
-                np.save(file, getattr(self, field.name).numpy())
+            if windows or field.name != "windows":
+                np.save(folder / f"{field.name}.npy", getattr(self, field.name).numpy())
 
     @classmethod
     def load(cls, folder: Path) -> "SurrogateSet":

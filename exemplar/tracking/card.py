@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 UNKNOWN = "–"
+PASSES = "encoder_passes_in_all"  # the metric of a training that has ended
 READOUTS = {"probe": "linear SVM on its features", "finetune": "the whole network, fine-tuned"}
 # A line each, because MLflow shows every line's end.
 CARD = """\
@@ -15,11 +16,9 @@ CARD = """\
 
 - **What it is.** The network `{model}`, trained without labels by the method `{method}`. \
 Its features are the maps of every layer, max-pooled in 2 x 2 cells.
-- **Data.** {seeds_count} seeds, cut from the unlabeled images of `{unlabeled}` (md5 {images}...), \
-and {surrogate_samples} samples of each. No label was read.
-- **Training.** {seen} samples seen, in {train_epochs} epochs of the recipe `{train_recipe}`, \
-in batches of {train_batch_size}, with the learning rate {train_learning_rate}, on {device}; \
-random seed {random_seed}, commit {commit}. The run has all settings.
+- **Data.** The unlabeled images of `{unlabeled}` (md5 {images}...). No label was read.
+{seeds}- **Training.** {seen} images through the encoder, on {device}; random seed {random_seed}, commit {commit}. \
+The run has all settings.
 - **Limits.** It knows what `{unlabeled}` shows, in patches of 32 x 32 pixels: edges, colours and textures better \
 than whole things. Larger pictures should be scaled to 96 pixels (`side=96`). The alias *champion* follows accuracies \
 on test images, so the best of many versions looks a little better than it is.
@@ -40,6 +39,11 @@ ACCURACIES = """\
 {rows}
 The mean over the folds ± the standard deviation over the folds.
 """
+SEEDS = """\
+- **Surrogate classes.** {seeds_count} seeds, cut from these images, and {surrogate_samples} samples of each; \
+recipe `{train_recipe}`, batches of {train_batch_size}, learning rate {train_learning_rate}.
+"""
+ON_SEEDS = ("exemplar", "clustered")  # the other methods cut squares of their own
 MODEL = """\
 Encoders of one network and one method, a version for each training. The alias *champion* stands on the version with \
 the highest accuracy of the kind that the tag *champion* names, among those that were measured on the same images.
@@ -50,12 +54,14 @@ def write(name: str, training: "Run", evaluations: "Sequence[Run]") -> str:
     """The card of an encoder; what a run does not say is a dash, and before an evaluation ends there are no results."""
     params = {key.replace(".", "_"): value for key, value in training.data.params.items()}
     tags, metrics = training.data.tags, training.data.metrics
+    method = tags.get("method", UNKNOWN)
     told = params | {
         "headline": "; ".join(map(headline, evaluations)) or "No evaluation of it has ended yet.",
-        "method": tags.get("method", UNKNOWN),
+        "method": method,
+        "seeds": SEEDS.format_map(defaultdict(lambda: UNKNOWN, params)) if method in ON_SEEDS else "",
         "device": tags.get("device", UNKNOWN),
         "commit": tags.get("mlflow.source.git.commit", UNKNOWN)[:10],
-        "seen": seen(metrics.get("encoder_passes"), params.get("train_epochs")),
+        "seen": f"{metrics[PASSES]:,.0f}" if PASSES in metrics else UNKNOWN,
         "images": digest(training),
         "accuracies": ACCURACIES.format(rows="".join(map(row, evaluations))) if evaluations else "",
         "run_id": training.info.run_id,
@@ -67,11 +73,6 @@ def write(name: str, training: "Run", evaluations: "Sequence[Run]") -> str:
 def headline(evaluation: "Run") -> str:
     """An accuracy in a few words, as lists of versions show it."""
     return f"{key(evaluation)} {percent(evaluation.data.metrics['accuracy'])} %"
-
-
-def seen(passes: float | None, epochs: str | None) -> str:
-    """How many samples a training has seen, which passes so many in every epoch."""
-    return f"{passes * int(epochs):,.0f}" if passes and epochs else UNKNOWN
 
 
 def row(evaluation: "Run") -> str:

@@ -4,6 +4,7 @@ import json
 import posixpath
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, one_line
 from exemplar.tracking import registry
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class Sender:
             seconds = time.monotonic() - started
             if seconds > SLOW_SECONDS and not refused(error):
                 self.leave_alone(part, error, seconds=PATIENCE * seconds)
+            if operation["kind"] == "encoder" and refused(error):
+                with suppress(Exception):  # else its version waits for it
+                    self.client.set_tag(run_id, registry.REFUSED, one_line(error))
             raise
 
 

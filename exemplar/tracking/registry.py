@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from exemplar.errors import UserError
 from exemplar.tracking import card
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 ENCODER = "encoder"  # the tag of runs and versions that holds the md5 of an encoder's file
+REFUSED = "encoder.refused"  # the tag of a run whose encoder the store did not take
 
 
 @contextmanager
@@ -41,14 +43,17 @@ def logged_by(client: "MlflowClient", training: "Run") -> "LoggedModel | None":
 def register(client: "MlflowClient", run_id: str, *, name: str, md5: str) -> None:
     """Make the encoder that a training has logged a version of the model `name`, unless it is one.
 
-    Raises OSError while the encoder has not arrived.
+    Raises OSError while the encoder has not arrived, and UserError where it will not, because it was refused.
     """
     from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
     if client.search_model_versions(f"run_id = '{run_id}'"):
         return
-    model = logged_by(client, client.get_run(run_id))
+    training = client.get_run(run_id)
+    model = logged_by(client, training)
     if model is None or model.status != "READY":
+        if REFUSED in training.data.tags:
+            raise UserError(f"the encoder of run {run_id} was refused, so it is no version of the model {name}")
         raise OSError("the encoder has not arrived, so that it cannot be registered")
     with unless_it_exists():
         client.create_registered_model(name, description=card.MODEL)

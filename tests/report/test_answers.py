@@ -50,7 +50,7 @@ def test_the_facts_are_those_of_the_first_row() -> None:
     told = facts(table([RECORD], unlabeled="stl10"), passes="110,000", minutes="1.5")
     assert told["The paper"] == "67.1 ± 0.2 % (Table 1); exemplar is 2.9 points above it"
     assert told["Cost"] == "110,000 images through the encoder to train it, and 1.5 minutes of training and evaluation"
-    assert told["How sure"].startswith("3 folds of 1,000 labeled images, one random seed of the training: ")
+    assert told["How sure"].startswith("3 folds of 1,000 labeled images, and one random seed of the training. ")
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,12 @@ def test_what_is_not_known_is_not_told() -> None:
     """A set that the paper never saw, and a training that took place elsewhere."""
     told = facts(table([replace(RECORD, dataset="photos")], unlabeled="photos"), passes="0", minutes="–")
     assert told["The paper"].startswith("has no number for exemplar on photos")
-    assert told["Cost"] == "0 images through the encoder to train it"
+    assert told["Cost"] == "not trained"
+
+
+def test_one_fold_and_no_training() -> None:
+    """Such as random filters on CIFAR-10 with all labels."""
+    row = replace(RECORD, method="random", accuracy=RECORD.accuracy[:1], class_accuracy=RECORD.class_accuracy[:1])
+    told = facts(table([row], unlabeled="stl10"), passes="0", minutes="2.0")
+    assert told["How sure"].startswith("1 fold of 1,000 labeled images, ")
+    assert told["Cost"] == "not trained, and 2.0 minutes of evaluation"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from shutil import copy
 
+import numpy as np
 import pytest
 from gates import Gate
 from mlflow import MlflowClient
@@ -57,9 +58,9 @@ def test_a_trained_encoder_is_a_version_whose_card_gains_the_results(client: Mlf
     for said in (
         "network `4c5-8f`",
         "by the method `exemplar`",
-        "400 seeds, cut from the unlabeled images of `photos` (md5 0123456789ab...)",
-        "6,400 samples seen, in 2 epochs of the recipe `fast`",
-        "on cpu, an AMD EPYC; random seed 3",
+        "The unlabeled images of `photos` (md5 0123456789ab...)",
+        "400 seeds, cut from these images, and 8 samples of each; recipe `fast`, batches of 64, learning rate 0.1",
+        "6,400 images through the encoder, on cpu, an AMD EPYC; random seed 3",
         "No evaluation of it has ended yet.",
         "MIT",
         f'encoder = exemplar.load_encoder("{run_id}")',
@@ -78,6 +79,26 @@ def test_a_trained_encoder_is_a_version_whose_card_gains_the_results(client: Mlf
     assert (
         version.tags.items() >= {"probe.photos": "0.6030", "finetune.photos": "0.5400", "probe.stl10": "0.7100"}.items()
     )
+
+
+def test_a_task_without_seeds_tells_of_none(client: MlflowClient):
+    """Rotation cuts squares of its own, in batches of another size."""
+    train(draw(0), "rotation")
+    card = client.get_model_version("rotation-4c5-8f", "1").description
+    assert "by the method `rotation`" in card
+    assert "seeds" not in card
+    assert "- **Training.** 6,400 images through the encoder" in card
+
+
+def test_no_version_waits_for_an_encoder_that_was_refused(client: MlflowClient, capfd: pytest.CaptureFixture[str]):
+    """Both are told, and nothing is left for `make sync`."""
+    with runs.run(stage="train", name="exemplar · train", parameters={}, inputs=[]) as run:
+        run.tell("encoder", path="gone.safetensors", example=np.zeros((1, 3, 36, 36)).tolist())
+        run.tell("version", name=NAME, md5="0" * 32, ranked_on="photos")
+    assert registry.REFUSED in client.get_run(run.id).data.tags
+    assert "refused for good" in capfd.readouterr().err
+    assert not list(outage.pending())
+    assert not client.search_model_versions()
 
 
 def test_the_logged_model_has_the_accuracies_as_metrics_of_their_datasets(client: MlflowClient):
