@@ -1,7 +1,6 @@
 """Encoder -> one pooled vector per image (paper, section 4.1), in float32 on every machine."""
 
 import math
-import mmap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from exemplar.errors import UserError, say
+from exemplar.io.arrays import forget_pages
 from exemplar.io.integrity import require_space
 from exemplar.models.images import images_at_once, resize
 from exemplar.models.network import Encoder, Pixels
@@ -52,13 +52,11 @@ def copy_part(
     A few rows at a time, because a system may map a million bytes around each page that is read: without that, 4.2 of
     the 4.8 GB of Caltech-256's features counted, and with it less than 0.1 GB.
     """
-    if not isinstance(values.base, mmap.mmap):
-        return values[rows, columns]
     part = np.empty((len(rows), len(values[0, columns])), np.float32)
     for first in range(0, len(rows), ROWS_AT_ONCE):
         few = slice(first, first + ROWS_AT_ONCE)
         part[few] = values[rows[few], columns]
-        values.base.madvise(mmap.MADV_DONTNEED)
+        forget_pages(values)
     return part
 
 
