@@ -225,7 +225,7 @@ def test_the_trained_encoder_is_a_registered_model_and_runs_have_their_datasets_
     card = client.get_model_version_by_alias(model.name, "champion").description
     for row in ("exemplar", "exemplar, fine-tuned"):
         assert f"{100 * table.loc[row, 'accuracy_mean']:.1f} ± " in card
-    assert "64 samples seen, in 2 epochs" in card
+    assert "64 images through the encoder" in card
     images = {name: made.outputs()[f"data/{name}"][:12] for name in ("unlabeled", "labeled/photos")}
     for run in made.runs():
         stage = run.data.tags["stage"]
