@@ -46,7 +46,7 @@ figures: $(READY)  ## draw the paper's figures from all experiments: results/pub
 	$(BIN)/python -m stages.figures
 
 test: $(READY)  ## run the tests, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(READY)  ## kill the pipeline at KILLS random points, and what else takes minutes
 	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -m soak -n 2 -s --durations=5

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from exemplar.surrogate import build
-
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
@@ -22,6 +20,13 @@ if TYPE_CHECKING:
     from exemplar.runtime.device import Compute
     from exemplar.surrogate.ranges import Ranges
     from exemplar.surrogate.sets import SurrogateSet
+
+LONGEST = ("test_tutorial.py", "test_pipeline.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, beside which all others run."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +84,7 @@ def labeled() -> "Labeled":
 @pytest.fixture(scope="session")
 def surrogate_set(geometric: "Ranges") -> "SurrogateSet":
     """Three surrogate classes that their colour tells apart, 20 samples each."""
+    from exemplar.surrogate import build
     from exemplar.surrogate.seeds import Seeds
 
     seeds = Seeds(image=np.arange(3), centre=np.full((3, 2), 48.0), side=np.array([32.0, 40.0, 50.0]))
