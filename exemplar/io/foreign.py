@@ -7,7 +7,12 @@ MOST_VALUES = 100_000  # of a YAML document, in which an alias counts as often a
 
 
 def read(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
-    """The bytes of a file; raises ValueError where there are more than `most_bytes`, and OSError as usual."""
+    """The bytes of a file; raises ValueError where there are more than `most_bytes`, and OSError as usual.
+
+    A pipe or a device, which might never end or never begin, is none: a ValueError too.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError("it is no file but a pipe, a socket or a device")
     with path.open("rb") as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:

@@ -228,10 +228,11 @@ def work_of(marker: Path) -> str:
 
 
 def reopened(client: "MlflowClient", experiment: str, work: str) -> str | None:
-    """The id of the run of a work, RUNNING again; None where this store has none, or somebody deleted it."""
+    """The id of the run of a work, RUNNING again; None where this store has none of this repository, or no more."""
     from mlflow.exceptions import MlflowException
 
-    of_work = client.search_runs([experiment], f"tags.{WORK_TAG} = '{work}'", max_results=1)
+    found = client.search_runs([experiment], f"tags.{WORK_TAG} = '{work}'")
+    of_work = [run for run in found if not owners.is_elsewhere(run.data.tags.get(owners.TAG, ""))]
     if not of_work:
         return None
     run_id: str = of_work[0].info.run_id
