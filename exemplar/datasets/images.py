@@ -73,8 +73,8 @@ def explained(name: str, source: Path | BytesIO | None = None) -> Iterator[None]
     except UNDECODABLE as error:
         if isinstance(error, OSError) and error.errno:
             raise UserError(f"{name} cannot be read ({error.strerror})") from None
-        unknown = source is not None and isinstance(error, UnidentifiedImageError)
-        raise UserError(f"{name} is no whole picture ({shown_as(source) if unknown else error})") from None
+        said = shown_as(source) if source is not None and isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{name} is no whole picture ({said})") from None
 
 
 def as_seen(image: Image.Image, *, bits: int = 16) -> Image.Image:

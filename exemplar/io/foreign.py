@@ -3,6 +3,7 @@
 from pathlib import Path
 
 MOST_BYTES = 1 << 25  # of a record of a stage
+MOST_HEADER_BYTES = 1 << 20  # of an encoder's file; those of the paper's networks have 2 kB
 MOST_VALUES = 100_000  # of a YAML document, in which an alias counts as often as it is used
 
 
@@ -18,6 +19,14 @@ def read(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
     if len(content) > most_bytes:
         raise ValueError(f"it has more than {most_bytes:,} bytes")
     return content
+
+
+def require_header(path: Path) -> None:
+    """Raise ValueError for a safetensors file whose header is longer than any encoder's; its library reads 100 MB."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MOST_HEADER_BYTES:
+        raise ValueError(f"its header has {length:,} bytes; at most {MOST_HEADER_BYTES:,} are read")
 
 
 def load_yaml(content: bytes) -> object:
