@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from exemplar.datasets.intervals import Interval
 from exemplar.report.comparison import BASELINE, between, gap, percent
 from exemplar.report.families import family
-from exemplar.report.intervals import Interval
 
 Row: TypeAlias = Mapping[Hashable, Any]  # of comparison.table
 

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from exemplar.datasets import intervals
 from exemplar.datasets.evaluation import Evaluation
-from exemplar.report import intervals, paper
-from exemplar.report.intervals import Interval
+from exemplar.datasets.intervals import Interval
+from exemplar.report import paper
 
 BASELINE = "random"  # what a pretext task must beat
 
@@ -102,11 +103,6 @@ def gap(ours: float, theirs: float) -> str:
     return f"{abs(tenths) / 10:.1f} points {'above' if tenths > 0 else 'below'}" if tenths else "level with"
 
 
-def span(mean: float, margin: float) -> str:
-    """`56.4 to 64.2` for 0.603 and 0.039, an interval within 0 to 100 %."""
-    return f"{100 * max(0, mean - margin):.1f} to {100 * min(1, mean + margin):.1f}"
-
-
 def signed(mean: float, margin: float) -> str:
     """`-12.0 ± 3.9`, in points, for a difference of two accuracies; empty for none."""
     return "" if np.isnan(mean) else f"{100 * mean:+.1f} ± {100 * margin:.1f}".replace("-", "−")
@@ -135,7 +131,7 @@ def cells(row: Mapping[Hashable, Any]) -> Sequence[object]:
         row["method"],
         row["model"],
         percent(row["accuracy_mean"], row["accuracy_std"]),
-        span(row["accuracy_mean"], row["accuracy_margin"]),
+        intervals.span(row["accuracy_mean"], row["accuracy_margin"]),
         percent(row["knn_accuracy_mean"], np.nan) or "–",
         f"{reported} ({row['paper_source']})" if reported else "–",
         row["training_samples"],

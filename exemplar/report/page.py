@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
+from exemplar.datasets import intervals
 from exemplar.datasets.evaluation import Evaluation
 from exemplar.io.atomic import replacing
 from exemplar.io.examples import Examples
@@ -87,7 +88,7 @@ def page(
         examples=examples or {},
         asks=told.asks,
         percent=comparison.percent,
-        span=comparison.span,
+        span=intervals.span,
         signed=comparison.signed,
         has_paper=bool(rows["paper_accuracy"].notna().any()),
         copies={record.dataset: record.copies for record in records if record.copies},

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from exemplar.datasets.evaluation import Evaluation
+from exemplar.datasets.intervals import span
 from exemplar.report.comparison import (
     flat_metrics,
     markdown_table,
     metrics,
     percent,
     signed,
-    span,
     table,
 )
 
