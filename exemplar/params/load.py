@@ -1,19 +1,16 @@
 """params.yaml -> Params, or one line that says what is wrong in it."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from exemplar.errors import UserError
-from exemplar.io import foreign, provenance
-from exemplar.io.sources import local_path, shown
+from exemplar.io import foreign
 from exemplar.params.mistakes import explain
 from exemplar.params.schema import Params
 
 PARAMS = Path("params.yaml")
-MADE = ("data/unlabeled", "data/labeled", "data/surrogate", "data/encoders", "results")  # what stages write
 MOST_BYTES = 1 << 18  # the published file has 14 kB
 
 
@@ -24,29 +21,11 @@ def load_params(path: Path = PARAMS) -> Params:
     """
     content = load_yaml(path)
     try:
-        params = Params.model_validate(content)
-        require_apart(params)
+        return Params.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, Params)}") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return params
-
-
-def require_apart(params: Params) -> None:
-    """Raise UserError for a source in a folder of the repository that stages write, and which is emptied before."""
-    root = provenance.user_repository().resolve()
-    for name, source in params.sources.items():
-        for url in filter(None, (source.url, *source.mirrors)):
-            place = None
-            with suppress(UserError):  # whoever fetches it says what is wrong with an address
-                place = local_path(url)
-            for made in MADE if place else ():
-                if place.resolve().is_relative_to(root / made):
-                    raise UserError(
-                        f"sources.{name} names {shown(url)}, which lies in {made}, where stages remove all that was "
-                        "there before; move it elsewhere"
-                    )
 
 
 def load_yaml(path: Path = PARAMS) -> dict[Any, Any]:

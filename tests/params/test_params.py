@@ -314,21 +314,3 @@ def test_a_mistake_ends_the_pipeline_before_it_touches_a_result(change: Change):
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "error: params.yaml: seeds.count 0: expected a number of at least 1\n"
     assert (folder / "data/checked").read_text() == "earlier"
-
-
-@pytest.mark.parametrize(
-    "place", ["data/labeled/folder", "data/unlabeled", "results/../data/labeled/folder/cats", "link"]
-)
-def test_a_source_that_lies_where_stages_write_is_refused(
-    place: str, change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first stage would remove the pictures, whose place the arrays take; elsewhere in data they are safe."""
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    (tmp_path / "data" / "labeled" / "folder").mkdir(parents=True)
-    (tmp_path / "link").symlink_to("data/labeled/folder")
-    with pytest.raises(UserError, match=r"sources\.photos names .*, where stages remove all that was there before"):
-        load_params(change("sources.photos.url", str(tmp_path / place)))
-    with pytest.raises(UserError, match=r"sources\.photos names file:.*, which lies in data/"):
-        load_params(change("sources.photos.mirrors", [(tmp_path / "data" / "labeled" / "folder").as_uri()]))
-    for safe in ("data/pictures", "pictures", "data/labeled_before"):
-        load_params(change("sources.photos.url", str(tmp_path / safe)))
