@@ -31,7 +31,7 @@ def surrogate() -> None:
             windows_file=temporary / "windows.npy",
         )
         leaving = f"{mirrored:.1%} leave their image and are mirrored there"
-        print(f"{len(built)} samples of {len(built.table)} classes; {leaving}")
+        print(f"{len(built)} samples of {len(built.label)} classes; {leaving}")
         print(f"{collides(seeds, settings.transformation).mean():.1%} of the seeds are a legal sample of another class")
         mean = sets.measure_mean(built, device=device.choose(**settings.compute.model_dump()).device)
         built.save(temporary, windows=False)

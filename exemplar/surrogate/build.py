@@ -1,29 +1,28 @@
-"""Seeds and ranges -> the surrogate set: windows around the seeds, the table of transformations, the colours' axes."""
+"""Seeds and ranges -> the surrogate set: windows around the seeds, what decides their samples, the colours' axes."""
 
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from exemplar.datasets.base import PATCH_PIXELS, copy_images
-from exemplar.datasets.streams import torch_stream
+from exemplar.datasets.streams import torch_seed
 from exemplar.errors import UserError
 from exemplar.io.arrays import empty_array, forget_pages
 from exemplar.runtime.progress import track
 from exemplar.surrogate import transformation
+from exemplar.surrogate.draws import Draws
 from exemplar.surrogate.kernels.smoothing import smooth
 from exemplar.surrogate.ranges import Ranges
 from exemplar.surrogate.seeds import Seeds
 from exemplar.surrogate.sets import SurrogateSet, spaced
 
-REDRAWS = 64
-HELD_OUT = 1  # samples of each class that are never trained on
 MOST_WINDOWS = 65_536  # behind the axes of the colours: 600 million pixels
 BYTES_AT_ONCE = 2**25  # of the images that are in memory
-CONTEXT = 1.25  # an image at least so many times wider than its seed has samples of its own to draw; docs/log.md
+MOST_ROWS, ROWS_AT_ONCE = 1_000_000, 4096  # behind the share that is mirrored; its standard error is below 0.0005 then
 
 
 def build(
@@ -46,22 +45,17 @@ def build(
     pixels, centre = cut_windows(images, seeds, reach=reach(ranges), file=windows_file)
     windows, classes = torch.from_numpy(pixels), torch.arange(len(pixels))
     squares = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(seeds.side).float()}
-    size = (windows.shape[3], windows.shape[2])
-    stream = torch_stream(random_seed, "transformation table")
-    table, mirrored = draw_table(**squares, size=size, samples=samples, ranges=ranges, generator=stream)
-    stream = torch_stream(random_seed, "held-out samples")
-    held_out, _ = draw_table(**squares, size=size, samples=HELD_OUT, ranges=ranges, generator=stream)
     basis, colour_mean = principal_components(windows)
-    return SurrogateSet(
+    surrogate = SurrogateSet(
         windows=windows,
         window_index=classes,
         label=classes,
-        table=table,
-        held_out=held_out,
         basis=basis,
         colour_mean=colour_mean,
+        draws=Draws(torch_seed(random_seed, "samples"), samples, ranges),
         **squares,
-    ), mirrored
+    )
+    return surrogate, mirrored_share(surrogate)
 
 
 def reach(ranges: Ranges) -> float:
@@ -120,34 +114,11 @@ def principal_components(windows: UInt8[Tensor, "m 3 h w"]) -> tuple[Float[Tenso
     return axes.float(), mean.float()
 
 
-def draw_table(
-    *,
-    centre: Float[Tensor, "n 2"],
-    side: Float[Tensor, " n"],
-    size: tuple[int, int],
-    samples: int,
-    ranges: Ranges,
-    generator: torch.Generator,
-) -> tuple[Float[Tensor, "n k p"], float]:
-    """Draw `samples` rows per seed in windows of `size` (width, height), and the fraction that still leaves its window.
-
-    A square that would leave the image is drawn again up to 64 times, as the release drops it, so that samples come
-    from real pixels. What is left then will be mirrored at the border, and so is all that leaves an image hardly wider
-    than its seed (CIFAR's): drawn again until they fit, its samples would all be zoomed in and hardly shifted.
-    """
-    count = len(side) * samples
-    seed_index = torch.arange(len(side)).repeat_interleave(samples)
-    rows = transformation.draw_geometry(count, ranges, generator=generator)
-
-    def leaving(some: Int64[Tensor, " m"]) -> Int64[Tensor, " l"]:
-        seed = seed_index[some]
-        return some[~transformation.inside(rows[some], centre=centre[seed], side=side[seed], size=size)]
-
-    outside = leaving(torch.arange(count))
-    has_context = (CONTEXT * side <= min(size))[seed_index[outside]]
-    again, mirrored = outside[has_context], outside[~has_context]
-    for _ in range(REDRAWS):
-        rows[again] = transformation.draw_geometry(len(again), ranges, generator=generator)
-        again = leaving(again)
-    table = torch.cat([rows, transformation.draw_colours(count, ranges, generator=generator)], 1)
-    return table.view(len(side), samples, -1), (len(again) + len(mirrored)) / count
+def mirrored_share(surrogate: SurrogateSet) -> float:
+    """The fraction of the samples, or of MOST_ROWS of them at equal distances, whose squares leave their windows."""
+    leaving, chosen = 0, spaced(len(surrogate), MOST_ROWS)
+    for indices in torch.split(chosen, ROWS_AT_ONCE):
+        seed = indices // surrogate.draws.samples
+        square = {"centre": surrogate.centre[seed], "side": surrogate.side[seed], "size": surrogate.size}
+        leaving += int((~transformation.inside(surrogate.rows(indices), **square)).sum())
+    return leaving / len(chosen)

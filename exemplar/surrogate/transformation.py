@@ -1,4 +1,4 @@
-"""The family of transformations: ranges -> parameter table (the only dice); table x patches -> samples.
+"""The family of transformations: uniform numbers x ranges -> parameter table; table x patches -> samples.
 
 Paper, section 2. A row of the table is the paper's vector alpha. The order is the release's: one geometric resampling
 out of the image, contrast along the principal components, stretch and contrast in HSV, hue.
@@ -40,38 +40,39 @@ def neutral_rows(count: int) -> Float[Tensor, "count p"]:
     return torch.tensor(NEUTRAL).repeat(count, 1)
 
 
-def draw_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator) -> Float[Tensor, " count"]:
-    """Numbers spread evenly between two bounds."""
+def spread(uniforms: Float[Tensor, "*n"], bounds: tuple[float, float]) -> Float[Tensor, "*n"]:
+    """Numbers spread evenly between two bounds, from some between 0 and 1."""
     low, high = bounds
-    return low + (high - low) * torch.rand(count, generator=generator)
+    return low + (high - low) * uniforms
 
 
-def draw_log_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator) -> Float[Tensor, " count"]:
+def spread_log(uniforms: Float[Tensor, "*n"], bounds: tuple[float, float]) -> Float[Tensor, "*n"]:
     """Numbers whose logarithm is spread evenly between two positive bounds: halving is as likely as doubling."""
-    return draw_uniform(count, (math.log2(bounds[0]), math.log2(bounds[1])), generator).exp2()
+    return spread(uniforms, (math.log2(bounds[0]), math.log2(bounds[1]))).exp2()
 
 
-def draw_geometry(count: int, ranges: Ranges, *, generator: torch.Generator) -> Float[Tensor, "count 4"]:
+def geometry_of(uniforms: Float[Tensor, "*n 4"], ranges: Ranges) -> Float[Tensor, "*n 4"]:
     """The columns of the table that say which square is cut."""
     bounds = (ranges.shift_fraction, ranges.shift_fraction, ranges.scale_factor, ranges.angle_degrees)
-    return torch.stack([draw_uniform(count, pair, generator) for pair in bounds], 1)
+    return torch.stack([spread(*pair) for pair in zip(uniforms.unbind(-1), bounds, strict=True)], -1)
 
 
-def draw_colours(count: int, ranges: Ranges, *, generator: torch.Generator) -> Float[Tensor, "count 11"]:
-    """The columns of the table that change colours."""
+def colours_of(uniforms: Float[Tensor, "n 10"], ranges: Ranges) -> Float[Tensor, "n 11"]:
+    """The columns of the table that change colours; a normal number is what as large a share of normal ones is below.
+
+    So that it is finite, half of 2 ** -24 is added to a uniform number, which is a multiple of 2 ** -24.
+    """
     normal = ranges.pca_distribution == "normal"
-    dice = torch.randn(count, 3, generator=generator) if normal else 2 * torch.rand(count, 3, generator=generator) - 1
-    columns = [
-        *(dice * torch.tensor(ranges.pca_log2_spread)).exp2().unbind(1),
-        torch.full((count,), ranges.stretch_fraction),
-    ]
-    for power, factor, offset in (
-        (ranges.saturation_power, ranges.saturation_factor, ranges.saturation_offset),
-        (ranges.value_power, ranges.value_factor, ranges.value_offset),
+    axes, (hue, *others) = uniforms[:, :3], uniforms[:, 3:].unbind(1)
+    axes = torch.special.ndtri(axes + 2**-25) if normal else 2 * axes - 1
+    columns = [(number * wide).exp2() for number, wide in zip(axes.unbind(1), ranges.pca_log2_spread, strict=True)]
+    columns.append(torch.full_like(hue, ranges.stretch_fraction))
+    for (first, second, third), power, factor, offset in (
+        (others[:3], ranges.saturation_power, ranges.saturation_factor, ranges.saturation_offset),
+        (others[3:], ranges.value_power, ranges.value_factor, ranges.value_offset),
     ):
-        columns += [draw_log_uniform(count, power, generator), draw_log_uniform(count, factor, generator)]
-        columns += [draw_uniform(count, offset, generator)]
-    return torch.stack([*columns, draw_uniform(count, ranges.hue_offset_turns, generator)], 1)
+        columns += [spread_log(first, power), spread_log(second, factor), spread(third, offset)]
+    return torch.stack([*columns, spread(hue, ranges.hue_offset_turns)], 1)
 
 
 def positions(
@@ -88,15 +89,15 @@ def positions(
     )
 
 
-CORNERS = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]])
-
-
 def inside(
-    rows: Float[Tensor, "b p"], *, centre: Float[Tensor, "b 2"], side: Float[Tensor, " b"], size: tuple[int, int]
-) -> Bool[Tensor, " b"]:
+    rows: Float[Tensor, "*n p"], *, centre: Float[Tensor, "*#n 2"], side: Float[Tensor, "*#n"], size: tuple[int, int]
+) -> Bool[Tensor, "*n"]:
     """Whether the square of each row lies in an image of `size` (width, height) pixels."""
-    corners = positions(rows, centre=centre, side=side, points=CORNERS)
-    return ((corners >= -1e-3) & (corners <= torch.tensor(size) + 1e-3)).all(2).all(1)
+    extent, angle = side / rows[..., 2], torch.deg2rad(rows[..., 3])
+    reach = extent * (angle.cos().abs() + angle.sin().abs()) / 2
+    x, y = (centre + extent[..., None] * rows[..., :2]).unbind(-1)
+    room = torch.minimum(torch.minimum(x, size[0] - x), torch.minimum(y, size[1] - y))
+    return room >= reach - 1e-3
 
 
 def recolour(

@@ -41,7 +41,7 @@ def many(geometric: Ranges) -> SurrogateSet:
 def whole(data: SurrogateSet, recipe: str) -> ClassLearner:
     """The network of `sampled` with all classes in its heads, whose rows start alike."""
     generator, mean = torch.Generator().manual_seed(0), measure_mean(data, device=torch.device("cpu"))
-    network = DRAW[recipe](parse(MODEL), len(data.table), mean=mean, generator=generator)
+    network = DRAW[recipe](parse(MODEL), len(data.label), mean=mean, generator=generator)
     assert isinstance(network, ClassLearner)
     return network
 
