@@ -70,7 +70,9 @@ class Draws:
     def load(cls, path: Path, *, remedy: str) -> "Draws":
         """Read what `save` wrote."""
         try:
-            return TypeAdapter(cls).validate_json(foreign.read(path, most_bytes=MOST_BYTES), strict=True, extra="forbid")
+            return TypeAdapter(cls).validate_json(
+                foreign.read(path, most_bytes=MOST_BYTES), strict=True, extra="forbid"
+            )
         except (OSError, ValueError) as error:
             found = error.errors()[0]["msg"] if isinstance(error, ValidationError) else reason(error)
             raise UserError(f"cannot read {path} ({found}); {remedy}") from None
