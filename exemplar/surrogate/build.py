@@ -44,16 +44,16 @@ def build(
         )
     pixels, centre = cut_windows(images, seeds, reach=reach(ranges), file=windows_file)
     windows, classes = torch.from_numpy(pixels), torch.arange(len(pixels))
-    squares = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(seeds.side).float()}
     basis, colour_mean = principal_components(windows)
     surrogate = SurrogateSet(
         windows=windows,
         window_index=classes,
         label=classes,
+        centre=torch.from_numpy(centre).float(),
+        side=torch.from_numpy(seeds.side).float(),
         basis=basis,
         colour_mean=colour_mean,
         draws=Draws(torch_seed(random_seed, "samples"), samples, ranges),
-        **squares,
     )
     return surrogate, mirrored_share(surrogate)
 
@@ -119,6 +119,6 @@ def mirrored_share(surrogate: SurrogateSet) -> float:
     leaving, chosen = 0, spaced(len(surrogate), MOST_ROWS)
     for indices in torch.split(chosen, ROWS_AT_ONCE):
         seed = indices // surrogate.draws.samples
-        square = {"centre": surrogate.centre[seed], "side": surrogate.side[seed], "size": surrogate.size}
-        leaving += int((~transformation.inside(surrogate.rows(indices), **square)).sum())
+        rows, centre, side = surrogate.rows(indices), surrogate.centre[seed], surrogate.side[seed]
+        leaving += int((~transformation.inside(rows, centre=centre, side=side, size=surrogate.size)).sum())
     return leaving / len(chosen)

@@ -55,7 +55,7 @@ class Draws:
         float64, so that every device decides and rounds alike.
         """
         dice = uniforms(self.key, seed * NEXT_SEED + self.first + sample, PLACE * ATTEMPTS + COLOURS).double()
-        squares = geometry_of(dice[:, COLOURS:].unflatten(1, (ATTEMPTS, PLACE)), self.ranges)
+        squares = geometry_of(dice[:, COLOURS:].reshape(-1, ATTEMPTS, PLACE), self.ranges)
         fits = inside(squares, centre=centre[:, None].double(), side=side[:, None].double(), size=size)
         fits &= has_context(side, size)[:, None]
         chosen = fits.byte().argmax(1)  # of equal ones the first

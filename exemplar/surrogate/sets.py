@@ -6,6 +6,7 @@ for, and batches are cut out of these windows on the device. Fine-tuning uses th
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,8 @@ class SurrogateSet:
 
     def to(self, device: torch.device) -> "SurrogateSet":
         """The same set on another device."""
-        return replace(self, **{name: value.to(device) for name, value in self.tensors().items()})
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors().items()}
+        return replace(self, **moved)
 
     def unseen(self) -> "SurrogateSet":
         """The set of the samples that are held out."""
