@@ -1,4 +1,4 @@
-"""Seed patches and ranges -> surrogate set: the seeds' windows, their transformation table and the mean sample."""
+"""Seed patches and ranges -> surrogate set: the seeds' windows, what decides their samples, and the mean sample."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from stages import cli
 
 
 def surrogate() -> None:
-    """Draw the table and measure the per-pixel mean of all samples."""
+    """Cut the windows and measure the per-pixel mean of all samples."""
     from exemplar.datasets.base import load_images
     from exemplar.io import integrity
     from exemplar.io.atomic import replacing

@@ -53,17 +53,15 @@ def named(shape: Shape) -> str:
     return f"[{' '.join(next(letters) if side is None else str(side) for side in shape)}]"
 
 
-def map_array(
-    path: Path, *, kind: type[np.generic], shape: Shape, remedy: str, mode: Literal["r", "c"] = "r"
-) -> np.memmap:
+def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) -> np.memmap:
     """Map an array into memory; raises UserError with the remedy for a file that is not what is expected.
 
-    It can be read only; with mode `c` it can be written, as PyTorch wishes, and the file does not change.
+    It can be read only: a system does not map more that can be written than it has memory.
     """
     try:
         with path.open("rb") as file:
             found = layout(file, size_bytes=path.stat().st_size, kind=kind, shape=shape)
-        return np.memmap(path, kind, mode, found.offset, found.shape, found.order)
+        return np.memmap(path, kind, "r", found.offset, found.shape, found.order)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({reason(error)}); {remedy}") from None
 

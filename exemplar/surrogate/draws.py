@@ -23,7 +23,7 @@ from exemplar.surrogate.transformation import colours_of, geometry_of, inside
 # seed, takes 32 % of the release's: of a million samples 4 are left without one.
 ATTEMPTS = 32
 CONTEXT = 1.25  # an image at least so many times wider than its seed has samples of its own to draw; docs/log.md
-PLACE, COLOURS = 4, 10  # uniform numbers behind a square, and behind its colours
+PLACE, COLOURS = 4, 11  # uniform numbers behind a square, and behind its colours
 HELD_OUT = 2**31  # the number of the first sample of a seed that is never trained on
 NEXT_SEED = 2**32  # rows are counted through all seeds
 MOST_BYTES = 1 << 16  # of a file

@@ -4,6 +4,7 @@ Nothing is rendered to disk. Each seed keeps a window of its image, wide enough 
 for, and batches are cut out of these windows on the device. Fine-tuning uses the same set with labels for classes.
 """
 
+import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -106,10 +107,12 @@ class SurrogateSet:
         def read(name: str, kind: type[np.generic], *shape: int | None) -> Tensor:
             return torch.from_numpy(load_array(folder / f"{name}.npy", kind=kind, shape=shape, remedy=remedy))
 
-        mapped = map_array(folder / "windows.npy", kind=np.uint8, shape=(None, 3, None, None), remedy=remedy, mode="c")
+        mapped = map_array(folder / "windows.npy", kind=np.uint8, shape=(None, 3, None, None), remedy=remedy)
+        with warnings.catch_warnings(action="ignore"):  # PyTorch's, that it cannot be written; nobody writes to it
+            windows = torch.from_numpy(mapped)
         label = read("label", np.int64, None)
         surrogate = cls(
-            windows=torch.from_numpy(mapped),
+            windows=windows,
             window_index=read("window_index", np.int64, len(label)),
             label=label,
             centre=read("centre", np.float32, len(label), 2),

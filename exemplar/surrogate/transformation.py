@@ -5,6 +5,7 @@ out of the image, contrast along the principal components, stretch and contrast 
 """
 
 import math
+from functools import cache
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -33,6 +34,8 @@ COLUMNS = (
 )
 NEUTRAL = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0)
 PCA = slice(4, 7)
+# Of the columns that change colours: how many in turn are drawn on a logarithmic scale and how many are not.
+COLOUR_SCALES = (3, 1, 2, 1, 2, 2)
 
 
 def neutral_rows(count: int) -> Float[Tensor, "count p"]:
@@ -40,39 +43,39 @@ def neutral_rows(count: int) -> Float[Tensor, "count p"]:
     return torch.tensor(NEUTRAL).repeat(count, 1)
 
 
-def spread(uniforms: Float[Tensor, "*n"], bounds: tuple[float, float]) -> Float[Tensor, "*n"]:
-    """Numbers spread evenly between two bounds, from some between 0 and 1."""
-    low, high = bounds
-    return low + (high - low) * uniforms
-
-
-def spread_log(uniforms: Float[Tensor, "*n"], bounds: tuple[float, float]) -> Float[Tensor, "*n"]:
-    """Numbers whose logarithm is spread evenly between two positive bounds: halving is as likely as doubling."""
-    return spread(uniforms, (math.log2(bounds[0]), math.log2(bounds[1]))).exp2()
+@cache
+def bounds(ranges: Ranges, device: torch.device) -> Float[Tensor, "2 p"]:
+    """The lowest and the highest number of every column, in float64; of a factor or a power its logarithm."""
+    spreads = [(-spread, spread) for spread in ranges.pca_log2_spread]
+    pairs = [ranges.shift_fraction, ranges.shift_fraction, ranges.scale_factor, ranges.angle_degrees, *spreads]
+    pairs.append((ranges.stretch_fraction, ranges.stretch_fraction))
+    for power, factor, offset in (
+        (ranges.saturation_power, ranges.saturation_factor, ranges.saturation_offset),
+        (ranges.value_power, ranges.value_factor, ranges.value_offset),
+    ):
+        pairs += [(math.log2(low), math.log2(high)) for low, high in (power, factor)] + [offset]
+    with torch.inference_mode(mode=False):
+        return torch.tensor([*pairs, ranges.hue_offset_turns], dtype=torch.float64, device=device).T
 
 
 def geometry_of(uniforms: Float[Tensor, "*n 4"], ranges: Ranges) -> Float[Tensor, "*n 4"]:
-    """The columns of the table that say which square is cut."""
-    bounds = (ranges.shift_fraction, ranges.shift_fraction, ranges.scale_factor, ranges.angle_degrees)
-    return torch.stack([spread(*pair) for pair in zip(uniforms.unbind(-1), bounds, strict=True)], -1)
+    """The columns of the table that say which square is cut, spread evenly."""
+    low, high = bounds(ranges, uniforms.device)[:, : PCA.start]
+    return low + (high - low) * uniforms
 
 
-def colours_of(uniforms: Float[Tensor, "n 10"], ranges: Ranges) -> Float[Tensor, "n 11"]:
-    """The columns of the table that change colours; a normal number is what as large a share of normal ones is below.
+def colours_of(uniforms: Float[Tensor, "n 11"], ranges: Ranges) -> Float[Tensor, "n 11"]:
+    """The columns of the table that change colours, spread evenly; powers and factors on a logarithmic scale.
 
-    So that it is finite, half of 2 ** -24 is added to a uniform number, which is a multiple of 2 ** -24.
+    A normal number is the one that as large a share of normal ones is below. So that it is finite, half of 2 ** -24
+    is added to a uniform number, which is a multiple of 2 ** -24.
     """
-    normal = ranges.pca_distribution == "normal"
-    axes, (hue, *others) = uniforms[:, :3], uniforms[:, 3:].unbind(1)
-    axes = torch.special.ndtri(axes + 2**-25) if normal else 2 * axes - 1
-    columns = [(number * wide).exp2() for number, wide in zip(axes.unbind(1), ranges.pca_log2_spread, strict=True)]
-    columns.append(torch.full_like(hue, ranges.stretch_fraction))
-    for (first, second, third), power, factor, offset in (
-        (others[:3], ranges.saturation_power, ranges.saturation_factor, ranges.saturation_offset),
-        (others[3:], ranges.value_power, ranges.value_factor, ranges.value_offset),
-    ):
-        columns += [spread_log(first, power), spread_log(second, factor), spread(third, offset)]
-    return torch.stack([*columns, spread(hue, ranges.hue_offset_turns)], 1)
+    low, high = bounds(ranges, uniforms.device)[:, PCA.start :]
+    columns = low + (high - low) * uniforms
+    if ranges.pca_distribution == "normal":
+        columns[:, :3] = high[:3] * torch.special.ndtri(uniforms[:, :3] + 2**-25)
+    parts = columns.split(COLOUR_SCALES, 1)
+    return torch.cat([part if turn % 2 else part.exp2() for turn, part in enumerate(parts)], 1)
 
 
 def positions(

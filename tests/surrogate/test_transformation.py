@@ -54,7 +54,7 @@ def dice(seed: int = 0) -> torch.Generator:
 
 def draw(count: int, ranges: Ranges, seed: int = 0) -> Tensor:
     """A table as the surrogate set draws it, where every square fits."""
-    numbers = uniforms(seed, torch.arange(count), 14).double()
+    numbers = uniforms(seed, torch.arange(count), 15).double()
     return torch.cat([geometry_of(numbers[:, :4], ranges), colours_of(numbers[:, 4:], ranges)], 1).float()
 
 
