@@ -60,7 +60,7 @@ def bounds(ranges: Ranges, device: torch.device) -> Float[Tensor, "2 p"]:
 
 def geometry_of(uniforms: Float[Tensor, "*n 4"], ranges: Ranges) -> Float[Tensor, "*n 4"]:
     """The columns of the table that say which square is cut, spread evenly."""
-    low, high = bounds(ranges, uniforms.device)[:, : PCA.start]
+    low, high = bounds(ranges, uniforms.device)[:, : PCA.start].unbind()
     return low + (high - low) * uniforms
 
 
@@ -70,7 +70,7 @@ def colours_of(uniforms: Float[Tensor, "n 11"], ranges: Ranges) -> Float[Tensor,
     A normal number is the one that as large a share of normal ones is below. So that it is finite, half of 2 ** -24
     is added to a uniform number, which is a multiple of 2 ** -24.
     """
-    low, high = bounds(ranges, uniforms.device)[:, PCA.start :]
+    low, high = bounds(ranges, uniforms.device)[:, PCA.start :].unbind()
     columns = low + (high - low) * uniforms
     if ranges.pca_distribution == "normal":
         columns[:, :3] = high[:3] * torch.special.ndtri(uniforms[:, :3] + 2**-25)
