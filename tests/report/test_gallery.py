@@ -62,10 +62,7 @@ def test_filters_and_curves_have_the_names_of_their_files(collected: gallery.Gal
 def test_a_large_set_is_shown_in_part(surrogate_set: SurrogateSet, tmp_path: Path) -> None:
     """144 seeds spread over all, eight of them with samples."""
     many = torch.arange(300) % 3
-    parts = {
-        name: getattr(surrogate_set, name)[many]
-        for name in ("window_index", "label", "centre", "side", "table", "held_out")
-    }
+    parts = {name: getattr(surrogate_set, name)[many] for name in ("window_index", "label", "centre", "side")}
     windows, basis, colour_mean = surrogate_set.windows, surrogate_set.basis, surrogate_set.colour_mean
     SurrogateSet(windows=windows, basis=basis, colour_mean=colour_mean, **parts).save(tmp_path)
     (tmp_path / "training").mkdir()
