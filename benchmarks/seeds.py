@@ -51,18 +51,18 @@ def measure_windows(*, quick: bool, repeats: int) -> Rows:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         material.write_images(path, images)
-        found = [in_process(cut, path, Path(folder) / "windows.npy") for _ in range(repeats)]
+        found = [in_process(cut, path, Path(folder)) for _ in range(repeats)]
     yield limit(f"windows of {images:,} images of 96 x 96", [spent for spent, _ in found], most=90, unit="s")
     yield limit("the same: memory beside mapped files", [peak for _, peak in found], most=1.5, unit="GB")
 
 
-def cut(images_file: Path, windows_file: Path) -> float:
+def cut(images_file: Path, folder: Path) -> float:
     """The seconds for the windows of one seed in the middle of each image, written to a file."""
     images = np.load(images_file, mmap_mode="r")
     centre = np.full((len(images), 2), material.SIDE / 2)
     found = Seeds(image=np.arange(len(images)), centre=centre, side=np.resize(np.array(material.SIDES), len(images)))
     started = time.perf_counter()
-    windows, _ = build.cut_windows(images, found, reach=build.reach(RELEASE), file=windows_file)
+    windows, _ = build.cut_windows(images, found, reach=build.reach(RELEASE), folder=folder)
     spent = time.perf_counter() - started
     check_same("windows", np.array_equal(windows[0], images[0]))  # a seed of 32 pixels is not smoothed
     return spent
