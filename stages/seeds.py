@@ -18,9 +18,10 @@ def cut() -> None:
     unlabeled = Path("data/unlabeled")
     integrity.require_intact([unlabeled])
     images = load_images(unlabeled)
-    draws = {**settings.seeds.model_dump(), "random_seed": settings.random_seed}
+    wanted = settings.seeds.model_dump()
+    draws = {**wanted, "random_seed": settings.random_seed}
     with work_folder("seeds", settings=draws, inputs=[unlabeled]) as kept:
-        drawn = seeds.draw(images, **draws, kept=kept)
+        drawn = seeds.draw(images, **wanted, random_seed=settings.random_seed, kept=kept)
         with replacing(Path("data/seeds.npz")) as temporary:
             drawn.save(temporary)
 

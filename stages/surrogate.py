@@ -21,14 +21,14 @@ def surrogate() -> None:
     inputs = [Path("data/unlabeled"), Path("data/seeds.npz")]
     integrity.require_intact(inputs)
     images, seeds = load_images(inputs[0]), Seeds.load(inputs[1])
-    samples, ranges, random_seed = settings.surrogate.samples, settings.transformation, settings.random_seed
-    draws = {"samples": samples, "ranges": ranges, "random_seed": random_seed}
+    samples, ranges = settings.surrogate.samples, settings.transformation
+    draws = {"samples": samples, "ranges": ranges, "random_seed": settings.random_seed}
     with (
         work_folder("surrogate", settings=draws, inputs=inputs) as kept,
         replacing(Path("data/surrogate")) as temporary,
     ):
         built, mirrored = build.build(
-            images, seeds, samples=samples, ranges=ranges, random_seed=random_seed, folder=kept
+            images, seeds, samples=samples, ranges=ranges, random_seed=settings.random_seed, folder=kept
         )
         leaving = f"{mirrored:.1%} leave their image and are mirrored there"
         print(f"{len(built)} samples of {len(built.table)} classes; {leaving}")

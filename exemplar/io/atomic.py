@@ -26,7 +26,8 @@ def flush_to_disk(path: Path) -> None:
 
 
 def put_beside(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where that one is on another disk."""
+    """Give a file a second name in place of what has it, or copy it where that one is on another disk."""
+    remove(target)
     try:
         target.hardlink_to(source)
     except OSError:

@@ -20,7 +20,7 @@ import numpy as np
 
 from exemplar.errors import UserError, reason
 from exemplar.io.arrays import empty_array, write_rows
-from exemplar.io.atomic import replacing
+from exemplar.io.atomic import remove, replacing
 from exemplar.runtime import machine
 from exemplar.runtime.progress import track
 
@@ -48,60 +48,51 @@ def ranges(count: int, size: int) -> list[range]:
 def run(work: Work, units: Sequence[Unit], *, unit: str, label: str, kept: Path | None = None) -> list[np.ndarray]:
     """What `work` makes of each unit, in their order, whichever process does it; `unit` and `label` are for progress.
 
-    In the folder `kept` stays what is done, and is not done again after a kill. `work` must be known by its module and
-    name, and with several processes it is copied to each.
+    In the folder `kept`, of this work alone, stays what is done, and is not done again after a kill. `work` must be
+    known by its module and name, and with several processes it is copied to each.
     """
-    found: dict[int, np.ndarray] = {} if kept is None else load(kept, label, len(units))
+    files = [kept / f"{number:06}.npy" if kept else None for number in range(len(units))]
+    found = {number: np.load(file) for number, file in enumerate(files) if file and file.exists()}
     missing = [number for number in range(len(units)) if number not in found]
     done, total = sum(len(units[number].rows) for number in found), sum(len(each.rows) for each in units)
     with track(total=total, unit=unit, label=label, done=done) as progress, workers(len(missing)) as spread:
         made = spread(partial(on_one_thread, work), [units[number] for number in missing])
         for number, result in zip(missing, made, strict=True):
-            if kept is not None:
-                with replacing(place(kept, label, number)) as temporary, temporary.open("wb") as file:
-                    np.save(file, result)
+            if file := files[number]:
+                with replacing(file) as temporary, temporary.open("wb") as opened:
+                    np.save(opened, result)
             found[number] = result
             progress.advance(len(units[number].rows))
     return [found[number] for number in range(len(units))]
 
 
-def place(kept: Path, label: str, number: int) -> Path:
-    """Where the result of a unit is kept."""
-    return kept / f"{label}-{number:06}.npy"
-
-
-def load(kept: Path, label: str, count: int) -> dict[int, np.ndarray]:
-    """What is kept of `count` units, by their numbers."""
-    paths = {number: place(kept, label, number) for number in range(count)}
-    return {number: np.load(path) for number, path in paths.items() if path.exists()}
-
-
 def fill(
     file: Path,
-    work: Work,
+    work: Callable[[Unit], tuple[np.ndarray, np.ndarray]],
     units: Sequence[Unit],
     *,
     shape: tuple[int, ...],
     kind: type[np.generic],
     unit: str,
     label: str,
-) -> None:
-    """Write an array file whose rows are what `work` makes of the units; after a kill only what is missing is made.
+) -> list[np.ndarray]:
+    """Write an array file, whose rows `work` makes of the units, each with a note; the notes, in the units' order.
 
-    What is done is noted beside the file. Raises OSError where the disk is full.
+    After a kill only what is missing is made: notes are kept beside the file. Raises OSError where the disk is full.
     """
+    notes = file.with_suffix(".units")
     if not file.exists():
-        for note in file.parent.glob(f"{label}-*.npy"):
-            note.unlink()
+        remove(notes)
         with replacing(file) as temporary:
             empty_array(shape, kind, temporary)
-    run(partial(written, file, work), units, unit=unit, label=label, kept=file.parent)
+    return run(partial(written, file, work), units, unit=unit, label=label, kept=notes)
 
 
-def written(file: Path, work: Work, unit: Unit) -> np.ndarray:
-    """Nothing, once the rows of a unit are on the disk."""
-    write_rows(file, unit.rows.start, work(unit))
-    return np.empty(0)
+def written(file: Path, work: Callable[[Unit], tuple[np.ndarray, np.ndarray]], unit: Unit) -> np.ndarray:
+    """The note of a unit, once its rows are on the disk."""
+    rows, note = work(unit)
+    write_rows(file, unit.rows.start, rows)
+    return note
 
 
 def on_one_thread(work: Work, unit: Unit) -> np.ndarray:

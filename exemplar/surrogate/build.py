@@ -94,7 +94,7 @@ def cut_windows(
     ]
     cut = partial(windows_of, images, (height, width))
     if folder is None:
-        windows = np.concatenate(units.run(cut, pieces, unit="windows", label="windows"))
+        windows = np.concatenate([cut(piece)[0] for piece in pieces])
     else:
         file = folder / WINDOWS_FILE
         units.fill(file, cut, pieces, shape=shape, kind=np.uint8, unit="windows", label="windows")
@@ -102,15 +102,20 @@ def cut_windows(
     return windows, seeds.centre - corner
 
 
-def windows_of(images: UInt8[np.ndarray, "m 3 h w"], size: tuple[int, int], unit: Unit) -> UInt8[np.ndarray, "n 3 v u"]:
-    """The windows (height, width) of seeds, which come as their images, the windows' corners (x, y) and their sides."""
+def windows_of(
+    images: UInt8[np.ndarray, "m 3 h w"], size: tuple[int, int], unit: Unit
+) -> tuple[UInt8[np.ndarray, "n 3 v u"], UInt8[np.ndarray, "0"]]:
+    """The windows (height, width) of seeds, which come as their images, the windows' corners (x, y) and their sides.
+
+    Nothing is to be noted of them.
+    """
     windows = np.empty((len(unit.rows), 3, *size), np.uint8)
     for index, (image, (x, y), side) in enumerate(zip(*unit.of, strict=True)):
         window = images[image, :, y : y + size[0], x : x + size[1]]
         windows[index] = smooth_window(window, side / PATCH_PIXELS)
         if index % IMAGES_AT_ONCE == 0:
             forget_pages(images)
-    return windows
+    return windows, np.empty(0, np.uint8)
 
 
 def smooth_window(window: UInt8[np.ndarray, "3 h w"], ratio: float) -> UInt8[np.ndarray, "3 h w"]:

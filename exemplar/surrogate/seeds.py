@@ -196,7 +196,9 @@ def draw_order(
 ) -> Int64[np.ndarray, " n"]:
     """All images, each next one drawn with probability proportional to its mean energy; those without come last."""
     pieces = [units.Unit(rows, np.arange(rows.start, rows.stop)) for rows in units.ranges(len(images), IMAGES)]
-    parts = units.run(partial(energies, images, scale), pieces, unit="images", label="energy", kept=kept)
+    parts = units.run(
+        partial(energies, images, scale), pieces, unit="images", label="energy", kept=kept and kept / "energy"
+    )
     chance = open_uniforms(torch_seed(random_seed, "images of seeds"), torch.arange(len(images)), 1)[:, 0]
     # Waiting times with these rates end in the order of such draws (Efraimidis and Spirakis, 2006).
     waiting = -chance.log() / torch.from_numpy(np.concatenate(parts)).double()
@@ -228,9 +230,9 @@ def draw_rounds(
     """All that the chosen images give in so many rounds: rows (round, image, x, y, side)."""
     settings = {"rounds": rounds, "scales": scales, "most_overlap": most_overlap, "key": key}
     pieces = [units.Unit(rows, chosen[rows.start : rows.stop]) for rows in units.ranges(len(chosen), IMAGES)]
-    label = f"seeds-{len(chosen)}-{rounds}"
+    kept = kept and kept / f"{len(chosen)}-{rounds}"
     return np.concatenate(
-        units.run(partial(unit_rows, images, settings), pieces, unit="images", label=label, kept=kept)
+        units.run(partial(unit_rows, images, settings), pieces, unit="images", label="seeds", kept=kept)
     )
 
 

@@ -19,6 +19,10 @@ def squares(unit: Unit) -> np.ndarray:
     return np.array([unit.of + row**2 for row in unit.rows])
 
 
+def noted(unit: Unit) -> tuple[np.ndarray, np.ndarray]:
+    return squares(unit), np.array([unit.rows.start])
+
+
 def told(unit: Unit) -> np.ndarray:
     raise UserError(f"picture {unit.rows.start} is broken")
 
@@ -52,8 +56,9 @@ def test_any_number_of_processes_gives_the_same(processes: int, tmp_path: Path):
     """Results come in the order of the units, and an array file has their rows."""
     expected = np.concatenate([squares(piece) for piece in PIECES])
     assert run(squares).tolist() == expected.tolist()
-    units.fill(tmp_path / "a.npy", squares, PIECES, shape=(23,), kind=np.int64, unit="rows", label="a")
+    notes = units.fill(tmp_path / "a.npy", noted, PIECES, shape=(23,), kind=np.int64, unit="rows", label="a")
     assert np.load(tmp_path / "a.npy").tolist() == expected.tolist()
+    assert np.concatenate(notes).tolist() == [0, 5, 10, 15, 20]
 
 
 def test_the_first_mistake_in_the_order_of_the_units_is_told(processes: int):
@@ -68,12 +73,12 @@ def test_a_process_that_is_killed_ends_the_work_and_what_was_done_stays(
     """One line says it; the same work again does only what is missing."""
     monkeypatch.setenv("EXEMPLAR_THREADS", "2")
     with pytest.raises(UserError, match=r"^a process of this stage was killed, perhaps because memory ran out; run it"):
-        run(partial(counted, tmp_path), kept=tmp_path)
+        run(partial(counted, tmp_path), kept=tmp_path / "kept")
     monkeypatch.setenv("EXEMPLAR_THREADS", "1")
-    assert run(partial(counted, tmp_path), kept=tmp_path).tolist() == run(squares).tolist()
+    assert run(partial(counted, tmp_path), kept=tmp_path / "kept").tolist() == run(squares).tolist()
     done = {path.name: path.read_text() for path in tmp_path.glob("[0-9]*")}
     assert done["10"] == "xx"
-    again = run(partial(counted, tmp_path), kept=tmp_path)
+    again = run(partial(counted, tmp_path), kept=tmp_path / "kept")
     assert again.tolist() == run(squares).tolist()
     assert {path.name: path.read_text() for path in tmp_path.glob("[0-9]*")} == done
 
@@ -81,7 +86,7 @@ def test_a_process_that_is_killed_ends_the_work_and_what_was_done_stays(
 def test_a_file_that_was_removed_is_made_anew(tmp_path: Path):
     """What is noted of it beside it counts no more."""
     for _ in range(2):
-        units.fill(tmp_path / "a.npy", squares, PIECES, shape=(23,), kind=np.int64, unit="rows", label="a")
+        units.fill(tmp_path / "a.npy", noted, PIECES, shape=(23,), kind=np.int64, unit="rows", label="a")
         assert np.load(tmp_path / "a.npy")[-1] == 22**2 + 200
         (tmp_path / "a.npy").unlink()
 

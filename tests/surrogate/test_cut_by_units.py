@@ -56,9 +56,9 @@ def test_two_processes_and_one_give_the_same_bytes(tmp_path: Path, monkeypatch: 
         monkeypatch.setenv("EXEMPLAR_THREADS", str(number))
         found.append(cut(prepare(tmp_path / str(number))))
     assert_same(*found)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "1" / "kept").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "1" / "kept").rglob("*")}
     assert_same(cut(tmp_path / "1"), found[0])
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "1" / "kept").iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "1" / "kept").rglob("*")} == before
 
 
 def test_a_cluster_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -99,8 +99,8 @@ def main() -> None:
         setattr(seeds, name, value)
     build.WINDOWS = 70
     watcher = "import os, sys, time\nfrom pathlib import Path\nnumber, folder, most = sys.argv[1:]\n"
-    watcher += "while len(list(Path(folder).iterdir())) < int(most): time.sleep(0.0005)\nos.kill(int(number), 9)\n"
-    already = len(list((folder / "kept").iterdir()))
+    watcher += "while len(list(Path(folder).rglob('*'))) < int(most): time.sleep(0.0005)\nos.kill(int(number), 9)\n"
+    already = len(list((folder / "kept").rglob("*")))
     with subprocess.Popen(
         [sys.executable, "-c", watcher, str(os.getpid()), folder / "kept", str(already + after)]
     ) as one:
