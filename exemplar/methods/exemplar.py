@@ -1,4 +1,4 @@
-"""Exemplar-CNN: learn to tell the surrogate classes apart, keep the encoder (Dosovitskiy et al., section 2)."""
+"""Exemplar-CNN: which of many patches is this, shifted, turned, zoomed, recoloured (Dosovitskiy et al., section 2)."""
 
 from collections.abc import Callable
 from functools import partial

@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from exemplar.datasets.intervals import Interval
 from exemplar.report.comparison import BASELINE, between, gap, percent
 from exemplar.report.families import family
-from exemplar.report.intervals import Interval
 
 Row: TypeAlias = Mapping[Hashable, Any]  # of comparison.table
 
@@ -41,29 +41,39 @@ def verdict(first: Row, other: Row, ahead: Interval) -> str:
     return f"On {dataset}, learning without labels {'helps' if ahead.mean > 0 else 'does harm'}"
 
 
-def facts(rows: pd.DataFrame, *, passes: str, minutes: str) -> dict[str, str]:
-    """What the interval of the first row rests on, the paper's number and the cost, by what a reader asks.
+def facts(rows: pd.DataFrame, *, asked: str, passes: str, minutes: str) -> dict[str, str]:
+    """What the training of the first row asked, what its interval rests on, the paper's number and the cost.
 
     `minutes` is `–` where it is not known.
     """
     first = first_dataset(rows)[0]
     trains = passes != "0"
-    cost = f"{passes} images through the encoder to train it" if trains else "not trained"
+    cost = f"{passes} passes of a patch through the encoder" if trains else "Not trained"
     if minutes != "–":
-        cost += f", and {minutes} minutes of {'training and ' if trains else ''}evaluation"
-    folds = f"{first['folds']} fold{'' if first['folds'] == 1 else 's'} of {first['training_samples']:,} labeled images"
+        cost += f"; {minutes} minutes of {'training and ' if trains else ''}evaluation"
+    sets = "training set" if first["folds"] == 1 else "training sets"
+    labels = f"{first['training_samples']:,} labeled images each"
+    if first["labels_for_choice"]:
+        labels += f" (and {first['labels_for_choice']:,} more, on which settings are chosen)"
     return {
-        "How sure": f"{folds}, and one random seed of the training. The interval allows for other images, not for "
-        "another random seed",
+        "Task": f"{asked[:1].upper()}{asked[1:]}" if asked else "–",
+        "How sure": f"The mean of {first['folds']} {sets} of {labels}, tested on {first['test_samples']:,} others. The "
+        "interval is for other images of the same kind; another random seed of the training is not in it.",
         "The paper": from_paper(first),
         "Cost": cost,
     }
+
+
+def chance(classes: int) -> str:
+    """What an answer that looks at nothing would reach."""
+    return f"{classes} classes, chance {100 / classes:.1f} %"
 
 
 def from_paper(row: Row) -> str:
     """How far a row is from the paper's number for it."""
     ours, theirs = row["accuracy_mean"], row["paper_accuracy"]
     if np.isnan(theirs):
-        return f"has no number for {row['method']} on {row['dataset']} with this network and these unlabeled images"
+        what = f"{row['method']} on {row['dataset']} with this network and these unlabeled images"
+        return f"No comparison: Dosovitskiy et al. have no number for {what}."
     reported = f"{percent(theirs, row['paper_std'])} % ({row['paper_source']})"
-    return f"{reported}; {row['method']} is {gap(ours, theirs)} it"
+    return f"{reported}; {row['method']} is {gap(ours, theirs)} it."

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from exemplar.datasets import intervals
 from exemplar.datasets.evaluation import Evaluation
-from exemplar.report import intervals, paper
-from exemplar.report.intervals import Interval
+from exemplar.datasets.intervals import Interval
+from exemplar.report import paper
 
 BASELINE = "random"  # what a pretext task must beat
 
@@ -42,6 +43,7 @@ def row(record: Evaluation, first: Evaluation, *, unlabeled: str) -> dict[str, A
         "class_accuracy_mean": float(np.mean(record.class_accuracy)),
         "knn_accuracy_mean": np.nan if record.knn_accuracy is None else float(np.mean(record.knn_accuracy)),
         "folds": len(record.accuracy),
+        "test_samples": len(record.answers[0]) - record.answers[0].count("."),
         "training_samples": record.training_samples,
         "labels_for_choice": record.labels_for_choice,
         "C": float(np.median([settings.get("C", np.nan) for settings in record.chosen] or [np.nan])),
@@ -102,14 +104,14 @@ def gap(ours: float, theirs: float) -> str:
     return f"{abs(tenths) / 10:.1f} points {'above' if tenths > 0 else 'below'}" if tenths else "level with"
 
 
-def span(mean: float, margin: float) -> str:
-    """`56.4 to 64.2` for 0.603 and 0.039, an interval within 0 to 100 %."""
-    return f"{100 * max(0, mean - margin):.1f} to {100 * min(1, mean + margin):.1f}"
+def signed(ours: float, theirs: float) -> str:
+    """`−12.0`, in points: the difference of what is shown, as `gap` has it."""
+    return f"{(round(1000 * ours) - round(1000 * theirs)) / 10:+.1f}".replace("-", "−")
 
 
-def signed(mean: float, margin: float) -> str:
-    """`-12.0 ± 3.9`, in points, for a difference of two accuracies; empty for none."""
-    return "" if np.isnan(mean) else f"{100 * mean:+.1f} ± {100 * margin:.1f}".replace("-", "−")
+def ends(difference: Interval) -> str:
+    """`+3.4 to +23.9`, the ends of an interval in points."""
+    return f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}".replace("-", "−")
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -135,7 +137,7 @@ def cells(row: Mapping[Hashable, Any]) -> Sequence[object]:
         row["method"],
         row["model"],
         percent(row["accuracy_mean"], row["accuracy_std"]),
-        span(row["accuracy_mean"], row["accuracy_margin"]),
+        intervals.span(row["accuracy_mean"], row["accuracy_margin"]),
         percent(row["knn_accuracy_mean"], np.nan) or "–",
         f"{reported} ({row['paper_source']})" if reported else "–",
         row["training_samples"],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from exemplar.datasets import intervals
 from exemplar.report import answers, comparison
 
 
@@ -16,7 +17,7 @@ def ending(results: Path) -> Iterator[str]:
     yield f"{'dataset':16}{'row':26}{'accuracy, %, ± over folds':>26}{'95 % interval':>16}{'the paper':>14}"
     for row in rows.to_dict("records"):
         accuracy = comparison.percent(row["accuracy_mean"], row["accuracy_std"])
-        interval = comparison.span(row["accuracy_mean"], row["accuracy_margin"])
+        interval = intervals.span(row["accuracy_mean"], row["accuracy_margin"])
         paper = comparison.percent(row["paper_accuracy"], row["paper_std"]) or "–"
         yield f"{row['dataset']:16}{row['method']:26}{accuracy:>26}{interval:>16}{paper:>14}"
     yield f"\nthe page: {results / 'report.html'}"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from exemplar.datasets import intervals
 from exemplar.datasets.evaluation import Evaluation
-from exemplar.report import intervals
+from exemplar.datasets.intervals import Interval
 from exemplar.report.comparison import BASELINE, between, gap
-from exemplar.report.intervals import Interval
 
 SUPERVISED, CONTROLS, SUBJECT = "supervised", ("random", "pixels"), "exemplar"
 FAMILIES = {"pretext": "pretext tasks", "supervised": "supervised training", "control": "controls"}

@@ -74,7 +74,7 @@ def accuracy_bars(table: pd.DataFrame) -> Figure:
         axes.set_title(dataset)
         handles, labels = axes.get_legend_handles_labels()
         legend.update(zip(map(str, labels), handles, strict=True))
-    panels[-1, 0].set_xlabel("accuracy in percent, mean and spread over the folds")
+    panels[-1, 0].set_xlabel("accuracy in percent, with 95 % intervals")
     figure.legend(list(legend.values()), list(legend), loc="outside lower center")
     return figure
 
@@ -82,22 +82,17 @@ def accuracy_bars(table: pd.DataFrame) -> Figure:
 def draw_bars(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw the rows of one dataset from top to bottom, their accuracies in a column at the right."""
     places = np.arange(len(rows))
-    mean, std, paper = (100 * rows[column].to_numpy() for column in ("accuracy_mean", "accuracy_std", "paper_accuracy"))
+    columns = ("accuracy_mean", "accuracy_margin", "paper_accuracy")
+    mean, margin, paper = (100 * rows[column].to_numpy() for column in columns)
     for readout, (label, colour) in READOUTS.items():
         chosen = (rows["readout"] == readout).to_numpy()
         if chosen.any():
             axes.barh(places[chosen], mean[chosen], height=0.7, color=colour, label=label)
-    axes.errorbar(mean, places, xerr=std, fmt="none", ecolor=INK, elinewidth=1.4, capsize=3.5)
+    axes.errorbar(mean, places, xerr=margin, fmt="none", ecolor=INK, elinewidth=1.4, capsize=3.5)
     if not np.isnan(paper).all():
         axes.plot(paper, places, "D", color="white", markeredgecolor=INK, markersize=7, label="the paper")
-    for place, value, spread in zip(places, mean, std, strict=True):
-        axes.text(
-            1.02,
-            float(place),
-            f"{value:.1f} ± {spread:.1f}",
-            transform=axes.get_yaxis_transform(),
-            va="center_baseline",
-        )
+    for place, value in zip(places, mean, strict=True):
+        axes.text(1.02, float(place), f"{value:.1f}", transform=axes.get_yaxis_transform(), va="center_baseline")
     axes.set_yticks(places, list(rows["method"]))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 100)

@@ -41,6 +41,11 @@ class Likeness:
     queries: Int64[np.ndarray, " q"]
     views: dict[str, View]
 
+    def hits(self, view: View) -> int:
+        """How many of the neighbours that a view shows are of the class of their query."""
+        rows = zip(self.queries, view.nearest, strict=True)
+        return sum(self.classes[query] == self.classes[other] for query, row in rows for other in row)
+
 
 def collect(labeled: Labeled, encoders: Mapping[str, Encoder | Pixels], *, dataset: str, side: int) -> Likeness:
     """Choose test images of the first fold evenly, and see them through the first few encoders at `side` pixels."""

@@ -14,11 +14,13 @@ import pandas as pd
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
+from exemplar.datasets import intervals
 from exemplar.datasets.evaluation import Evaluation
 from exemplar.io.atomic import replacing
 from exemplar.io.examples import Examples
 from exemplar.params.dotted import flatten
 from exemplar.report import answers, comparison, families, figures, panels, paper, sheets, told
+from exemplar.report.families import SUPERVISED
 from exemplar.report.gallery import Gallery
 from exemplar.report.likeness import Likeness
 from exemplar.report.stamp import stamp_of
@@ -72,7 +74,9 @@ def page(
     engine = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return engine.from_string(template).render(
         headline=answers.headline(table),
-        facts=answers.facts(table, passes=subject.passes, minutes=subject.minutes),
+        facts=answers.facts(
+            table, asked=told.asks(table["method"].iloc[0]), passes=subject.passes, minutes=subject.minutes
+        ),
         groups=[
             (dataset, [(name, part.to_dict("records")) for name, part in group.groupby("family", sort=False)])
             for dataset, group in rows.groupby("dataset", sort=False)
@@ -87,8 +91,10 @@ def page(
         examples=examples or {},
         asks=told.asks,
         percent=comparison.percent,
-        span=comparison.span,
+        span=intervals.span,
         signed=comparison.signed,
+        ends=comparison.ends,
+        chances={record.dataset: answers.chance(len(record.classes)) for record in records},
         has_paper=bool(rows["paper_accuracy"].notna().any()),
         copies={record.dataset: record.copies for record in records if record.copies},
         costs=costs,
@@ -129,8 +135,11 @@ def cost(
     learnt, encoder = record.method in trained, made.get(f"train.{record.method}")
     parts = [made.get(key(record)), *([encoder] if learnt else [])]
     known = [part.seconds for part in parts if part]
+    read = "linear SVM" if record.readout == "probe" else "fine-tuned on labels"
     return Cost(
-        f"{told.what_is(record.method)}, {'linear SVM' if record.readout == 'probe' else 'trained on labels'}",
+        "The same network, trained on labels alone"
+        if record.row == SUPERVISED
+        else f"{told.what_is(record.method)}, {read}",
         f"{int(trained[record.method]['encoder_passes'].sum()):,}" if learnt else "0",
         f"{sum(known) / 60:.1f}" if len(known) == len(parts) else "–",
     )

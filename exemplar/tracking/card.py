@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from exemplar.datasets import intervals
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
@@ -34,10 +36,11 @@ features = encoder.features(["a.jpg", "b.jpg"], side=96)
 ```
 """
 ACCURACIES = """\
-| dataset | read by | accuracy, % | k-NN, % |
-|---|---|---|---|
+| dataset | read by | accuracy, % | 95 % interval | k-NN, % |
+|---|---|---|---|---|
 {rows}
-The mean over the folds ± the standard deviation over the folds.
+The mean over the folds ± the standard deviation over the folds; the interval is for other labeled images of the same \
+kind, and not for another random seed of the training.
 """
 SEEDS = """\
 - **Surrogate classes.** {seeds_count} seeds, cut from these images, and {surrogate_samples} samples of each; \
@@ -80,8 +83,11 @@ def row(evaluation: "Run") -> str:
     tags, metrics = evaluation.data.tags, evaluation.data.metrics
     spread, neighbours = metrics.get("accuracy_std"), metrics.get("knn_accuracy")
     accuracy = percent(metrics["accuracy"]) + (f" ± {percent(spread)}" if spread is not None else "")
+    between = (
+        intervals.span(metrics["accuracy"], metrics["accuracy_margin"]) if "accuracy_margin" in metrics else UNKNOWN
+    )
     return (
-        f"| `{tags['dataset']}` | {READOUTS.get(tags['readout'], tags['readout'])} | {accuracy} | "
+        f"| `{tags['dataset']}` | {READOUTS.get(tags['readout'], tags['readout'])} | {accuracy} | {between} | "
         f"{UNKNOWN if neighbours is None else percent(neighbours)} |\n"
     )
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
+from exemplar.datasets import intervals
+from exemplar.datasets.evaluation import Evaluation
 from exemplar.errors import one_line, say
 from exemplar.io import provenance, sources
 from exemplar.params.dotted import flatten
@@ -171,6 +173,7 @@ class Run:
         self.log_tags({**tags, registry.ENCODER: md5})
         for step, metrics in steps:
             self.log_metrics(metrics, step=step)
+        self.log_metrics({"accuracy_margin": intervals.of_accuracy(Evaluation.load(record)).margin}, step=0)
         self.log_file(record)
         self.pack_numbers()
         self.tell("evaluation", md5=md5, ranked_on=ranked_on)

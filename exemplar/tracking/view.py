@@ -20,7 +20,8 @@ below it. A run's name says what it is: the encoder, the stage, the dataset, and
 - **compare** holds all settings, all accuracies and the page `report.html`.
 - **train** holds a learning curve, the settings that made its samples, pictures of both, and the encoder as a model.
 - **probe** and **finetune** hold the accuracy of one encoder on one dataset: the mean over the folds and, as steps,
-  each fold's own. `accuracy_std` is the standard deviation over the folds; `confusion.png` shows what is mistaken.
+  each fold's own. `accuracy_std` is the standard deviation over the folds, `accuracy_margin` half the
+  width of the 95 % interval; `confusion.png` shows what is mistaken.
 - **invariance** holds how features and accuracy change when test images do.
 
 Accuracies are between 0 and 1. `make ui` prints the address of the table of all evaluations, best first.
@@ -29,7 +30,7 @@ KEY, LOCAL = "exemplar", "http://127.0.0.1:5000"
 COLUMNS = (
     "attributes.`Dataset`",
     *(f"tags.`{name}`" for name in ("method", "readout")),
-    *(f"metrics.`{name}`" for name in ("accuracy", "accuracy_std", "knn_accuracy")),
+    *(f"metrics.`{name}`" for name in ("accuracy", "accuracy_margin", "accuracy_std", "knn_accuracy")),
     *(f"params.`{name}`" for name in ("model", "random_seed")),
     "tags.`dvc.exp_name`",
 )

@@ -47,31 +47,32 @@ def test_two_rows_that_do_not_ask_about_learning_without_labels_are_only_compare
 
 def test_the_facts_are_those_of_the_first_row() -> None:
     """How far it is from the paper, what it cost and what its interval leaves out."""
-    told = facts(table([RECORD], unlabeled="stl10"), passes="110,000", minutes="1.5")
-    assert told["The paper"] == "67.1 ± 0.2 % (Table 1); exemplar is 2.9 points above it"
-    assert told["Cost"] == "110,000 images through the encoder to train it, and 1.5 minutes of training and evaluation"
-    assert told["How sure"].startswith("3 folds of 1,000 labeled images, and one random seed of the training. ")
+    told = facts(table([RECORD], unlabeled="stl10"), asked="which of two", passes="110,000", minutes="1.5")
+    assert told["Task"] == "Which of two"
+    assert told["The paper"] == "67.1 ± 0.2 % (Table 1); exemplar is 2.9 points above it."
+    assert told["Cost"] == "110,000 passes of a patch through the encoder; 1.5 minutes of training and evaluation"
+    assert told["How sure"].startswith("The mean of 3 training sets of 1,000 labeled images each, tested on ")
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "said"), [(0.671, "exemplar is level with it"), (0.5, "exemplar is 17.1 points below it")]
+    ("accuracy", "said"), [(0.671, "exemplar is level with it."), (0.5, "exemplar is 17.1 points below it.")]
 )
 def test_the_distance_to_the_paper_is_that_of_what_is_shown(accuracy: float, said: str) -> None:
     """A reader who subtracts finds the same."""
     rows = table([replace(RECORD, accuracy=[accuracy] * 3)], unlabeled="stl10")
-    assert facts(rows, passes="0", minutes="–")["The paper"].endswith(said)
+    assert facts(rows, asked="", passes="0", minutes="–")["The paper"].endswith(said)
 
 
 def test_what_is_not_known_is_not_told() -> None:
     """A set that the paper never saw, and a training that took place elsewhere."""
-    told = facts(table([replace(RECORD, dataset="photos")], unlabeled="photos"), passes="0", minutes="–")
-    assert told["The paper"].startswith("has no number for exemplar on photos")
-    assert told["Cost"] == "not trained"
+    told = facts(table([replace(RECORD, dataset="photos")], unlabeled="photos"), asked="", passes="0", minutes="–")
+    assert told["The paper"].startswith("No comparison: Dosovitskiy et al. have no number for exemplar on photos")
+    assert told["Cost"] == "Not trained"
 
 
 def test_one_fold_and_no_training() -> None:
     """Such as random filters on CIFAR-10 with all labels."""
     row = replace(RECORD, method="random", accuracy=RECORD.accuracy[:1], class_accuracy=RECORD.class_accuracy[:1])
-    told = facts(table([row], unlabeled="stl10"), passes="0", minutes="2.0")
-    assert told["How sure"].startswith("1 fold of 1,000 labeled images, ")
-    assert told["Cost"] == "not trained, and 2.0 minutes of evaluation"
+    told = facts(table([row], unlabeled="stl10"), asked="", passes="0", minutes="2.0")
+    assert told["How sure"].startswith("The mean of 1 training set of 1,000 labeled images each, ")
+    assert told["Cost"] == "Not trained; 2.0 minutes of evaluation"

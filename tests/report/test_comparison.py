@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from exemplar.datasets.evaluation import Evaluation
+from exemplar.datasets.intervals import Interval, span
 from exemplar.report.comparison import (
+    ends,
     flat_metrics,
     markdown_table,
     metrics,
     percent,
     signed,
-    span,
     table,
 )
 
@@ -103,8 +104,8 @@ def test_differences_are_from_the_first_row_of_the_dataset() -> None:
     rows = table([answering("exemplar", 0.7), answering("random", 0.5)], unlabeled="stl10")
     assert math.isnan(rows["difference"][0])
     assert rows["difference"][1] == pytest.approx(-0.2)
-    assert signed(rows["difference"][1], rows["difference_margin"][1]) == "−20.0 ± 8.0"
-    assert signed(math.nan, math.nan) == ""
+    assert signed(rows["accuracy_mean"][1], rows["accuracy_mean"][0]) == "−20.0"
+    assert ends(Interval(-0.2, 0.08)) == "−28.0 to −12.0"
     assert span(0.98, 0.05) == "93.0 to 100.0"
 
 

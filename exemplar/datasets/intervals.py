@@ -72,3 +72,8 @@ def variance(sums: Float[np.ndarray, " clusters"], total: int) -> float:
     if len(sums) < 2:
         return 0.0
     return float(len(sums) / (len(sums) - 1) * (sums**2).sum()) / total**2
+
+
+def span(mean: float, margin: float) -> str:
+    """`56.4 to 64.2` for 0.603 and 0.039, an interval within 0 to 100 %."""
+    return f"{100 * max(0, mean - margin):.1f} to {100 * min(1, mean + margin):.1f}"

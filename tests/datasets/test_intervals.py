@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_comparison import RECORD
 
-from exemplar.report.intervals import interval, of_accuracy, of_difference
+from exemplar.datasets.intervals import interval, of_accuracy, of_difference
 
 random = np.random.default_rng(0)
 
