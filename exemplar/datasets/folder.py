@@ -1,8 +1,8 @@
 """Pictures of your own: any tree of picture files, for labels one subfolder per class.
 
-The archive is the path of the tree. A picture gives its largest middle square, scaled to `side` pixels. Links to
-folders are followed, and what is not taken is counted and told with its cause. Both functions take all of
-`sources.folder.options`.
+The archive is the path of the tree, in which tar shards may hold unlabeled pictures. A picture gives its largest middle
+square, scaled to `side` pixels. Links to folders are followed, and what is not taken is counted and told with its
+cause. Both functions take all of `sources.folder.options`.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int64, Shaped, UInt8
 from PIL import Image
 
 from exemplar.datasets.base import UNFINISHED, copy_images, save_protocol
+from exemplar.datasets.fetching.shards import first_missing
 from exemplar.datasets.images import cropped, decode, glance, growing, iter_parts
 from exemplar.datasets.splits import draw_orders, require_members, take
 from exemplar.datasets.tree import DEEP_BITS, Read, Survey, find_classes, say, survey
@@ -40,7 +41,12 @@ def write_unlabeled(
     """Write every picture of the tree into `folder`; `train_per_class` and `folds` concern labels only."""
     tree = existing(archive)
     require_counts(side=side, train_per_class=train_per_class, folds=folds)
-    found = survey(tree)
+    found = survey(tree, shards=True)
+    if missing := first_missing(found.shards):
+        told = f"{tree}: the shard {missing} is missing between others"
+        if not skip_broken:
+            raise UserError(f"{told}; fetch it, or set sources.folder.options.skip_broken to true")
+        say(f"warning: {told}")
     read = write_images(found, folder, side=side, skip_broken=skip_broken)
     read.tell(found)
     if copies := read.count_copies():
@@ -112,9 +118,8 @@ def require_counts(**counts: int) -> None:
 def write_images(found: Survey, folder: Path, *, side: int, skip_broken: bool) -> Read:
     """Write the pictures that were found but for broken ones, which end it or are told and skipped."""
     require_space(folder, needed_bytes=len(found.pictures) * 3 * side * side)
-    pieces = [
-        Unit(rows, found.pictures[rows.start : rows.stop]) for rows in units.ranges(len(found.pictures), PICTURES)
-    ]
+    pictures = list(zip(found.pictures, found.places, strict=True))
+    pieces = [Unit(rows, pictures[rows.start : rows.stop]) for rows in units.ranges(len(pictures), PICTURES)]
     with unfinished_in(folder) as unfinished:
         read = examine(found, pieces, unfinished)
         notes = units.fill(
@@ -166,7 +171,7 @@ def examine(found: Survey, pieces: Sequence[Unit], unfinished: Path) -> Read:
 
 def glances(tree: Path, unit: Unit) -> Int64[np.ndarray, "n 2"]:
     """What the headers of some pictures say: whether there are several in the file, and the largest deep value."""
-    seen = [glance(tree / path) for path in unit.of]
+    seen = [glance(tree / path if place is None else place.read()) for path, place in unit.of]
     return np.array([[each.several, each.most_value] for each in seen], np.int64)
 
 
@@ -175,9 +180,10 @@ def squares_of(
 ) -> tuple[UInt8[np.ndarray, "n 3 side side"], Shaped[np.ndarray, " n"]]:
     """The squares of some pictures; of each the digest and the brightest value, or what is said where it is broken."""
     squares, notes = np.zeros((len(unit.of), 3, side, side), np.uint8), []
-    for square, path in zip(squares, unit.of, strict=True):
+    for square, (path, place) in zip(squares, unit.of, strict=True):
         try:
-            picture = decode(tree / path, name=str(tree / path), bits=bits)
+            source = tree / path if place is None else place.read()
+            picture = decode(source, name=str(tree / path), bits=bits)
         except UserError as error:
             if not skip_broken:
                 raise UserError(f"{error}{ASIDE}") from None
