@@ -21,11 +21,12 @@ def local_path(source: str) -> Path | None:
             return Path(source).expanduser()
         except RuntimeError:
             raise UserError(f"{source!r}: no home folder is known for it; expected an absolute path") from None
-    if scheme.lower() in ("http", "https"):
+    if scheme.lower() in ("http", "https", "s3", "gs"):
         return None
     if scheme.lower() == "file" and rest.startswith(("/", "localhost/")):
         return Path(url2pathname(urlsplit(source).path))
-    raise UserError(f"cannot fetch {shown(source)!r}; expected http://..., https://..., file:///... or a path")
+    expected = "http://..., https://..., s3://..., gs://..., file:///... or a path"
+    raise UserError(f"cannot fetch {shown(source)!r}; expected {expected}")
 
 
 def shown(source: str) -> str:
