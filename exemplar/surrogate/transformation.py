@@ -74,7 +74,7 @@ def colours_of(uniforms: Float[Tensor, "n 11"], ranges: Ranges) -> Float[Tensor,
     columns = low + (high - low) * uniforms
     if ranges.pca_distribution == "normal":
         columns[:, :3] = high[:3] * torch.special.ndtri(uniforms[:, :3] + 2**-25)
-    parts = columns.split(COLOUR_SCALES, 1)
+    parts = torch.split(columns, COLOUR_SCALES, 1)
     return torch.cat([part if turn % 2 else part.exp2() for turn, part in enumerate(parts)], 1)
 
 
