@@ -35,7 +35,7 @@ COLUMNS = (
 NEUTRAL = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0)
 PCA = slice(4, 7)
 # Of the columns that change colours: how many in turn are drawn on a logarithmic scale and how many are not.
-COLOUR_SCALES = (3, 1, 2, 1, 2, 2)
+COLOUR_SCALES = [3, 1, 2, 1, 2, 2]
 
 
 def neutral_rows(count: int) -> Float[Tensor, "count p"]:
