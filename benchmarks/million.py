@@ -72,7 +72,7 @@ def surrogate_set(classes: int) -> SurrogateSet:
     """A sample for every class, cut out of a few hundred windows."""
     drawn = material.surrogate_set(WINDOWS, 1)
     seed = torch.arange(classes) % WINDOWS
-    by_seed = {name: getattr(drawn, name)[seed] for name in ("window_index", "centre", "side", "table", "held_out")}
+    by_seed = {name: getattr(drawn, name)[seed] for name in ("window_index", "centre", "side")}
     return replace(drawn, label=torch.arange(classes), **by_seed)
 
 

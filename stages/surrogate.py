@@ -1,4 +1,4 @@
-"""Seed patches and ranges -> surrogate set: the seeds' windows, their transformation table and the mean sample."""
+"""Seed patches and ranges -> surrogate set: the seeds' windows, what decides their samples, and the mean sample."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from stages import cli
 
 
 def surrogate() -> None:
-    """Draw the table and measure the per-pixel mean of all samples."""
+    """Cut the windows and measure the per-pixel mean of all samples."""
     from exemplar.datasets.base import load_images
     from exemplar.io import integrity
     from exemplar.io.atomic import put_beside, replacing
@@ -31,7 +31,7 @@ def surrogate() -> None:
             images, seeds, samples=samples, ranges=ranges, random_seed=settings.random_seed, folder=kept
         )
         leaving = f"{mirrored:.1%} leave their image and are mirrored there"
-        print(f"{len(built)} samples of {len(built.table)} classes; {leaving}")
+        print(f"{len(built)} samples of {len(built.label)} classes; {leaving}")
         print(f"{collides(seeds, ranges).mean():.1%} of the seeds are a legal sample of another class")
         mean = sets.measure_mean(built, device=device.choose(**settings.compute.model_dump()).device)
         temporary.mkdir()

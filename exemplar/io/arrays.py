@@ -60,25 +60,23 @@ class Mapped(np.memmap):
         """The file where this is all of it; a part of it is copied."""
         if not isinstance(self.base, mmap.mmap):
             return np.asarray(self).__reduce_ex__(protocol)
-        return map_again, (Path(str(self.filename)), self.dtype.type, self.shape, self.mode)
+        return map_again, (Path(str(self.filename)), self.dtype.type, self.shape)
 
 
-def map_again(path: Path, kind: type[np.generic], shape: Shape, mode: Literal["r", "c"]) -> Mapped:
+def map_again(path: Path, kind: type[np.generic], shape: Shape) -> Mapped:
     """Map what another process has mapped, perhaps on another machine, where the same files must be."""
-    return map_array(path, kind=kind, shape=shape, remedy="all processes need the same file there", mode=mode)
+    return map_array(path, kind=kind, shape=shape, remedy="all processes need the same file there")
 
 
-def map_array(
-    path: Path, *, kind: type[np.generic], shape: Shape, remedy: str, mode: Literal["r", "c"] = "r"
-) -> "Mapped":
+def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) -> Mapped:
     """Map an array into memory; raises UserError with the remedy for a file that is not what is expected.
 
-    It can be read only; with mode `c` it can be written, as PyTorch wishes, and the file does not change.
+    It can be read only: a system does not map more that can be written than it has memory.
     """
     try:
         with path.open("rb") as file:
             found = layout(file, size_bytes=path.stat().st_size, kind=kind, shape=shape)
-        return Mapped(path, kind, mode, found.offset, found.shape, found.order)
+        return Mapped(path, kind, "r", found.offset, found.shape, found.order)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({reason(error)}); {remedy}") from None
 

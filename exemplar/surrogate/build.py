@@ -1,4 +1,4 @@
-"""Seeds and ranges -> the surrogate set: windows around the seeds, the table of transformations, the colours' axes."""
+"""Seeds and ranges -> the surrogate set: windows around the seeds, what decides their samples, the colours' axes."""
 
 import math
 from functools import partial
@@ -6,28 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from exemplar.datasets.base import PATCH_PIXELS
-from exemplar.datasets.streams import torch_stream
+from exemplar.datasets.streams import torch_seed
 from exemplar.errors import UserError
 from exemplar.io.arrays import forget_pages, map_array
 from exemplar.runtime import units
 from exemplar.runtime.units import Unit
 from exemplar.surrogate import transformation
+from exemplar.surrogate.draws import Draws
 from exemplar.surrogate.kernels.smoothing import smooth
 from exemplar.surrogate.ranges import Ranges
 from exemplar.surrogate.seeds import Seeds
-from exemplar.surrogate.sets import SurrogateSet, spaced
+from exemplar.surrogate.sets import SurrogateSet, spaced, unwritten
 
-REDRAWS = 64
-HELD_OUT = 1  # samples of each class that are never trained on
 MOST_WINDOWS = 65_536  # behind the axes of the colours: 600 million pixels
 WINDOWS = 2048  # of a unit
 IMAGES_AT_ONCE = 128  # mapped into memory
 WINDOWS_FILE = "windows.npy"
-CONTEXT = 1.25  # an image at least so many times wider than its seed has samples of its own to draw; docs/log.md
+MOST_ROWS, ROWS_AT_ONCE = 1_000_000, 4096  # behind the share that is mirrored; its standard error is below 0.0005 then
 
 
 def build(
@@ -48,24 +47,19 @@ def build(
             f"a seed is cut from image {seeds.image.max()}, but there are {len(images)}; run the seeds stage again"
         )
     pixels, centre = cut_windows(images, seeds, reach=reach(ranges), folder=folder)
-    windows, classes = torch.from_numpy(pixels), torch.arange(len(pixels))
-    squares = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(seeds.side).float()}
-    size = (windows.shape[3], windows.shape[2])
-    stream = torch_stream(random_seed, "transformation table")
-    table, mirrored = draw_table(**squares, size=size, samples=samples, ranges=ranges, generator=stream)
-    stream = torch_stream(random_seed, "held-out samples")
-    held_out, _ = draw_table(**squares, size=size, samples=HELD_OUT, ranges=ranges, generator=stream)
+    windows, classes = unwritten(pixels), torch.arange(len(pixels))
     basis, colour_mean = principal_components(windows)
-    return SurrogateSet(
+    surrogate = SurrogateSet(
         windows=windows,
         window_index=classes,
         label=classes,
-        table=table,
-        held_out=held_out,
+        centre=torch.from_numpy(centre).float(),
+        side=torch.from_numpy(seeds.side).float(),
         basis=basis,
         colour_mean=colour_mean,
-        **squares,
-    ), mirrored
+        draws=Draws(torch_seed(random_seed, "samples"), samples, ranges),
+    )
+    return surrogate, mirrored_share(surrogate)
 
 
 def reach(ranges: Ranges) -> float:
@@ -98,7 +92,7 @@ def cut_windows(
     else:
         file = folder / WINDOWS_FILE
         units.fill(file, cut, pieces, shape=shape, kind=np.uint8, unit="windows", label="windows")
-        windows = map_array(file, kind=np.uint8, shape=shape, remedy="run the stage again", mode="c")
+        windows = map_array(file, kind=np.uint8, shape=shape, remedy="run the stage again")
     return windows, seeds.centre - corner
 
 
@@ -141,34 +135,11 @@ def principal_components(windows: UInt8[Tensor, "m 3 h w"]) -> tuple[Float[Tenso
     return axes.float(), mean.float()
 
 
-def draw_table(
-    *,
-    centre: Float[Tensor, "n 2"],
-    side: Float[Tensor, " n"],
-    size: tuple[int, int],
-    samples: int,
-    ranges: Ranges,
-    generator: torch.Generator,
-) -> tuple[Float[Tensor, "n k p"], float]:
-    """Draw `samples` rows per seed in windows of `size` (width, height), and the fraction that still leaves its window.
-
-    A square that would leave the image is drawn again up to 64 times, as the release drops it, so that samples come
-    from real pixels. What is left then will be mirrored at the border, and so is all that leaves an image hardly wider
-    than its seed (CIFAR's): drawn again until they fit, its samples would all be zoomed in and hardly shifted.
-    """
-    count = len(side) * samples
-    seed_index = torch.arange(len(side)).repeat_interleave(samples)
-    rows = transformation.draw_geometry(count, ranges, generator=generator)
-
-    def leaving(some: Int64[Tensor, " m"]) -> Int64[Tensor, " l"]:
-        seed = seed_index[some]
-        return some[~transformation.inside(rows[some], centre=centre[seed], side=side[seed], size=size)]
-
-    outside = leaving(torch.arange(count))
-    has_context = (CONTEXT * side <= min(size))[seed_index[outside]]
-    again, mirrored = outside[has_context], outside[~has_context]
-    for _ in range(REDRAWS):
-        rows[again] = transformation.draw_geometry(len(again), ranges, generator=generator)
-        again = leaving(again)
-    table = torch.cat([rows, transformation.draw_colours(count, ranges, generator=generator)], 1)
-    return table.view(len(side), samples, -1), (len(again) + len(mirrored)) / count
+def mirrored_share(surrogate: SurrogateSet) -> float:
+    """The fraction of the samples, or of MOST_ROWS of them at equal distances, whose squares leave their windows."""
+    leaving, chosen = 0, spaced(len(surrogate), MOST_ROWS)
+    for indices in torch.split(chosen, ROWS_AT_ONCE):
+        seed = indices // surrogate.draws.samples
+        rows, centre, side = surrogate.rows(indices), surrogate.centre[seed], surrogate.side[seed]
+        leaving += int((~transformation.inside(rows, centre=centre, side=side, size=surrogate.size)).sum())
+    return leaving / len(chosen)

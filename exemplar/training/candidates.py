@@ -4,10 +4,10 @@ A draw is a hash of counters (`exemplar/surrogate/counters.py`): the same on eve
 and after a kill.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from exemplar.surrogate.counters import hashed, shifted
@@ -42,6 +42,10 @@ class Candidates:
     def place(self, targets: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
         """Where classes of the batch are."""
         return torch.searchsorted(self.ordered, targets)
+
+    def without(self, left_out: Bool[Tensor, " places"]) -> "Candidates":
+        """The same with nothing in some places."""
+        return replace(self, log_weight=self.log_weight.masked_fill(left_out, -torch.inf))
 
 
 def choose(
