@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from exemplar.errors import UserError, public_url, without_users
+from exemplar.errors import UserError, clean, public_url
 from exemplar.io.trees import is_picture, is_shard, look
 
 
@@ -31,7 +31,7 @@ def local_path(source: str) -> Path | None:
 
 def shown(source: str) -> str:
     """The source as messages show it: without user name, password and query."""
-    return public_url(source) if "://" in source else without_users(source)
+    return public_url(source) if "://" in source else clean(source)
 
 
 def digest(path: Path) -> str:
