@@ -37,6 +37,18 @@ class Finding:
         return "look  " + one_line(f"{self.what}: {self.remedy}") if self.remedy else "ok    " + one_line(self.what)
 
 
+def told(look: Iterable[Finding]) -> Iterator[Finding]:
+    """What a look finds; it ends, with a line that names it, at what cannot be read or is not installed."""
+    try:
+        yield from look
+    except UserError:  # of params.yaml or dvc.lock, which have looks of their own
+        return
+    except OSError as error:
+        yield Finding(f"{error.filename} cannot be read ({error.strerror})", "see what it is, and who may read it")
+    except ModuleNotFoundError as error:
+        yield Finding(f"the package {error.name} is not installed", "pip install 'exemplar[pipeline]'")
+
+
 def versions() -> Iterator[Finding]:
     """Python and the packages that results depend on."""
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
@@ -75,34 +87,27 @@ def surroundings(root: Path) -> Iterator[Finding]:
 
 def sources() -> Iterator[Finding]:
     """Whether the folders that datasets are made of are still those of the md5 that params.yaml names."""
-    try:
-        settings = load_params()
-    except UserError:
-        return  # machine tells it
+    settings = load_params()
     for name in dict.fromkeys((settings.unlabeled, *settings.datasets)):
         source = settings.sources[name]
         place = Path(source.url).expanduser() if source.url else None
-        if place is None or not place.is_dir():
-            continue
-        try:
-            md5 = source_digest(place)
-        except OSError as error:
-            yield Finding(f"{error.filename} cannot be read ({error.strerror})", "change its permissions")
-            continue
-        if md5 == source.md5:
-            yield Finding(f"{place} is what sources.{name}.md5 says")
-        else:
-            yield Finding(
-                f"{place} is not what sources.{name}.md5 says", f"if it was changed on purpose, set it to {md5}"
-            )
+        if place is not None and place.is_dir():
+            yield from told(compared(place, name, source.md5))
+
+
+def compared(place: Path, name: str, md5: str | None) -> Iterator[Finding]:
+    """Whether a dataset's folder has the md5 that params.yaml names."""
+    if (found := source_digest(place)) == md5:
+        yield Finding(f"{place} is what sources.{name}.md5 says")
+    else:
+        yield Finding(
+            f"{place} is not what sources.{name}.md5 says", f"if it was changed on purpose, set it to {found}"
+        )
 
 
 def outputs(root: Path) -> Iterator[Finding]:
     """Whether every output that dvc.lock names lies in the cache with the bytes that its name promises."""
-    try:
-        made = provenance.outputs()
-    except UserError:
-        return  # broken_by_kills tells it
+    made = provenance.outputs()
     if not made:
         yield Finding("nothing was made here yet", "make repro")
     try:
@@ -111,31 +116,28 @@ def outputs(root: Path) -> Iterator[Finding]:
         yield Finding(str(error), "correct .dvc/config or .dvc/config.local")
         return
     for place, md5 in made.items():
-        broken = sorted({name for name in (md5, *members(cache, md5)) if not is_whole(cached(cache, name), name)})
-        if broken:
-            files = " ".join(quoted(cached(cache, name)) for name in broken)
-            yield Finding(
-                f"{place}: in the cache {files} is missing or not what its name says", f"rm -f {files}; dvc repro"
-            )
-        elif not Path(place).exists():
-            yield Finding(f"{place} is not in the folder but in the cache", f"dvc checkout {shlex.quote(place)}")
-        elif integrity.dvc_md5(Path(place)) != md5:
-            yield Finding(f"{place} is not what dvc.lock says", f"dvc checkout --force {shlex.quote(place)}")
-        else:
-            yield Finding(f"{place} is whole, in the cache and in the folder")
+        yield from told(output(place, md5, cache))
 
 
-def quoted(path: Path) -> str:
-    """A path as the shell takes it."""
-    return shlex.quote(str(path))
+def output(place: str, md5: str, cache: Path) -> Iterator[Finding]:
+    """Whether one output is whole."""
+    broken = sorted({name for name in (md5, *members(cache, md5)) if not is_whole(cached(cache, name), name)})
+    if broken:
+        files = shlex.join(str(cached(cache, name)) for name in broken)
+        yield Finding(
+            f"{place}: in the cache {files} is missing or not what its name says", f"rm -f {files}; dvc repro"
+        )
+    elif not Path(place).exists():
+        yield Finding(f"{place} is not in the folder but in the cache", f"dvc checkout {shlex.quote(place)}")
+    elif integrity.dvc_md5(Path(place)) != md5:
+        yield Finding(f"{place} is not what dvc.lock says", f"dvc checkout --force {shlex.quote(place)}")
+    else:
+        yield Finding(f"{place} is whole, in the cache and in the folder")
 
 
 def choices(made: Iterable[Path]) -> Iterator[Finding]:
     """Linear SVMs whose C is the first or the last of those that were tried; a better one may lie beyond."""
-    try:
-        settings = load_params()
-    except UserError:
-        return  # machine tells it
+    settings = load_params()
     for path in sorted(file for folder in made for file in (folder / "evaluations" / "probe").glob("*.json")):
         try:
             record = Evaluation.load(path)
@@ -156,17 +158,17 @@ def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
     """What killed processes left: half-written results, half-fetched archives, unfinished trainings."""
     for folder in made:
         for path in sorted(folder.rglob(".*.tmp")):
-            yield Finding(f"{path} is half a result of a killed process, which nobody reads", f"rm -r {quoted(path)}")
+            yield Finding(
+                f"{path} is half a result of a killed process, which nobody reads", f"rm -r {shlex.quote(str(path))}"
+            )
     for path in sorted((root / "downloads").glob("*.part")):
         yield Finding(f"{path} has {path.stat().st_size / GIGABYTE:.3f} GB of an archive", "dvc repro fetches the rest")
     for path in sorted((root / "downloads").glob("*.wrong-*")):
         yield Finding(f"{path} came with a wrong digest", "look at it or remove it")
     for folder in sorted({path.parent for path in (root / ".checkpoints").glob("*/*.pt")}):
         if not (folder / "done").exists():
-            name = folder.name.rpartition("-")[0]
-            yield Finding(
-                f"{name} was interrupted ({folder})", "the same command goes on with it; remove the folder to forget it"
-            )
+            what = f"{folder.name.rpartition('-')[0]} was interrupted ({folder})"
+            yield Finding(what, "the same command goes on with it; remove the folder to forget it")
 
 
 def broken_by_kills(root: Path) -> Iterator[Finding]:
@@ -185,10 +187,12 @@ def broken_by_kills(root: Path) -> Iterator[Finding]:
             continue
         except (ValueError, UserError, RecursionError) as error:
             if isinstance(error, UserError) and provenance.MERGING in content:
-                yield Finding(f"{path} holds both sides of a merge", f"git checkout --ours {quoted(path)}, or --theirs")
+                yield Finding(
+                    f"{path} holds both sides of a merge", f"git checkout --ours {shlex.quote(str(path))}, or --theirs"
+                )
                 continue
             finding = f"{path} is broken, as a kill leaves it: DVC does not start with it, and loses nothing without it"
-            yield Finding(finding, f"rm {quoted(path)}")
+            yield Finding(finding, f"rm {shlex.quote(str(path))}")
 
 
 def runs() -> Iterator[Finding]:
@@ -237,7 +241,7 @@ def findings(made: Sequence[Path]) -> Iterator[Finding]:
         leftovers(root, made),
         broken_by_kills(root),
     ):
-        yield from look
+        yield from told(look)
 
 
 def verdict(found: Sequence[Finding]) -> str:

@@ -12,6 +12,7 @@ SPACED = re.compile(
     r"(?<=://)[^\s/@:?#\[]{0,200}:(?!\d{0,5}(?:[/?#]|\s(?!\S{0,200}@)|$))[^\s@]{0,200}[^\S\n][^\n]{0,200}@",
     re.ASCII,
 )
+QUERY = re.compile(r"(?<=\S)\?[\w.~%-]{1,100}=[^\s'\")\]}>]*", re.ASCII)
 OPENING, CLOSING = "'\"([{<`", "'\")]}>`.,:;"
 
 
@@ -62,8 +63,8 @@ def without_users(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """A text without secrets and user parts."""
-    return without_users(without_secrets(text))
+    """A text without secrets and user parts, and without queries, which are left of a URL that was mistyped too."""
+    return QUERY.sub("", without_users(without_secrets(text)))
 
 
 def printable(text: str) -> str:
@@ -73,9 +74,13 @@ def printable(text: str) -> str:
     return " ".join(text.split())
 
 
-def one_line(text: object) -> str:
+def one_line(thing: object) -> str:
     """Anything as one line that is safe to print and short enough to read; what is cut is in the middle, and told."""
-    line = clean(printable(clean(str(text))))  # again, because signs became spaces, between which a URL may be
+    try:
+        text = str(thing)
+    except Exception:  # an error's own words may fail in any way
+        text = type(thing).__name__
+    line = clean(printable(clean(text)))  # again, because signs became spaces, between which a URL may be
     if len(line) <= MOST_CHARACTERS:
         return line
     return f"{line[: MOST_CHARACTERS - KEPT_AT_THE_END]} [...] {line[-KEPT_AT_THE_END:]}"

@@ -1,6 +1,7 @@
 """How every stage is started: a typer program that ends a user's mistake with one line and no traceback."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -18,6 +19,7 @@ INTERRUPTED, TERMINATED = 130, 143  # the shell's statuses for Ctrl-C and SIGTER
 def start(command: Callable[..., None]) -> None:
     """Run a command with the arguments of the shell; exit status 1 and `error: ...` on stderr for a UserError."""
     make_unfailing("stdout", "stderr")
+    os.environ["MPLBACKEND"] = "agg"  # whoever starts a stage in a notebook hands down that of its own installation
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(interruptible(command))
     try:

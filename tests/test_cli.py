@@ -40,6 +40,13 @@ def run(*arguments: str, code: str = PROGRAM) -> "subprocess.CompletedProcess[st
     )
 
 
+def test_a_notebook_s_backend_stops_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a notebook starts gets the name of its backend, which only the notebook's own installation has."""
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.absent")
+    done = run(code="from stages import cli; cli.start(lambda: print(__import__('matplotlib').get_backend()))")
+    assert (done.stdout, done.stderr) == ("agg\n", "")
+
+
 def test_a_users_mistake_is_one_line() -> None:
     """On stderr, exit status 1, no traceback."""
     done = run("user", "--number", "3")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from somebody import as_somebody
 
 from exemplar import doctor
 from exemplar.datasets.evaluation import Evaluation
@@ -115,6 +116,55 @@ def test_what_is_wrong_is_told_with_what_to_do(harm: Callable[[], object], told:
     (line,) = complaints()
     assert line.startswith("look  ")
     assert re.search(told, line)
+
+
+def in_place_of(name: str, *, link: str = "") -> None:
+    """Make a folder of this name, or a link to `link`, whatever was there."""
+    path = Path(name)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if link:
+        path.symlink_to(link)
+    else:
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (lambda: in_place_of(".dvc/tmp/rwlock"), ".dvc/tmp/rwlock cannot be read (Is a directory)"),
+        (lambda: in_place_of("dvc.lock"), "dvc.lock cannot be read (Is a directory)"),
+        (lambda: in_place_of(".dvc/config"), ".dvc/config cannot be read (Is a directory)"),
+        (lambda: in_place_of("downloads/0f.part", link="away"), "downloads/0f.part cannot be read (No such file or"),
+    ],
+)
+def test_what_is_no_file_is_named_and_ends_nothing(harm: Callable[[], object], told: str) -> None:
+    """It is looked at all the same, and everything else too."""
+    harm()
+    (line,) = complaints()
+    assert told in line
+    assert line.endswith(": see what it is, and who may read it")
+
+
+@pytest.mark.parametrize("closed", ["cache", "output"])
+def test_what_another_user_has_made_is_named(closed: str, repository: Path) -> None:
+    """In a repository or a cache that several share, one output that may not be read hides no other."""
+    name = md5(b"seeds", usedforsecurity=False).hexdigest()
+    path = cache.cached(repository / CACHE, name) if closed == "cache" else repository / "data" / "seeds.npz"
+    path.chmod(0)
+    cache.cache_folder(repository)  # imports DVC, which somebody may not read here
+    with as_somebody():
+        lines = [finding.line() for finding in doctor.told(doctor.outputs(repository))]
+    path.chmod(0o600)
+    assert [line[:5] for line in lines] == ["look ", "ok   "]
+    assert f"{path.name} cannot be read (Permission denied): see what it is, and who may read it" in lines[0]
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the library alone was installed, or an installation was cut."""
+    monkeypatch.setattr(doctor, "PACKAGES", ("torch", "nosuch"))
+    (line,) = complaints()
+    assert line == "look  the package nosuch is not installed: pip install 'exemplar[pipeline]'"
 
 
 def test_what_an_interrupted_run_left_is_named(repository: Path) -> None:

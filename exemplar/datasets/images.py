@@ -12,7 +12,7 @@ from typing import cast
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from PIL.ImageFile import ImageFile as PictureFile
 
 from exemplar.errors import UserError
@@ -27,7 +27,9 @@ MOST_SIDE_PIXELS = 1 << 16  # beyond it Pillow's tables for scaling take more me
 MOST_SCANS = 100  # of a JPEG; each of a few bytes may cost a pass over all pixels
 PIXELS_AT_ONCE = 1 << 22
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit would warn of what is read here, and stop what is reduced
+PngImagePlugin.MAX_TEXT_CHUNK = 1 << 24  # 16 MB of text or colour profile; with more than 1 MB it refuses the picture
 ORIENTATION = 0x0112  # EXIF's tag
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,18 +39,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-UNDECODABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    AttributeError,
-    struct.error,
-    zlib.error,
-)
+PYTHONS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError)
+UNDECODABLE = (*PYTHONS, struct.error, zlib.error)
 
 
 class SizeError(ValueError):
@@ -65,9 +57,15 @@ def decode(source: Path | BytesIO, *, name: str, bits: int = 16) -> Image.Image:
     Grey values of 16 bits of which no more than the lower `bits` are used give the upper 8 of these. Raises UserError
     that names it for a file that is broken, of another format, of too many pixels, or of floating-point values.
     """
+    with explained(name, source), opened(source) as image:
+        return as_seen(image, bits=bits)
+
+
+@contextmanager
+def explained(name: str, source: Path | BytesIO | None = None) -> Iterator[None]:
+    """Raise a UserError that names the picture for whatever Pillow or this module raises of it in the block."""
     try:
-        with opened(source) as image:
-            return opaque(eight_bit(upright(image), bits=bits))
+        yield
     except (SizeError, DepthError) as error:
         raise UserError(f"{name} {error}") from None
     except MemoryError:
@@ -75,8 +73,18 @@ def decode(source: Path | BytesIO, *, name: str, bits: int = 16) -> Image.Image:
     except UNDECODABLE as error:
         if isinstance(error, OSError) and error.errno:
             raise UserError(f"{name} cannot be read ({error.strerror})") from None
-        unknown = isinstance(error, UnidentifiedImageError)
-        raise UserError(f"{name} is no whole picture ({shown_as(source) if unknown else error})") from None
+        said = shown_as(source) if source is not None and isinstance(error, UnidentifiedImageError) else error
+        raise UserError(f"{name} is no whole picture ({said})") from None
+
+
+def as_seen(image: Image.Image, *, bits: int = 16) -> Image.Image:
+    """The same of a picture that is open; raises SizeError for one without pixels."""
+    if not all(image.size):
+        raise SizeError(f"has {image.width} x {image.height} pixels; expected at least one")
+    found = eight_bit(upright(image), bits=bits)
+    if has_deep_values(image) and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        found = ImageOps.invert(found)  # as Pillow does with 8 bits
+    return opaque(found)
 
 
 @contextmanager
@@ -107,7 +115,8 @@ def shown_as(source: Path | BytesIO) -> str:
         with source.open("rb") as file:
             head = file.read(contents.HEAD_BYTES)
     said = contents.described(head)
-    return f"it {said}" if said else "nothing in it says so"
+    broken = ", but its beginning is broken" if (contents.kind(head) or "").upper() in FORMATS else ""
+    return f"it {said}{broken}" if said else "nothing in it says so"
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -158,10 +167,10 @@ class Glance:
     several: bool = False  # an animation, or pages
 
 
-def glance(path: Path) -> Glance:
+def glance(source: Path | BytesIO) -> Glance:
     """Look at a file's header; of a file that cannot be read nothing is said, which `decode` will."""
     try:
-        with opened(path) as image:
+        with opened(source) as image:
             several = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: a phone's own preview
             deep = iter_parts(image) if has_deep_values(image) else ()
             most = max((int(np.asarray(part).max()) for _, part in deep), default=0)

@@ -3,16 +3,30 @@
 from pathlib import Path
 
 MOST_BYTES = 1 << 25  # of a record of a stage
+MOST_HEADER_BYTES = 1 << 20  # of an encoder's file; those of the paper's networks have 2 kB
 MOST_VALUES = 100_000  # of a YAML document, in which an alias counts as often as it is used
 
 
 def read(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
-    """The bytes of a file; raises ValueError where there are more than `most_bytes`, and OSError as usual."""
+    """The bytes of a file; raises ValueError where there are more than `most_bytes`, and OSError as usual.
+
+    A pipe or a device, which might never end or never begin, is none: a ValueError too.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError("it is no file but a pipe, a socket or a device")
     with path.open("rb") as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise ValueError(f"it has more than {most_bytes:,} bytes")
     return content
+
+
+def require_header(path: Path) -> None:
+    """Raise ValueError for a safetensors file whose header is longer than any encoder's; its library reads 100 MB."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MOST_HEADER_BYTES:
+        raise ValueError(f"its header has {length:,} bytes; at most {MOST_HEADER_BYTES:,} are read")
 
 
 def load_yaml(content: bytes) -> object:

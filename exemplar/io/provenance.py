@@ -62,7 +62,8 @@ def ask_git(*arguments: str, index: Path | None = None, stdin: bytes = b"") -> b
     except OSError as error:
         raise GitError(f"git cannot be started ({error.strerror})") from None
     except subprocess.CalledProcessError as error:
-        raise GitError(one_line(error.stderr.decode(errors="replace"))[:LONGEST_REASON]) from None
+        said = one_line(error.stderr.decode(errors="replace"))[:LONGEST_REASON]
+        raise GitError(said or f"git {arguments[0]} ends with status {error.returncode} and without a word") from None
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def changes() -> Changes:
 
 def beginning_of_patch(index: Path) -> bytes:
     """How files that git tracks differ from the commit, as far as it is kept and a byte more; git is ended then."""
-    words = ("HEAD", "--relative", "--no-ext-diff", "--no-color", "--", ".", NO_SECRETS)
+    words = ("HEAD", "--relative", "--no-ext-diff", "--no-textconv", "--no-color", "--", ".", NO_SECRETS)
     given, quiet = environment(index), subprocess.DEVNULL
     with subprocess.Popen(["git", "diff", *words], env=given, stdout=subprocess.PIPE, stderr=quiet) as asked:
         assert asked.stdout

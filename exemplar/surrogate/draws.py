@@ -4,7 +4,7 @@ There is no table: at a hundred samples for each of a million seeds it would hav
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +64,7 @@ class Draws:
 
     def save(self, path: Path) -> None:
         """Write what decides the rows."""
-        path.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(TypeAdapter(Draws).dump_python(self)) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path, *, remedy: str) -> "Draws":

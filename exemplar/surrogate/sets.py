@@ -107,12 +107,10 @@ class SurrogateSet:
         def read(name: str, kind: type[np.generic], *shape: int | None) -> Tensor:
             return torch.from_numpy(load_array(folder / f"{name}.npy", kind=kind, shape=shape, remedy=remedy))
 
-        mapped = map_array(folder / "windows.npy", kind=np.uint8, shape=(None, 3, None, None), remedy=remedy)
-        with warnings.catch_warnings(action="ignore"):  # PyTorch's, that it cannot be written; nobody writes to it
-            windows = torch.from_numpy(mapped)
+        windows = map_array(folder / "windows.npy", kind=np.uint8, shape=(None, 3, None, None), remedy=remedy)
         label = read("label", np.int64, None)
         surrogate = cls(
-            windows=windows,
+            windows=unwritten(windows),
             window_index=read("window_index", np.int64, len(label)),
             label=label,
             centre=read("centre", np.float32, len(label), 2),
@@ -135,6 +133,12 @@ class SurrogateSet:
         if (self.side <= 0).any() or (self.centre < 0).any() or (self.centre > size).any():
             return "centre.npy or side.npy names a square beside its window"
         return None
+
+
+def unwritten(array: np.ndarray) -> Tensor:
+    """An array that nobody writes to, perhaps because it cannot be written, as a tensor that shares its memory."""
+    with warnings.catch_warnings(action="ignore"):  # PyTorch's, that it cannot be written
+        return torch.from_numpy(array)
 
 
 def spaced(count: int, most: int) -> Int64[Tensor, " m"]:

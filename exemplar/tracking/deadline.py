@@ -6,6 +6,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from exemplar.io.integrity import size
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -57,9 +59,3 @@ def timeout_seconds() -> float:
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
     return float(MLFLOW_HTTP_REQUEST_TIMEOUT.get())  # type: ignore[no-untyped-call]  # MLflow's
-
-
-def size(path: Path) -> int:
-    """The bytes of a file, or of all files in a folder; 0 where there is neither."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from exemplar.errors import UserError, one_line
+from exemplar.io.integrity import files
 from exemplar.tracking import registry
 
 if TYPE_CHECKING:
@@ -153,8 +154,7 @@ def upload(client: "MlflowClient", run_id: str, path: Path, *, folder: str) -> N
 
 def files_below(path: Path, *, name: str) -> dict[str, Path]:
     """All files of a folder, by the names that they have as artifacts where the folder is called `name`."""
-    files = (file for file in path.rglob("*") if file.is_file())
-    return {posixpath.join(name, file.relative_to(path).as_posix()): file for file in files}
+    return {posixpath.join(name, file.relative_to(path).as_posix()): file for file in files(path)}
 
 
 def require_listed(sent: Mapping[str, Path], listing: "Callable[[str], Iterable[FileInfo]]") -> None:

@@ -79,7 +79,7 @@ class Spool:
             raise ValueError("it is no operation")
         if "path" in said:
             copy = file.with_suffix("") / Path(str(said["path"])).name
-            if any(path.is_symlink() for path in (copy, *copy.rglob("*"))):
+            if any(path.is_symlink() for path in (copy.parent, copy, *copy.rglob("*"))):
                 raise ValueError("its file is a link")
             said["path"] = str(copy)
         return said
@@ -112,9 +112,10 @@ def pending() -> list[Spool]:
     """The spools in which something waits, the oldest first."""
     found = []
     for folder in spool_folder().glob("*"):
-        with suppress(OSError):  # another process has just sent it
-            found.append((folder.stat().st_mtime, folder.name))
-    return [spool for _, name in sorted(found) if (spool := Spool(name)).waits]
+        with suppress(OSError):  # another process has just sent it, or it is another user's
+            if Spool(folder.name).waits:
+                found.append((folder.stat().st_mtime, folder.name))
+    return [Spool(name) for _, name in sorted(found)]
 
 
 def abandoned() -> Iterator[Spool]:

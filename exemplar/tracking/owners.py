@@ -45,12 +45,37 @@ def waiting(folder: Path) -> list[Path]:
 def is_gone(process: str, *, run_id: str) -> bool:
     """Whether the process that `owner` named ran here and has ended, and left nothing of its run to be sent.
 
-    False for one of another host or PID namespace, and for a text that is not `owner`'s: of these nothing is known.
+    False for one of another host or PID namespace, for one that this user may not see, and for a text that is not
+    `owner`'s: of these nothing is known. One that has ended without its parent's notice is gone.
     """
     named = NAMED.fullmatch(process)
-    if named is None or named["where"] != here() or waiting(Path(named["repository"]) / SPOOLS / run_id):
+    if named is None or named["where"] != here():
         return False
     try:
-        return abs(seconds_since_boot(psutil.Process(int(named["number"]))) - float(named["start"])) > 1
+        if waiting(Path(named["repository"]) / SPOOLS / run_id):
+            return False
+        found = psutil.Process(int(named["number"]))
+        return found.status() == psutil.STATUS_ZOMBIE or abs(seconds_since_boot(found) - float(named["start"])) > 1
     except psutil.NoSuchProcess:
-        return True
+        return not is_hidden(int(named["number"]))
+    except (OSError, psutil.AccessDenied):  # the spool, or the process, is another user's
+        return False
+
+
+def is_hidden(number: int) -> bool:
+    """Whether there is a process of this number that only its user may see, as where /proc is mounted with hidepid."""
+    with suppress(ProcessLookupError):
+        try:
+            os.kill(number, 0)
+        except PermissionError:
+            return True
+    return False
+
+
+def is_elsewhere(process: str) -> bool:
+    """Whether a run is of another repository here, of which this one is a copy, and not of this one before it moved."""
+    named = NAMED.fullmatch(process)
+    if named is None or named["where"] != here():
+        return False
+    other = Path(named["repository"])
+    return other.is_dir() and not other.samefile(provenance.user_repository())

@@ -25,6 +25,7 @@ LARGEST_PIXELS = 1 << 22  # of one image, whose maps in 64 channels then take 1 
 LAYOUTS = "[3 h w] or [h w 3], or many of them, [n 3 h w] or [n h w 3]"
 NUMBERS = "bytes (0 to 255) or floats between 0 and 1"
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class FeatureFunction:
@@ -56,11 +57,15 @@ class FeatureFunction:
 
 def as_tensor(images: Any) -> Tensor:  # noqa: ANN401  # what a user hands over
     """Images as a tensor of the numbers that came; raises UserError for what holds no numbers."""
+    if np.ma.is_masked(images):
+        raise UserError("an array with masked values, which have no colour; fill them, as images.filled(0) does")
     if isinstance(images, np.ndarray) and images.dtype.kind in "biuf" and images.dtype.itemsize <= 8:
         images = torch.from_numpy(images.astype(known_kind(images.dtype)))
     if not isinstance(images, Tensor):
         said = f"an array of {images.dtype}" if isinstance(images, np.ndarray) else type(images).__name__
         raise UserError(f"{said} is no image; expected a path, a PIL image, an array or a tensor of {NUMBERS}")
+    if images.layout != torch.strided:
+        raise UserError("a sparse tensor is no image; make it dense, as images.to_dense() does")
     return images
 
 
@@ -92,7 +97,7 @@ def unit_range(images: Tensor) -> Float[Tensor, "n 3 h w"]:
     """
     if images.dtype == torch.uint8:
         return images.float() / 255
-    if images.dtype not in WHOLE and not images.dtype.is_floating_point:
+    if images.dtype not in (*WHOLE, *FLOATS):
         raise UserError(f"images of {images.dtype}; expected {NUMBERS}")
     low, high = (value.item() for value in images.aminmax())
     largest = 255 if images.dtype in WHOLE else 1

@@ -58,7 +58,7 @@ def address() -> str:
 
     Raises UserError where the repository's path has a question mark, behind which SQLite would read options.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    uri = (os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db").strip()
     path = uri.removeprefix("sqlite:///")
     root = provenance.user_repository()
     if path != uri and "?" in str(root) and not Path(path).is_absolute():
@@ -66,7 +66,7 @@ def address() -> str:
             f"the path of the repository, {root}, has a question mark, and the address of MLflow's database cannot: "
             "move the repository, or set MLFLOW_TRACKING_URI to a store elsewhere"
         )
-    return uri if path == uri else f"sqlite:///{root / path}"
+    return uri.rstrip("/") if path == uri else f"sqlite:///{root / path}"  # a server is one, with a slash or without
 
 
 @contextmanager
@@ -162,13 +162,11 @@ def find_experiment(client: "MlflowClient", *, artifacts: Path | None) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            made = str(client.create_experiment(name, artifact_location=location, tags=view.TAGS))
+            return str(client.create_experiment(name, artifact_location=location, tags=view.TAGS))
         except MlflowException:  # another job was faster
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise
-        else:
-            return made
     number = experiment.experiment_id
     if experiment.lifecycle_stage != "active":
         raise UserError(
@@ -228,10 +226,11 @@ def work_of(marker: Path) -> str:
 
 
 def reopened(client: "MlflowClient", experiment: str, work: str) -> str | None:
-    """The id of the run of a work, RUNNING again; None where this store has none, or somebody deleted it."""
+    """The id of the run of a work, RUNNING again; None where this store has none of this repository, or no more."""
     from mlflow.exceptions import MlflowException
 
-    of_work = client.search_runs([experiment], f"tags.{WORK_TAG} = '{work}'", max_results=1)
+    found = client.search_runs([experiment], f"tags.{WORK_TAG} = '{work}'")
+    of_work = [run for run in found if not owners.is_elsewhere(run.data.tags.get(owners.TAG, ""))]
     if not of_work:
         return None
     run_id: str = of_work[0].info.run_id

@@ -10,6 +10,7 @@ from typing import Any
 
 from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError, reason
+from exemplar.io import foreign
 from exemplar.models.architecture import POOLED_LAYERS, Conv, parse
 
 
@@ -79,7 +80,8 @@ def model_of(path: Path) -> str:
     from safetensors import SafetensorError, safe_open
 
     try:
+        foreign.require_header(path)
         with safe_open(path, framework="np") as opened:
             return str((opened.metadata() or {})["model"])
-    except (OSError, SafetensorError, LookupError) as error:
+    except (OSError, SafetensorError, LookupError, ValueError) as error:
         raise UserError(f"{path} is no encoder ({reason(error)}); expected a .safetensors file of a training") from None

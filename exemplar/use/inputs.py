@@ -11,7 +11,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from exemplar.datasets.images import channels_first, cropped, decode, eight_bit, opaque, upright
+from exemplar.datasets.images import as_seen, channels_first, cropped, decode, explained
 from exemplar.errors import UserError
 from exemplar.tracking.serving import as_tensor, in_planes
 
@@ -42,7 +42,8 @@ def to_batch(images: Images, *, side: int | None) -> Tensor:
     if isinstance(images, str | os.PathLike):
         return to_array(decode(Path(images), name=os.fspath(images)), side=side)
     if isinstance(images, Image.Image):
-        return to_array(opaque(eight_bit(upright(images), bits=16)), side=side)
+        with explained("the picture"):
+            return to_array(as_seen(images), side=side)
     return in_planes(as_tensor(images))
 
 

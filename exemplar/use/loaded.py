@@ -1,6 +1,6 @@
 """A trained encoder, out of a file or a run, that turns images of any kind into features."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ class LoadedEncoder:
     """An encoder in evaluation mode, and how its maps become one vector: max-pooled in each grid of `cells`."""
 
     def __init__(self, encoder: Encoder | Pixels, *, cells: tuple[int, ...] = (2,)) -> None:
+        require_counts(cells=cells)
         self.encoder, self.cells, self.model = encoder.eval(), cells, encoder.model
         self.device = torch.device("cpu")
 
@@ -49,6 +50,8 @@ class LoadedEncoder:
 
     def feature_blocks(self, images: Images, *, side: int | None = None) -> Iterator[Float[np.ndarray, "n d"]]:
         """The features of `features`, so many rows at once as the network takes: memory does not grow with them."""
+        if side is not None:
+            require_counts(side=(side,))
         for batch in to_batches(images, side=side):
             height, width = (side, side) if side else batch.shape[2:]
             self.require_size(height, width)
@@ -72,6 +75,13 @@ class LoadedEncoder:
     def require_size(self, height: int, width: int) -> None:
         """Raise UserError for images that are too small for the network, or too large for the memory."""
         require_size(self.encoder, height, width, cells=self.cells)
+
+
+def require_counts(**given: Sequence[int]) -> None:
+    """Raise UserError for a number below 1, and where there is none."""
+    for name, numbers in given.items():
+        if min(numbers, default=0) < 1:
+            raise UserError(f"{name} is {numbers!r}; expected numbers from 1")
 
 
 def is_there(path: Path) -> bool:

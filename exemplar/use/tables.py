@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from exemplar.errors import UserError
+from exemplar.errors import UserError, reason
+from exemplar.io import foreign
 from exemplar.io.arrays import map_array
 from exemplar.io.atomic import replacing
 
 Rows = Iterable[tuple[list[Path], Float[np.ndarray, "n d"]]]
 ROWS_AT_ONCE = 4096
+LONGEST_NAME = 5000  # bytes of a picture's path and the end of its line
 SUFFIXES = (".npy", ".parquet")
 
 
@@ -37,6 +39,8 @@ def require_free(path: Path, *, overwrite: bool) -> None:
     """Raise UserError where a file is there already, unless it may be replaced, and where no folder is for it."""
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {path.parent} for {path.name}; make it first")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, which no file replaces; choose another --out")
     if path.exists() and not overwrite:
         raise UserError(f"{path} is there already; choose another --out, or pass --overwrite")
 
@@ -126,7 +130,11 @@ def load(path: Path) -> Iterator[tuple[list[str], Float[np.ndarray, "n d"]]]:
     remedy = "run exemplar features again"
     if path.suffix == ".npy":
         values = map_array(path, kind=np.float32, shape=(None, None), remedy=remedy)
-        names = names_beside(path).read_text(encoding="utf-8").splitlines() if names_beside(path).exists() else []
+        try:
+            content = foreign.read(names_beside(path), most_bytes=LONGEST_NAME * len(values))
+            names = content.decode("utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {names_beside(path)} ({reason(error)}); {remedy}") from None
         if len(names) != len(values):
             raise UserError(f"{names_beside(path)} names {len(names)} pictures, {path} has {len(values)}; {remedy}")
         for first in range(0, len(values), ROWS_AT_ONCE):

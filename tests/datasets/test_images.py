@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from exemplar.datasets.images import Glance, cropped, decode, glance, growing, stretched
 from exemplar.errors import UserError
@@ -99,6 +100,28 @@ def test_deep_values_are_scaled_from_the_bits_that_are_used(dtype: type, kind: s
         decode(encoded(image, kind), name="it", bits=10)
 
 
+def test_deep_values_that_count_from_white_are_turned_round() -> None:
+    """A scan or an X-ray whose 0 is white is no negative, whether its values have 8 bits or 16."""
+    for bits, light in ((8, 250), (16, 64_250)):
+        values = np.full((24, 24), light, f"u{bits // 8}")
+        content = bytearray(encoded(Image.fromarray(values), "TIFF").getvalue())
+        tag = struct.pack("<HHI", 262, 3, 1)
+        place = content.index(tag) + len(tag)
+        assert content[place] == 1
+        content[place] = 0
+        assert pixels(io.BytesIO(content)).max() < 10
+
+
+@pytest.mark.parametrize("metadata", ["text", "unicode text", "profile"])
+def test_a_png_with_megabytes_of_metadata_is_read(metadata: str) -> None:
+    """As drawing programs and generators of pictures write them, their whole work flow as text."""
+    info = PngInfo()
+    if metadata != "profile":
+        (info.add_text if metadata == "text" else info.add_itxt)("workflow", "x" * 3_000_000, zip=True)
+    options = {"icc_profile": bytes(3_000_000)} if metadata == "profile" else {"pnginfo": info}
+    assert pixels(encoded(Image.new("RGB", (8, 8), "red"), **options)).shape == (8, 8, 3)
+
+
 def test_floating_point_values_are_refused() -> None:
     """Their range is unknown: between 0 and 1, all of them would be black."""
     image = Image.fromarray(np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4))
@@ -142,6 +165,7 @@ def png_header(width: int, height: int) -> bytes:
         (png_header(8193, 8193), "8193 x 8193 pixels; at most 67,108,864 are read"),
         (png_header(60_000, 60_000), "60000 x 60000 pixels; at most 67,108,864 are read"),
         (png_header(4, 4), ""),
+        (png_header(4, 4)[:20] + bytes(40), "it has the format PNG, but its beginning is broken"),
         (b"\0\0\0\x18ftypheic" + bytes(60), "it has the format HEIC, which the package pillow-heif converts"),
         (b"%PDF-1.7\n" + bytes(60), "it has the format PDF"),
         (b"version https://git-lfs.github.com/spec/v1\n", "it is a pointer of Git LFS"),
@@ -150,7 +174,21 @@ def png_header(width: int, height: int) -> bytes:
         (encoded(Image.effect_noise((64, 64), 50), "PNG").getvalue()[:-300], ""),
         (encoded(Image.effect_noise((64, 64), 50), "WEBP").getvalue()[:-300], ""),
     ],
-    ids=["empty", "text", "large", "bomb", "header", "heic", "pdf", "lfs", "html", "cut jpeg", "cut png", "cut webp"],
+    ids=[
+        "empty",
+        "text",
+        "large",
+        "bomb",
+        "header",
+        "broken",
+        "heic",
+        "pdf",
+        "lfs",
+        "html",
+        "cut jpeg",
+        "cut png",
+        "cut webp",
+    ],
 )
 def test_a_file_that_is_no_whole_picture_is_told(content: bytes, reason: str) -> None:
     """Empty, of another kind, cut short, or of a size that only means to fill the memory."""

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import struct
 import tarfile
 import zipfile
@@ -21,9 +22,11 @@ from exemplar.datasets import caltech101, cifar10, folder
 from exemplar.datasets.fetching import archives, unpacking
 from exemplar.datasets.images import decode
 from exemplar.io import foreign
+from exemplar.models.saved import load_encoder
 from exemplar.params.load import load_params
 from exemplar.surrogate.seeds import Seeds
 from exemplar.training.checkpoints import load_state
+from exemplar.use import describe, tables
 
 PICTURE_MEGABYTES = 900  # docs/faults.md names it
 PAX = {"format": tarfile.PAX_FORMAT}
@@ -210,6 +213,47 @@ def test_packed_seeds_and_states_are_refused(tmp_path: Path) -> None:
     assert "it is packed" in told(lambda: Seeds.load(tmp_path / "seeds.npz"), megabytes=60, seconds=5)
     with pytest.raises(zipfile.BadZipFile, match="it is packed"):
         load_state(tmp_path / "seeds.npz")
+
+
+def encoder(header: dict[str, object], *, spaces: int = 0) -> bytes:
+    """The beginning of an encoder's file."""
+    text = json.dumps({"__metadata__": {"model": "4c5-8f"}} | header).encode() + b" " * spaces
+    return struct.pack("<Q", len(text)) + text
+
+
+TENSOR = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+LARGE = {"dtype": "F32", "shape": [1 << 28], "data_offsets": [0, 1 << 30]}
+ENCODERS: dict[str, tuple[Callable[[], bytes], int, str]] = {
+    "100,000 tensors": (lambda: encoder({f"t{n}": TENSOR for n in range(100_000)}), 0, "at most 1,048,576 are read"),
+    "a header of spaces": (lambda: encoder({}, spaces=1 << 21), 0, "at most 1,048,576 are read"),
+    "a header of 8 EB": (lambda: bytes([255] * 8), 0, "at most 1,048,576 are read"),
+    "a tensor of 1 GB that is no encoder's": (lambda: encoder({"mean": LARGE}), 1 << 30, "are not those of its model"),
+}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_takes_little_memory_and_time(name: str, tmp_path: Path) -> None:
+    """Nothing of its numbers is read before every shape is known to be right; its file is mapped, twice."""
+    made, length, line = ENCODERS[name]
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content := made())
+    os.truncate(path, len(content) + length)
+    assert line in told(partial(load_encoder, path), megabytes=60 + (length >> 19), seconds=5)
+    said = told(partial(describe.model_of, path), megabytes=60 + (length >> 19), seconds=5)
+    assert ("at most 1,048,576" in said) == (length == 0)
+
+
+def test_the_names_of_features_are_read_up_to_a_length(tmp_path: Path) -> None:
+    """The list beside a file of features is read no further than its rows could need, and must be one of texts."""
+    np.save(tmp_path / "x.npy", np.zeros((3, 4), np.float32))
+    read = partial(lambda path: list(tables.load(path)), tmp_path / "x.npy")
+    (tmp_path / "x.txt").write_bytes(b"")
+    os.truncate(tmp_path / "x.txt", 3 << 30)
+    assert "it has more than 15,000 bytes" in told(read, megabytes=60, seconds=5)
+    (tmp_path / "x.txt").write_bytes(b"a\n\xff\nb\n")
+    assert "cannot read" in told(read, megabytes=60, seconds=5)
+    (tmp_path / "x.txt").unlink()
+    assert "cannot read" in told(read, megabytes=60, seconds=5)
 
 
 LAUGHS = "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10))])

@@ -34,6 +34,9 @@ SECRETS = {
     "postgresql://anna:hun/hunter2@h/db": "postgresql://h/db",
     "http:/anna:hunter2@h/x": "...@h/x",
     "anna:hunter2@h:/x": "...@h:/x",
+    "host/x.tar?token=hunter2": "host/x.tar",
+    "http:/host/x?a=1&X-Amz-Signature=hunter2": "http:/host/x",
+    "//host/x?sig=hunter2%2F": "//host/x",
     "http://ci:" + "hunter2" * 90 + "@h/x": "http://h/x",
     "http://u:p://hunter2@h/x": "http://h/x",
     "http://anna:hun ter hunter2@host/x": "http://host/x",
@@ -75,10 +78,23 @@ def test_what_is_no_secret_stays() -> None:
         "12:30:01 error in /data/C#/a.jpg: x@y",
         "model 64c5-8f: no such file",
         "name@host:/data and @decorator",
+        "is it a?b, or a ?x=1 in /data/what?.jpg",
         "the store http://host:5000 holds runs of train@exemplar, http://host:5000/x too",
     ):
         assert one_line(text) == text
     assert without_secrets("  url: 'http://u:p@h/x'\n+x = a[1:]@b\n") == "  url: 'http://h/x'\n+x = a[1:]@b\n"
+
+
+class WordlessError(Exception):
+    """An error whose own words fail."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_an_error_that_cannot_say_what_it_is_has_a_line() -> None:
+    """The name of its kind; the line about an error is never another error."""
+    assert one_line(WordlessError()) == "WordlessError"
 
 
 def test_a_mistake_of_yaml_quotes_no_piece_of_the_text(tmp_path: Path) -> None:

@@ -177,6 +177,24 @@ def test_a_hook_of_another_repository_does_not_lend_its_commit(
     assert provenance.changes() == own
 
 
+def test_a_program_that_git_would_ask_to_show_a_file_is_not_asked(checkout: Path) -> None:
+    """Where it is not installed, git ends in the middle of the patch; and its words could not be applied again."""
+    (checkout / ".git/info/attributes").write_text("*.py diff=shown\n")
+    git("config", "diff.shown.textconv", "/absent/program")
+    (checkout / "code.py").write_text("two\n")
+    assert "+two" in provenance.changes().patch
+
+
+def test_a_git_that_fails_without_a_word_does_not_look_clean(checkout: Path) -> None:
+    """Where an object is missing, git 2.39 says so or ends by a signal; the commit is known, and no tag says clean."""
+    (checkout / "code.py").write_text("two\n")
+    name = subprocess.run(["git", "rev-parse", "HEAD:code.py"], capture_output=True, check=True).stdout.decode().strip()
+    (checkout / ".git/objects" / name[:2] / name[2:]).unlink()
+    found = provenance.changes()
+    assert found.are_missed
+    assert provenance.tree_tags(found).keys() == {"mlflow.source.git.commit", "git.unknown"}
+
+
 def test_the_two_sides_of_a_merge_are_told(checkout: Path) -> None:
     """One of them is to be taken; the file is not broken, and nobody asks to remove it."""
     (checkout / "dvc.lock").write_text(f"<<<<<<< HEAD\n{LOCK}=======\n>>>>>>> other\n")

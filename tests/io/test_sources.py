@@ -1,13 +1,10 @@
 """Sources: what lies in a folder, and the digest by which a folder is known."""
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import md5
 from pathlib import Path, PurePath
 
 import pytest
+from somebody import as_somebody
 
 from exemplar.io.sources import digest, source_digest
 from exemplar.io.trees import look
@@ -63,20 +60,6 @@ def test_a_linked_folder_is_part_of_the_tree_and_of_its_digest(tree: Path, tmp_p
     assert {str(name): cause.split()[0] for name, cause in found.passed_over.items()} == dict.fromkeys(
         ("a/loop", "d", "self"), "links"
     )
-
-
-@contextmanager
-def as_somebody() -> Iterator[Path]:
-    """A folder of a user without root's rights, whose rights the block has."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o777)
-        user = os.geteuid() or 65_534
-        before = os.geteuid()
-        os.seteuid(user)
-        try:
-            yield Path(name)
-        finally:
-            os.seteuid(before)
 
 
 @pytest.mark.parametrize("closed", ["a", "a/1.jpg"])

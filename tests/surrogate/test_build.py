@@ -222,9 +222,7 @@ def test_axes_of_more_windows_than_are_needed_are_those_of_some(monkeypatch: pyt
 def test_windows_that_are_written_to_a_file_are_the_same(release: Ranges, tmp_path: Path) -> None:
     """And so is the set that is saved beside them."""
     expected, _ = build.build(NOISE, near_the_corner(), samples=5, ranges=release, random_seed=0)
-    built, _ = build.build(
-        NOISE, near_the_corner(), samples=5, ranges=release, random_seed=0, windows_file=tmp_path / "windows.npy"
-    )
+    built, _ = build.build(NOISE, near_the_corner(), samples=5, ranges=release, random_seed=0, folder=tmp_path)
     built.save(tmp_path, windows=False)
     loaded = SurrogateSet.load(tmp_path)
     assert same(built, expected)
@@ -234,7 +232,7 @@ def test_windows_that_are_written_to_a_file_are_the_same(release: Ranges, tmp_pa
 def test_windows_of_a_loaded_set_take_no_memory(release: Ranges, tmp_path: Path) -> None:
     """27 MB here, of which a 16th is allowed for all else."""
     seeds = Seeds(image=np.arange(1000) % 4, centre=np.full((1000, 2), 48.0), side=np.full(1000, 62.5))
-    build.cut_windows(NOISE, seeds, reach=build.reach(release), file=tmp_path / "windows.npy")
+    build.cut_windows(NOISE, seeds, reach=build.reach(release), folder=tmp_path)
     built, _ = build.build(NOISE, near_the_corner(), samples=1, ranges=release, random_seed=0)
     replace(built, **{name: getattr(built, name)[torch.arange(1000) % 4] for name in PER_SEED}).save(
         tmp_path, windows=False

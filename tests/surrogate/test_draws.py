@@ -1,6 +1,6 @@
 """Rows of samples, made when they are needed: whose they are, how they are spread, and what decides them."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from exemplar.errors import UserError
 from exemplar.surrogate.draws import ATTEMPTS, Draws
-from exemplar.surrogate.ranges import Ranges
+from exemplar.surrogate.ranges import NamedRanges, Ranges
 from exemplar.surrogate.transformation import COLUMNS, inside
 
 # The release's widest seeds, as near to the corner of an image of 96 x 96 as they come.
@@ -92,10 +92,11 @@ def test_a_gpu_draws_the_same_rows(release: Ranges) -> None:
 
 
 def test_draws_that_are_saved_are_loaded_as_they_were(release: Ranges, tmp_path: Path) -> None:
-    """In a file that a person can read."""
+    """In a file that a person can read; ranges of a family, as params.yaml has them, lose its name."""
     draws, path = Draws(2**62 + 1, 7, release), tmp_path / "draws.json"
-    draws.save(path)
-    assert Draws.load(path, remedy="") == draws
+    for ranges in (release, NamedRanges(**asdict(release), family="paper")):
+        replace(draws, ranges=ranges).save(path)
+        assert Draws.load(path, remedy="") == draws
     assert "shift_fraction" in path.read_text()
 
 

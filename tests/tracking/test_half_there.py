@@ -1,6 +1,7 @@
 """Servers of which a part fails: what can arrive arrives, what cannot waits, and one line names cause and remedy."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from gates import DRIP, Gate
+from somebody import as_somebody
 
 from exemplar import doctor
 from exemplar.errors import UserError
-from exemplar.tracking import operations, outage, runs, store
+from exemplar.tracking import operations, outage, owners, runs, store
 from exemplar.tracking.operations import NUMBERS, Sender
 from stages import sync
 
@@ -404,19 +406,42 @@ def test_a_strange_line_is_named_and_holds_nothing_else_back(
     assert synced(capsys) == (0, "nothing waits\n")
 
 
-@pytest.mark.parametrize("link", [False, True])
+def test_a_pipe_in_the_spool_holds_nothing_back(spool: outage.Spool, capsys: pytest.CaptureFixture[str]) -> None:
+    """It might never say anything, and is named like what cannot be read."""
+    os.mkfifo(spool.folder / "00000000.json")
+    status, told = synced(capsys)
+    assert status == 1
+    assert "00000000.json cannot be read (it is no file but a pipe, a socket or a device)" in told
+    assert [file.name for file in spool.files()] == ["00000000.json"]
+
+
+def test_what_waits_of_another_user_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a repository that several share, each sends his own; a run whose end may wait there is not closed."""
+    with as_somebody() as shared:
+        (shared / ".spool" / "4567").mkdir(parents=True)
+        (shared / ".spool" / "4567").chmod(0)
+        monkeypatch.setenv("DVC_ROOT", str(shared))
+        host, namespace, number, start, root = owners.owner().split(" ", 4)
+        assert outage.pending() == []
+        assert not owners.is_gone(f"{host} {namespace} {number} {float(start) - 60} {root}", run_id="4567")
+        (shared / ".spool" / "4567").chmod(0o700)
+
+
+@pytest.mark.parametrize("link", ["", "file", "folder"])
 def test_only_what_lies_in_the_spool_is_sent(
-    spool: outage.Spool, client: "MlflowClient", tmp_path: Path, link: bool, capsys: pytest.CaptureFixture[str]
+    spool: outage.Spool, client: "MlflowClient", tmp_path: Path, link: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A repository that was copied may bring a spool that names any file of its new owner."""
     (tmp_path / "id_rsa").write_text("secret")
     planted = {"kind": "file", "store": spool.store, "folder": "", "path": str(tmp_path / "id_rsa")}
     (spool.folder / "00000099.json").write_text(json.dumps(planted))
-    if link:
+    if link == "folder":
+        (spool.folder / "00000099").symlink_to(tmp_path)
+    if link == "file":
         (spool.folder / "00000099").mkdir()
         (spool.folder / "00000099" / "id_rsa").symlink_to(tmp_path / "id_rsa")
     _, told = synced(capsys)
-    assert ("its file is a link" in told, "is gone, so it cannot be sent" in told) == (link, not link)
+    assert ("its file is a link" in told, "is gone, so it cannot be sent" in told) == (bool(link), not link)
     assert "id_rsa" not in [found.path for found in client.list_artifacts(spool.run_id)]
 
 

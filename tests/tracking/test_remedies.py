@@ -94,3 +94,10 @@ def test_an_address_or_a_variable_that_is_wrong_is_told_as_such(
         store.connect(uri)
     assert "hunter2" not in str(told.value)
     assert ("start it" in str(told.value)) == ("start it" in helps)
+
+
+@pytest.mark.parametrize("written", ["http://host:5000/", " http://host:5000", "http://host:5000\r"])
+def test_an_address_is_the_same_however_it_is_written(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a slash at its end, or with what a file of another system leaves there: what waits for it is sent."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", written)
+    assert store.address() == "http://host:5000"

@@ -5,10 +5,12 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from exemplar.errors import UserError
@@ -224,6 +226,59 @@ def test_a_process_is_known_by_host_namespace_number_and_start(tmp_path: Path, m
     assert owners.is_gone(f"{host} {namespace} 4194305 {start} {root}", run_id="0123"), "a kill left half an operation"
     (folder / "00000001.json").write_text("{}")
     assert not owners.is_gone(f"{host} {namespace} 4194305 {start} {root}", run_id="0123"), "its end waits there"
+
+
+def test_a_process_that_ended_unnoticed_is_gone() -> None:
+    """Its number stays taken while its parent does not ask for its end, as the first process of many containers."""
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(writing, owners.owner().encode())
+        os._exit(0)
+    tag = os.read(reading, 9999).decode()
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert owners.is_gone(tag, run_id="0123")
+    os.waitpid(child, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_process_that_may_not_be_seen_is_not_gone(hidden: bool) -> None:
+    """With hidepid nobody may look at another user's, or not even see it; his runs are not closed as killed."""
+    host, namespace, number, start, root = owners.owner().split(" ", 4)
+    with tempfile.TemporaryDirectory() as proc:
+        Path(proc).chmod(0o755)
+        if not hidden:
+            Path(proc, number).mkdir(mode=0)
+        if (child := os.fork()) == 0:
+            told = 9
+            try:
+                os.setuid(65_534)
+                psutil.PROCFS_PATH = proc
+                told = owners.is_gone(f"{host} {namespace} {number} {start} {root}", run_id="0123")
+            finally:
+                os._exit(told)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_copy_of_a_repository_gets_runs_of_its_own(
+    client: "MlflowClient", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names of unfinished works are copied too, and both may tell one store; a repository that moved goes on."""
+    experiment = client.search_experiments(filter_string=f"name = '{store.OURS}'")[0].experiment_id
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.address())
+    marker, copy = tmp_path / "run", tmp_path / "copy"
+    work = store.work_of(marker)
+    with runs.run(stage="train", name="first", parameters={}, inputs=[], marker=marker) as first:
+        copy.mkdir()
+        monkeypatch.setenv("DVC_ROOT", str(copy))
+        with runs.run(stage="train", name="second", parameters={}, inputs=[], marker=marker) as second:
+            assert second.id != first.id
+        assert store.reopened(client, experiment, work) == second.id
+        monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+        assert store.reopened(client, experiment, work) == first.id
+    copy.rename(tmp_path / "moved")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "moved"))
+    assert store.reopened(client, experiment, work) == second.id
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,18 @@ def test_nothing_is_overwritten_unasked(run: Shell, pictures: Path, encoder_file
     assert np.load(tmp_path / "f.npy").shape == (5, 64)
 
 
+def test_no_folder_is_ever_replaced(run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path) -> None:
+    """Whoever means a folder by --out would lose all that lies in it, also with --overwrite."""
+    for name in ("f.npy", "g.txt", "h.pt2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").touch()
+    words = ("--encoder", encoder_file, "--overwrite", "--out")
+    for out, taken in (("f.npy", "f.npy"), ("g.npy", "g.txt")):
+        assert f"{taken} is a folder, which no file replaces" in run.told("features", pictures, *words, tmp_path / out)
+    assert "h.pt2 is a folder, which no file replaces" in run.told("export", *words, tmp_path / "h.pt2")
+    assert len(list(tmp_path.glob("*/mine"))) == 3
+
+
 def test_a_broken_picture_stops_the_command_or_is_named(
     run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """A loaded encoder takes images as users have them."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,29 @@ def test_memory_does_not_grow_with_the_number_of_images(encoder: LoadedEncoder):
     np.testing.assert_array_equal(next(blocks), next(blocks))
 
 
+def cut_picture() -> Image.Image:
+    """A picture that is opened, and whose file ends in its middle."""
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "JPEG")
+    return Image.open(io.BytesIO(file.getvalue()[:900]))
+
+
+def closed_picture() -> Image.Image:
+    """A picture whose memory is given back."""
+    picture = Image.new("RGB", (40, 40))
+    picture.close()
+    return picture
+
+
 REFUSED: list[tuple[Any, str]] = [
+    (Image.new("F", (40, 40)), "the picture has floating-point values, whose range is unknown"),
+    (Image.fromarray(np.full((40, 40), -5, np.int32)), "the picture has values from -5 to -5; expected 0 to 65,535"),
+    (cut_picture(), "the picture is no whole picture (image file is truncated"),
+    (closed_picture(), "the picture is no whole picture (Operation on closed image)"),
+    (Image.new("RGB", (0, 40)), "the picture has 0 x 40 pixels; expected at least one"),
+    (np.ma.masked_greater(IMAGES, 200), "an array with masked values, which have no colour; fill them"),
+    (torch.from_numpy(IMAGES / 255).to_sparse(), "a sparse tensor is no image; make it dense"),
+    (torch.from_numpy(IMAGES / 255).to(torch.float8_e4m3fn), "images of torch.float8_e4m3fn; expected bytes"),
     (None, "NoneType is no image; expected a path, a PIL image, an array or a tensor"),
     (b"bytes", "bytes is no image"),
     ({"a": 1}, "dict is no image"),
@@ -115,6 +138,16 @@ def test_what_can_be_no_image_is_refused_in_one_line(images: Any, message: str, 
     with pytest.raises(UserError) as caught:
         encoder.features(images)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("side", [0, -1])
+def test_a_side_or_cells_that_are_no_counts_are_refused(side: int, encoder_file: Path, encoder: LoadedEncoder):
+    """A side of 0 does not mean that pictures are taken as they are, which None does."""
+    with pytest.raises(UserError, match=r"side is \(.*\); expected numbers from 1"):
+        encoder.features(IMAGES, side=side)
+    with pytest.raises(UserError, match=r"cells is \(.*\); expected numbers from 1"):
+        load_encoder(encoder_file, cells=(side,))
+    assert encoder.features(Image.new("RGB", (400, 1)), side=40).shape == encoder.features(IMAGES[0]).shape
 
 
 def test_raw_pixels_of_several_sizes_need_a_side():
