@@ -12,7 +12,8 @@ from pathlib import Path
 
 from exemplar.datasets.evaluation import Evaluation
 from exemplar.errors import UserError, one_line
-from exemplar.io import foreign, integrity, provenance
+from exemplar.io import foreign, integrity, provenance, unfinished
+from exemplar.io.atomic import abandoned
 from exemplar.io.cache import cache_folder, cached, is_whole, members
 from exemplar.io.sources import source_digest
 from exemplar.params.load import load_params
@@ -157,7 +158,7 @@ def choices(made: Iterable[Path]) -> Iterator[Finding]:
 def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
     """What killed processes left: half-written results, half-fetched archives, unfinished trainings."""
     for folder in made:
-        for path in sorted(folder.rglob(".*.tmp")):
+        for path in abandoned(folder):
             yield Finding(
                 f"{path} is half a result of a killed process, which nobody reads", f"rm -r {shlex.quote(str(path))}"
             )
@@ -165,10 +166,9 @@ def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
         yield Finding(f"{path} has {path.stat().st_size / GIGABYTE:.3f} GB of an archive", "dvc repro fetches the rest")
     for path in sorted((root / "downloads").glob("*.wrong-*")):
         yield Finding(f"{path} came with a wrong digest", "look at it or remove it")
-    for folder in sorted({path.parent for path in (root / ".checkpoints").glob("*/*.pt")}):
-        if not (folder / "done").exists():
-            what = f"{folder.name.rpartition('-')[0]} was interrupted ({folder})"
-            yield Finding(what, "the same command goes on with it; remove the folder to forget it")
+    for folder in unfinished.interrupted(root / ".checkpoints"):
+        what = f"{folder.name.rpartition('-')[0]} was interrupted ({folder})"
+        yield Finding(what, "the same command goes on with it; remove the folder to forget it")
 
 
 def broken_by_kills(root: Path) -> Iterator[Finding]:

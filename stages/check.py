@@ -17,6 +17,7 @@ def check() -> None:
     from exemplar.params.load import load_params
 
     settings, parts = load_params(), dict[str, list[str]]()
+    cli.require_apart(settings.sources)
     for method in settings.methods:
         parts[method] = []
         if settings.tasks[method]:  # only then its file is worth the seconds that PyTorch takes to load

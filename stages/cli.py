@@ -3,8 +3,10 @@
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import wraps
+from typing import Any
 
 import typer
 
@@ -13,6 +15,7 @@ from exemplar.runtime.signals import sigterm_raises
 from exemplar.runtime.streams import make_unfailing
 
 IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # something else than what is made there
+MADE = ("data/unlabeled", "data/labeled", "data/surrogate", "data/encoders", "results")  # what stages write
 INTERRUPTED, TERMINATED = 130, 143  # the shell's statuses for Ctrl-C and SIGTERM
 
 
@@ -33,6 +36,25 @@ def start(command: Callable[..., None]) -> None:
             raise
         advice = "move it elsewhere" if error.errno in IN_THE_WAY else "make room or change its permissions"
         fail(f"{error.filename or 'the output'} cannot be written: {error.strerror}; {advice}")
+
+
+def require_apart(sources: Mapping[str, Any]) -> None:
+    """Raise UserError for a source, of all sections of `sources`, that lies where stages write: it would be removed."""
+    from exemplar.io import provenance
+    from exemplar.io.sources import local_path, shown
+
+    root = provenance.user_repository().resolve()
+    for name, source in sources.items():
+        for url in filter(None, (source.url, *source.mirrors)):
+            place = None
+            with suppress(UserError):  # whoever fetches it says what is wrong with an address
+                place = local_path(url)
+            for made in MADE if place else ():
+                if place.resolve().is_relative_to(root / made):
+                    raise UserError(
+                        f"params.yaml: sources.{name} names {shown(url)}, which lies in {made}, where stages remove "
+                        "all that was there before; move it elsewhere"
+                    )
 
 
 def interruptible(command: Callable[..., None]) -> Callable[..., None]:

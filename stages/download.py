@@ -30,6 +30,7 @@ def download(part: Part, dataset: str) -> None:
     if dataset not in settings.sources:
         raise UserError(f"dataset {dataset!r} is unknown; expected one of {', '.join(settings.sources)}")
     source = settings.sources[dataset]
+    cli.require_apart({dataset: source})
     downloads = provenance.user_repository() / "downloads"
     archive = fetch([source.url, *source.mirrors], md5=source.md5, folder=downloads) if source.url else None
     module = import_module(f"exemplar.datasets.{dataset}")

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 import stages
+from exemplar.errors import UserError
+from exemplar.params.schema import SourceSection
 from stages import cli
+from stages.check import check
+from stages.download import Part, download
 
 ROOT = Path(stages.__path__[0]).parent
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if "cli.start" in path.read_text())
@@ -127,3 +131,27 @@ cli.start(command)
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr == "interrupted; the same command goes on from what was kept\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "place", ["data/labeled/folder", "data/unlabeled", "results/../data/labeled/folder/cats", "link"]
+)
+def test_a_source_that_lies_where_stages_write_is_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage would remove the pictures, whose place the arrays take; elsewhere in data they are safe."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    published = (ROOT / "params.yaml").read_text()
+    content = published.replace("/absolute/path/to/pictures", str(tmp_path / place))
+    (tmp_path / "params.yaml").write_text(content)
+    pictures = tmp_path / "data" / "labeled" / "folder"
+    pictures.mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data/labeled/folder")
+    for begin in (check, lambda: download(Part.LABELED, "folder")):
+        with pytest.raises(UserError, match=r"sources\.folder names .*, which lies in data/.* move it elsewhere"):
+            begin()
+    for url in ("data/pictures", "pictures", "data/labeled_before"):
+        cli.require_apart({"folder": SourceSection(url=str(tmp_path / url), mirrors=[], md5=None, options={})})
+    with pytest.raises(UserError, match=r"sources\.folder names file:.*, which lies in data/labeled"):
+        cli.require_apart({"folder": SourceSection(url=None, mirrors=[pictures.as_uri()], md5=None, options={})})

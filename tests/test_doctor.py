@@ -10,6 +10,7 @@ from hashlib import md5
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 from somebody import as_somebody
 
@@ -98,7 +99,7 @@ def cut(name: str) -> None:
         ),
         (lambda: damage(b"mean"), "data/surrogate: in the cache .* is missing or not what"),
         (lambda: Path("data/seeds.npz").unlink(), "data/seeds.npz is not in the folder but in the cache: dvc checkout"),
-        (lambda: Path("data/.x.7.tmp").write_text("half"), "data/.x.7.tmp is half a result of a killed process"),
+        (lambda: Path("data/.x.4194305.tmp").touch(), "data/.x.4194305.tmp is half a result of a killed process"),
         (lambda: cut(".dvc/tmp/rwlock"), "rwlock is broken, as a kill leaves it: .*: rm .*/.dvc/tmp/rwlock"),
         (lambda: cut(".dvc/tmp/exps/rwlock"), "rwlock is broken, as a kill leaves it: .*: rm .*/exps/rwlock"),
         (lambda: cut("dvc.lock"), "dvc.lock is broken, as a kill leaves it: .*: rm .*/dvc.lock"),
@@ -178,6 +179,18 @@ def test_what_an_interrupted_run_left_is_named(repository: Path) -> None:
     for part in ("train-exemplar was interrupted", "0f.part", "0f.wrong-1e"):
         assert sum(part in line for line in told) == 1, part
     assert len(told) == 3
+
+
+def test_what_a_process_is_at_is_not_to_be_removed(repository: Path) -> None:
+    """A result that is being written, and a training that goes on, beside one that does not."""
+    Path("data", f".x.{os.getpid()}.tmp").touch()
+    for name in ("train-exemplar-0123", "train-rotation-4567"):
+        (repository / ".checkpoints" / name).mkdir(parents=True)
+        (repository / ".checkpoints" / name / "state.pt").touch()
+    with FileLock(repository / ".checkpoints" / "locks" / "train-exemplar-0123"):
+        (line,) = looks(doctor.leftovers(repository, [Path("data")]))
+    assert "train-rotation was interrupted" in line
+    assert len(looks(doctor.leftovers(repository, [Path("data")]))) == 2
 
 
 def test_an_output_that_changed_in_the_folder_is_told(repository: Path) -> None:

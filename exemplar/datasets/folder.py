@@ -32,6 +32,7 @@ from exemplar.runtime.units import Unit
 FEWER = "; lower sources.folder.options.train_per_class, or add pictures"
 ASIDE = "; move it elsewhere, or set sources.folder.options.skip_broken to true"
 MOST, MOST_OF = 1_000_000, {"side": 2048, "folds": 1000}  # of the options that are counts
+MOST_CLASSES = 2000  # whose table of mistakes fits into a record of 32 MB
 PICTURES = 512  # of a unit
 
 
@@ -73,6 +74,8 @@ def write_labeled(
     require_counts(side=side, train_per_class=train_per_class, folds=folds)
     found = survey(tree)
     classes, least = find_classes(found), train_per_class + 1
+    if len(classes) > MOST_CLASSES:
+        raise UserError(f"{tree} has {len(classes):,} classes; at most {MOST_CLASSES:,} are compared, so take some out")
     require_members(
         by_class(found.pictures, classes), classes, least=least, remedy=lambda name: found.said(name) + FEWER
     )

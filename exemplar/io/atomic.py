@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,21 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """What `replacing` has begun in and below a folder, and will not finish: its process is gone."""
+    named = ((path, re.fullmatch(r"\..+\.(\d{1,9})\.tmp", path.name)) for path in folder.rglob(".*.tmp"))
+    return sorted(path for path, name in named if name and not is_alive(int(name[1])))
+
+
+def is_alive(number: int) -> bool:
+    """Whether there is a process of this number, be it another user's."""
+    try:
+        os.kill(number, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True
 
 
 def flush_to_disk(path: Path) -> None:

@@ -98,6 +98,21 @@ def forget_noted(folder: Path, *, own: Path) -> None:
                     remove(done.parent)
 
 
+def interrupted(root: Path) -> list[Path]:
+    """The folders of works that a state was kept of, that did not end, and that no process is at."""
+    folders = sorted({path.parent for path in root.glob("*/*.pt")})
+    return [folder for folder in folders if not (folder / DONE).exists() and is_free(root / LOCKS / folder.name)]
+
+
+def is_free(path: Path) -> bool:
+    """Whether no process holds the lock in a file, which need not be there."""
+    try:
+        with FileLock(path, timeout=0) if path.exists() else nullcontext():
+            return True
+    except Timeout:
+        return False
+
+
 @contextmanager
 def waiting(lock: FileLock, *, what: str) -> Iterator[None]:
     """Hold a lock; where another process holds it, say so and wait until it is free."""

@@ -22,6 +22,7 @@ from exemplar.runtime.device import Compute
 from exemplar.runtime.progress import track
 
 IMAGES_AT_ONCE, ROWS_AT_ONCE = 1000, 100
+BYTES_AT_ONCE = 32 << 20  # of rows; a raw picture of 2048 x 2048 pixels has 50 MB
 LARGEST_BLOCK = 512 << 20  # bytes that are copied to find a percentile
 FLOAT_BYTES = 4
 LARGEST_IN_MEMORY = 64 << 20  # bytes; what is larger takes a minute or longer to make, and is worth keeping from a kill
@@ -53,11 +54,17 @@ def copy_part(
     the 4.8 GB of Caltech-256's features counted, and with it less than 0.1 GB.
     """
     part = np.empty((len(rows), len(values[0, columns])), np.float32)
-    for first in range(0, len(rows), ROWS_AT_ONCE):
-        few = slice(first, first + ROWS_AT_ONCE)
+    few_rows = rows_at_once(part.shape[1])
+    for first in range(0, len(rows), few_rows):
+        few = slice(first, first + few_rows)
         part[few] = values[rows[few], columns]
         forget_pages(values)
     return part
+
+
+def rows_at_once(width: int) -> int:
+    """How many rows of this width are copied at once."""
+    return max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // (FLOAT_BYTES * width)))
 
 
 def measure(
@@ -197,8 +204,9 @@ def require_sound(features: Features) -> None:
 def constant_columns(features: Features) -> Bool[np.ndarray, " d"]:
     """Which features are the same for all images; raises UserError for one that is not finite."""
     lowest = highest = features.values[0]
-    for first in range(0, len(features.values), ROWS_AT_ONCE):
-        these = np.arange(first, min(first + ROWS_AT_ONCE, len(features.values)))
+    few_rows = rows_at_once(features.values.shape[1])
+    for first in range(0, len(features.values), few_rows):
+        these = np.arange(first, min(first + few_rows, len(features.values)))
         rows = copy_part(features.values, these, slice(None))
         lowest, highest = np.minimum(lowest, rows.min(0)), np.maximum(highest, rows.max(0))  # NaN stays NaN
         if not (np.isfinite(lowest).all() and np.isfinite(highest).all()):

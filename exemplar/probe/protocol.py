@@ -53,6 +53,7 @@ class Probe:
 
         What is finished is kept in the folder `unfinished`: large features, the search on each split, each fold.
         """
+        splits = self.selection_splits(labeled, random_seed=random_seed)  # before the features, which may take hours
         extracted = features.measure(
             self.centred(encoder, labeled),
             labeled.images,
@@ -61,7 +62,6 @@ class Probe:
             compute=compute,
             unfinished=unfinished,
         )
-        splits = self.selection_splits(labeled, random_seed=random_seed)
         chosen = choose_C(
             extracted, labeled, splits, self, random_seed=random_seed, compute=compute, unfinished=unfinished
         )

@@ -1,12 +1,11 @@
 """MLflow's client with an end: no call lasts longer than it is given, whatever a server sends and however slowly."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from exemplar.io.integrity import size
+from exemplar.runtime.waiting import within
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -14,26 +13,6 @@ if TYPE_CHECKING:
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"  # MLflow's own: seconds for the next byte, so a server that drips has no end
 TRIES = 2  # MLflow's first and its one retry
 SLOWEST_UPLOAD = 250_000  # bytes a second
-
-
-def within(seconds: float, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # whatever it returns
-    """What a call returns, made in a thread that is left behind when it takes longer; then raises TimeoutError.
-
-    Ctrl-C and SIGTERM end the waiting at once.
-    """
-    answer = Future[Any]()
-
-    def work() -> None:
-        try:
-            answer.set_result(call(*arguments, **named))
-        except BaseException as error:
-            answer.set_exception(error)
-
-    Thread(target=work, daemon=True).start()
-    try:
-        return answer.result(seconds)
-    except TimeoutError:
-        raise TimeoutError(f"no whole answer within {seconds:.0f} seconds") from None
 
 
 class Timely:

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from exemplar.io import provenance
+from exemplar.io.atomic import is_alive
 
 TAG = "process"
 SPOOLS = ".spool"
@@ -57,19 +58,9 @@ def is_gone(process: str, *, run_id: str) -> bool:
         found = psutil.Process(int(named["number"]))
         return found.status() == psutil.STATUS_ZOMBIE or abs(seconds_since_boot(found) - float(named["start"])) > 1
     except psutil.NoSuchProcess:
-        return not is_hidden(int(named["number"]))
+        return not is_alive(int(named["number"]))  # /proc may hide it, where it is mounted with hidepid
     except (OSError, psutil.AccessDenied):  # the spool, or the process, is another user's
         return False
-
-
-def is_hidden(number: int) -> bool:
-    """Whether there is a process of this number that only its user may see, as where /proc is mounted with hidepid."""
-    with suppress(ProcessLookupError):
-        try:
-            os.kill(number, 0)
-        except PermissionError:
-            return True
-    return False
 
 
 def is_elsewhere(process: str) -> bool:

@@ -94,6 +94,13 @@ def test_a_class_with_too_few_pictures_is_told(tree: Path, out: Path) -> None:
         folder.write_labeled(tree, out, **OPTIONS)
 
 
+def test_more_classes_than_are_compared_are_told(tree: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a picture is read: with 2,000 classes a record takes 24 of the 32 MB up to which records are read."""
+    monkeypatch.setattr(folder, "MOST_CLASSES", 1)
+    with pytest.raises(UserError, match=r"my pictures has 2 classes; at most 1 are compared, so take some out"):
+        folder.write_labeled(tree, out, **OPTIONS)
+
+
 def test_a_picture_outside_of_all_classes_is_told(tree: Path, out: Path, picture: Picture) -> None:
     """For labels every picture needs a class; without labels it may lie anywhere."""
     (tree / "stray.png").write_bytes(picture(kind="PNG"))

@@ -24,6 +24,8 @@ from exemplar.datasets.images import decode
 from exemplar.io import foreign
 from exemplar.models.saved import load_encoder
 from exemplar.params.load import load_params
+from exemplar.probe import features
+from exemplar.probe.features import Features
 from exemplar.surrogate.seeds import Seeds
 from exemplar.training.checkpoints import load_state
 from exemplar.use import describe, tables
@@ -187,6 +189,17 @@ def test_a_picture_takes_no_more_memory_than_the_page_says(name: str, tmp_path: 
     (tmp_path / "1.png").write_bytes(made())
     said = told(lambda: decode(tmp_path / "1.png", name="it"), megabytes=PICTURE_MEGABYTES, seconds=9)
     assert line in said if line else said == ""
+
+
+def test_rows_of_large_pictures_are_looked_at_a_few_at_once(tmp_path: Path) -> None:
+    """Raw pixels of 1024 x 1024 have 3 million numbers a picture, of which a hundred would take 1.3 GB."""
+    width = 1 << 21
+    (tmp_path / "x").touch()
+    os.truncate(tmp_path / "x", 40 * width * 4)
+    mapped = np.memmap(tmp_path / "x", np.float32, "r", shape=(40, width))
+    found = Features(mapped, (slice(0, width),))
+    said = told(lambda: features.constant_columns(found).all(), megabytes=220, seconds=9)
+    assert said == ""
 
 
 def test_a_picture_beyond_the_memory_is_told(tmp_path: Path) -> None:

@@ -306,6 +306,17 @@ def test_one_fold_has_no_other_folds(hard: Labeled, compute: Compute) -> None:
         PROBE.measure(Pixels(), single, random_seed=0, compute=compute)
 
 
+def test_what_cannot_be_chosen_is_told_before_features_are_made(pool: Labeled, compute: Compute) -> None:
+    """These may take hours; here they would be refused, because the images are too small for four cells."""
+    train = pool.train[:1]
+    first = np.unique(pool.labels[train[0]], return_index=True)[1][:2]
+    single = replace(pool, train=train[:, first], test=pool.test[:1])
+    with pytest.raises(UserError, match="validation is on halves, but a half of the"):
+        replace(PROBE, validation="nested", cells=(9,), cell_weights=(1.0,)).measure(
+            ENCODER, single, random_seed=0, compute=compute
+        )
+
+
 def test_values_of_C_are_spread_evenly_on_a_logarithmic_scale() -> None:
     """Between their bounds, ascending, the same for the same random seed."""
     C_values = protocol.draw_C((1e-4, 10.0), draws=4000, random_seed=1)

@@ -4,9 +4,7 @@ import http.client
 import os
 import re
 import time
-from concurrent.futures import Future
 from pathlib import Path
-from threading import Thread
 from urllib.parse import urlsplit
 
 import requests
@@ -17,6 +15,7 @@ from urllib3.response import HTTPResponse
 from exemplar.io.integrity import require_space
 from exemplar.io.sources import shown
 from exemplar.runtime.progress import track
+from exemplar.runtime.waiting import within
 
 BLOCK_BYTES = 1 << 16
 MOST_BYTES = 1 << 35  # of a file, 34 GB; the largest set has 2.6
@@ -65,28 +64,13 @@ def append_missing(url: str, partial: Path, *, label: str, timeout_seconds: floa
 def answered(url: str, headers: dict[str, str], *, timeout_seconds: float) -> requests.Response:
     """The answer of a server, its body unread. Raises requests.Timeout where it does not end its headers.
 
-    The library's own timeout begins anew with every byte, so that it waits in a thread, which is left to itself.
+    The library's own timeout begins anew with every byte.
     """
-    found = Future[requests.Response]()
-
-    def ask() -> None:
-        try:
-            found.set_result(requests.get(url, headers=headers, stream=True, timeout=timeout_seconds))
-        except BaseException as error:  # told by whoever waits
-            found.set_exception(error)
-
-    Thread(target=ask, daemon=True).start()
+    seconds = timeout_seconds * REDIRECTS
     try:
-        return found.result(timeout_seconds * REDIRECTS)
+        return within(seconds, requests.get, url, headers=headers, stream=True, timeout=timeout_seconds)
     except TimeoutError:
-        found.add_done_callback(close_late)
         raise requests.Timeout from None
-
-
-def close_late(found: Future[requests.Response]) -> None:
-    """Close an answer that nobody waits for any more."""
-    if not found.exception():
-        found.result().close()
 
 
 def refuse_errors(answer: requests.Response) -> None:
