@@ -92,13 +92,11 @@ def empty_array(shape: tuple[int, ...], kind: type[np.generic], file: Path | Non
 
 
 def write_rows(path: Path, first: int, rows: np.ndarray) -> None:
-    """Write rows into an array file that `empty_array` has made, from row number `first` on, through to the disk."""
+    """Write rows into an array file that `empty_array` has made, from row number `first` on."""
     with path.open("r+b") as file:
         found = layout(file, size_bytes=path.stat().st_size, kind=rows.dtype.type, shape=(None, *rows.shape[1:]))
         file.seek(found.offset + first * rows[:1].nbytes)
         file.write(np.ascontiguousarray(rows).data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def forget_pages(numbers: np.ndarray) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from exemplar.errors import UserError, reason
 from exemplar.io.arrays import empty_array, write_rows
-from exemplar.io.atomic import remove, replacing
+from exemplar.io.atomic import flush_to_disk, remove, replacing
 from exemplar.runtime import machine
 from exemplar.runtime.progress import track
 
@@ -45,21 +45,26 @@ def ranges(count: int, size: int) -> list[range]:
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def run(work: Work, units: Sequence[Unit], *, unit: str, label: str, kept: Path | None = None) -> list[np.ndarray]:
+def run(
+    work: Work, units: Sequence[Unit], *, unit: str, label: str, kept: Path | None = None, file: Path | None = None
+) -> list[np.ndarray]:
     """What `work` makes of each unit, in their order, whichever process does it; `unit` and `label` are for progress.
 
-    In the folder `kept`, of this work alone, stays what is done, and is not done again after a kill. `work` must be
-    known by its module and name, and with several processes it is copied to each.
+    In the folder `kept`, of this work alone, stays what is done, and is not done again after a kill; `file` is what the
+    units write, which is brought to the disk before that. `work` must be known by its module and name, and with several
+    processes it is copied to each.
     """
-    files = [kept / f"{number:06}.npy" if kept else None for number in range(len(units))]
-    found = {number: np.load(file) for number, file in enumerate(files) if file and file.exists()}
+    places = [kept / f"{number:06}.npy" if kept else None for number in range(len(units))]
+    found = {number: np.load(place) for number, place in enumerate(places) if place and place.exists()}
     missing = [number for number in range(len(units)) if number not in found]
     done, total = sum(len(units[number].rows) for number in found), sum(len(each.rows) for each in units)
     with track(total=total, unit=unit, label=label, done=done) as progress, workers(len(missing)) as spread:
         made = spread(partial(on_one_thread, work), [units[number] for number in missing])
         for number, result in zip(missing, made, strict=True):
-            if file := files[number]:
-                with replacing(file) as temporary, temporary.open("wb") as opened:
+            if place := places[number]:
+                if file:
+                    flush_to_disk(file)
+                with replacing(place) as temporary, temporary.open("wb") as opened:
                     np.save(opened, result)
             found[number] = result
             progress.advance(len(units[number].rows))
@@ -85,11 +90,11 @@ def fill(
         remove(notes)
         with replacing(file) as temporary:
             empty_array(shape, kind, temporary)
-    return run(partial(written, file, work), units, unit=unit, label=label, kept=notes)
+    return run(partial(written, file, work), units, unit=unit, label=label, kept=notes, file=file)
 
 
 def written(file: Path, work: Callable[[Unit], tuple[np.ndarray, np.ndarray]], unit: Unit) -> np.ndarray:
-    """The note of a unit, once its rows are on the disk."""
+    """The note of a unit, whose rows are written."""
     rows, note = work(unit)
     write_rows(file, unit.rows.start, rows)
     return note
