@@ -68,9 +68,12 @@ def answered(url: str, headers: dict[str, str], *, timeout_seconds: float) -> re
     """
     seconds = timeout_seconds * REDIRECTS
     try:
-        return within(seconds, requests.get, url, headers=headers, stream=True, timeout=timeout_seconds)
+        answer: requests.Response = within(
+            seconds, requests.get, url, headers=headers, stream=True, timeout=timeout_seconds
+        )
     except TimeoutError:
         raise requests.Timeout from None
+    return answer
 
 
 def refuse_errors(answer: requests.Response) -> None:
