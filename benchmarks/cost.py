@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from benchmarks.asked import Asked, Runs
 from benchmarks.material import SIDE
 from exemplar.datasets.base import PATCH_PIXELS
-from exemplar.surrogate.transformation import COLUMNS
 from exemplar.use import describe
 
 FILES = (
@@ -57,12 +56,12 @@ def operations(model: str, *, classes: int) -> float:
     return 2.0 * (3 * sum(products) - products[0])
 
 
-def memory(model: str, *, classes: int, samples: int, batch: int) -> float:
-    """Bytes on the device: windows of 96 x 96, the table, weights with gradients and momenta, maps of a batch."""
+def memory(model: str, *, classes: int, batch: int) -> float:
+    """Bytes on the device: windows of 96 x 96, weights with gradients and momenta, maps of a batch."""
     described = describe.sizes(model, side=PATCH_PIXELS)
     weights = sum(layer.parameters for layer in described) + (described[-1].output[0] + 1) * classes
     maps = sum(channels * height * width for channels, height, width in (layer.output for layer in described)) + classes
-    return classes * (3 * SIDE**2 + 4 * samples * len(COLUMNS)) + 12 * weights + 6 * batch * maps
+    return classes * 3 * SIDE**2 + 12 * weights + 6 * batch * maps
 
 
 def cpu_rates(results: Path) -> dict[str, float]:
@@ -83,7 +82,7 @@ def of(asked: Asked, rates: dict[str, float]) -> Cost:
     model, classes, samples = str(asked.at("model")), int(asked.at("seeds.count")), int(asked.at("surrogate.samples"))
     seen = classes * samples * int(asked.at("train.epochs"))
     work = seen * operations(model, classes=classes)
-    held = memory(model, classes=classes, samples=samples, batch=int(asked.at("train.batch_size")))
+    held = memory(model, classes=classes, batch=int(asked.at("train.batch_size")))
     return Cost(seen, work, held, work / rate(model, rates))
 
 

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from exemplar.runtime.device import has_bfloat16_units
@@ -153,8 +154,12 @@ def watched(count: int, work: Callable[..., Any], *arguments: object) -> tuple[A
 
 
 def anonymous_memory() -> float:
-    """Memory of this process that no file stands behind, in GB; all of it so far where the system does not say."""
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
-    found = [int(line.split()[1]) * 1024 / 1e9 for line in lines if line.startswith("RssAnon:")]
-    return found[0] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    """Memory of this process and its children that no file stands behind, in GB; all of it so far on other systems."""
+    if not Path("/proc/self/status").exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    whole = 0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(OSError):  # it has ended
+            lines = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines()
+            whole += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))
+    return whole / 1e9

@@ -76,7 +76,7 @@ def share(data: SurrogateSet, *, steps: int, repeats: int) -> Rows:
     """Both parts of training steps, timed where they happen."""
     compute, generator = device.choose(device="cpu", precision=measure.precision()), torch.Generator().manual_seed(0)
     encoder = initial.draw_encoder(parse(MODEL), mean=torch.full((3, 32, 32), 0.5), generator=generator)
-    head = initial.draw_head(encoder.width, len(data.table), generator=generator)
+    head = initial.draw_head(encoder.width, len(data.label), generator=generator)
     method = Classifier(encoder, head).to(memory_format=torch.channels_last).train()
     state = TrainState(method, Settings(1, MODEL_BATCH, 0.01, 0.9, 0.004))
     shares = []

@@ -12,8 +12,8 @@ from exemplar.surrogate.sets import SurrogateSet
 
 def pixel_matrices(data: SurrogateSet, indices: Tensor) -> Float[Tensor, "b 2 3"]:
     """For each sample the map from its pixels (column, row) to its window's, counted from the middle of the first."""
-    seed, row = indices // data.table.shape[1], indices % data.table.shape[1]
-    rows, centre, side = data.table[seed, row], data.centre[seed], data.side[seed]
+    seed = indices // data.draws.samples
+    rows, centre, side = data.rows(indices), data.centre[seed], data.side[seed]
     angle, extent = torch.deg2rad(rows[:, 3]), side / rows[:, 2]
     turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
     linear = turn * (extent / PATCH_PIXELS)[:, None, None]
@@ -32,8 +32,7 @@ def kornia_samples(data: SurrogateSet, indices: Tensor) -> Float[Tensor, "b 3 32
         import kornia
     except ImportError as error:
         raise LackingError(f"kornia cannot be imported ({error})") from None
-    seed, row = indices // data.table.shape[1], indices % data.table.shape[1]
-    rows = data.table[seed, row]
+    seed, rows = indices // data.draws.samples, data.rows(indices)
     numbers = rows[:, :, None, None].unbind(1)
     images = data.windows.index_select(0, data.window_index[seed]).float() / 255
     matrices = kornia.geometry.transform.invert_affine_transform(pixel_matrices(data, indices))
@@ -78,8 +77,7 @@ def single_sample(
 
 def single_samples(data: SurrogateSet, indices: Tensor) -> Float[Tensor, "b 3 32 32"]:
     """The same samples, one after the other."""
-    seed, row = indices // data.table.shape[1], indices % data.table.shape[1]
-    rows = data.table[seed, row]
+    seed, rows = indices // data.draws.samples, data.rows(indices)
     matrices, mixing = pixel_matrices(data, indices).numpy(), colour_matrices(data, rows).numpy()
     windows, mean = data.windows.numpy(), data.colour_mean.numpy()
     found = [

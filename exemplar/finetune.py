@@ -211,7 +211,7 @@ class Work:
             epochs=choice.epochs,
             scales=readout.scales,
             ranges=limited(readout.augmentation, choice.augmentation),
-            generator=torch_stream(self.random_seed, "squares", *stream),
+            key=torch_seed(self.random_seed, "squares", *stream),
         )
         patches = some_patches(samples)
         head = torch_stream(self.random_seed, "head on labels", *stream)

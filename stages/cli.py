@@ -49,12 +49,12 @@ def require_apart(sources: Mapping[str, Any]) -> None:
             place = None
             with suppress(UserError):  # whoever fetches it says what is wrong with an address
                 place = local_path(url)
-            for made in MADE:
-                if place and place.resolve().is_relative_to(root / made):
-                    raise UserError(
-                        f"params.yaml: sources.{name} names {shown(url)}, which lies in {made}, where stages remove "
-                        "all that was there before; move it elsewhere"
-                    )
+            inside = [made for made in MADE if place and place.resolve().is_relative_to(root / made)]
+            if inside:
+                raise UserError(
+                    f"params.yaml: sources.{name} names {shown(url)}, which lies in {inside[0]}, where stages remove "
+                    "all that was there before; move it elsewhere"
+                )
 
 
 def interruptible(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,5 +1,6 @@
 """One dataset: fetch, verify, turn into arrays."""
 
+import shutil
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,10 +18,12 @@ def download(part: Part, dataset: str) -> None:
     """Write DATASET's unlabeled images to data/unlabeled, or its labeled ones to data/labeled/DATASET."""
     from importlib import import_module
 
+    from exemplar.datasets.base import UNFINISHED
     from exemplar.datasets.fetching.fetch import fetch
     from exemplar.errors import UserError
     from exemplar.io import provenance
     from exemplar.io.atomic import replacing
+    from exemplar.io.unfinished import work_folder
     from exemplar.params.load import load_params
 
     settings = load_params()
@@ -31,14 +34,16 @@ def download(part: Part, dataset: str) -> None:
     downloads = provenance.user_repository() / "downloads"
     archive = fetch([source.url, *source.mirrors], md5=source.md5, folder=downloads) if source.url else None
     module = import_module(f"exemplar.datasets.{dataset}")
-    if part is Part.UNLABELED:
-        with replacing(Path("data/unlabeled")) as folder:
-            folder.mkdir()
-            module.write_unlabeled(archive, folder, **source.options)
-    else:
-        with replacing(Path("data/labeled") / dataset) as folder:
-            folder.mkdir()
-            module.write_labeled(archive, folder, **source.options)
+    write = module.write_unlabeled if part is Part.UNLABELED else module.write_labeled
+    place = Path("data/unlabeled") if part is Part.UNLABELED else Path("data/labeled") / dataset
+    made_of = {**source.model_dump(), "part": part}
+    with work_folder("download", dataset, settings=made_of, inputs=[]) as kept, replacing(place) as folder:
+        made = kept / "made"
+        (made / UNFINISHED).mkdir(parents=True, exist_ok=True)
+        write(archive, made, **source.options)
+        folder.mkdir()
+        for file in filter(Path.is_file, made.iterdir()):
+            shutil.move(file, folder)
 
 
 if __name__ == "__main__":

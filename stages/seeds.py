@@ -10,6 +10,7 @@ def cut() -> None:
     from exemplar.datasets.base import load_images
     from exemplar.io import integrity
     from exemplar.io.atomic import replacing
+    from exemplar.io.unfinished import work_folder
     from exemplar.params.load import load_params
     from exemplar.surrogate import seeds
 
@@ -17,9 +18,12 @@ def cut() -> None:
     unlabeled = Path("data/unlabeled")
     integrity.require_intact([unlabeled])
     images = load_images(unlabeled)
-    drawn = seeds.draw(images, **settings.seeds.model_dump(), random_seed=settings.random_seed)
-    with replacing(Path("data/seeds.npz")) as temporary:
-        drawn.save(temporary)
+    wanted = settings.seeds.model_dump()
+    draws = {**wanted, "random_seed": settings.random_seed}
+    with work_folder("seeds", settings=draws, inputs=[unlabeled]) as kept:
+        drawn = seeds.draw(images, **wanted, random_seed=settings.random_seed, kept=kept)
+        with replacing(Path("data/seeds.npz")) as temporary:
+            drawn.save(temporary)
 
 
 if __name__ == "__main__":

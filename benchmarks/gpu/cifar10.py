@@ -78,11 +78,11 @@ class Learnt:
         """As many samples as the minutes allow, at the rate of a short trial; the encoder lies beside the results."""
         if self.data is None:
             raise LackingError("there is no surrogate set")
-        session, classes, started = self.session, len(self.data.table), time.perf_counter()
+        session, classes, started = self.session, len(self.data.label), time.perf_counter()
         batch = 16 if session.quick else BATCH
         trial = self.fitted(few(self.data, max(1, TRIAL_STEPS * batch // classes)), batch, epochs=2)
         rate = [epoch.samples_per_second for epoch in trial][-1]
-        epochs, samples = plan(60 * session.minutes * rate, classes=classes, samples=self.data.table.shape[1])
+        epochs, samples = plan(60 * session.minutes * rate, classes=classes, samples=self.data.draws.samples)
         seen = 0
         for epoch in self.fitted(few(self.data, samples), batch, epochs=epochs):
             seen += classes * samples
@@ -93,7 +93,7 @@ class Learnt:
     def fitted(self, data: SurrogateSet, batch: int, *, epochs: int) -> Iterator[Epoch]:
         """A training from the start, whose encoder is kept."""
         session, model = self.session, networks.models(self.session)[1]
-        learner = networks.draw(RECIPE, model, len(data.table))
+        learner = networks.draw(RECIPE, model, len(data.label))
         mean = sets.measure_mean(few(data, MEAN_SAMPLES), device=session.device)
         for module in learner.modules():
             if isinstance(module, Encoder):
@@ -130,7 +130,7 @@ class Learnt:
 
 def few(data: SurrogateSet, samples: int) -> SurrogateSet:
     """The same classes with fewer samples of each."""
-    return replace(data, table=data.table[:, :samples])
+    return replace(data, draws=replace(data.draws, samples=samples))
 
 
 def plan(total: float, *, classes: int, samples: int) -> tuple[int, int]:

@@ -53,7 +53,7 @@ def samples(session: Session) -> Iterator[Row]:
 
 def losses(recipe: str, model: str, data: SurrogateSet, compute: Compute) -> list[float]:
     """Those of the first steps, without dropout, whose masks each device draws for itself."""
-    state = networks.begun(recipe, model, len(data.table), device=compute.device, batch=BATCH)
+    state = networks.begun(recipe, model, len(data.label), device=compute.device, batch=BATCH)
     there = data.to(compute.device)
     state.model.begin(there)
     if isinstance(state.model, Classifier):

@@ -46,7 +46,7 @@ def against_one(session: Session) -> Iterator[Row]:
 def trained(compute: Compute, model: str, batch: int, *, quick: bool) -> list[Epoch]:
     """Epochs in this process, of which each computes its share."""
     data = material.surrogate_set(*((4, 8) if quick else (500, 100)))
-    method, settings = networks.draw("fast", model, len(data.table)), networks.settings("fast", batch, EPOCHS)
+    method, settings = networks.draw("fast", model, len(data.label)), networks.settings("fast", batch, EPOCHS)
     return list(fit(method, data, settings, compute=compute, random_seed=0, label="benchmark"))
 
 

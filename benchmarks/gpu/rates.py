@@ -52,22 +52,20 @@ def surrogate(session: Session) -> SurrogateSet:
     """As many classes as in the published trainings, several out of one window, because to draw all takes longer."""
     classes = networks.classes(session)
     built = material.surrogate_set(min(WINDOWS, classes), 4 if session.quick else SAMPLES)
-    times = classes // len(built.table)
+    times = classes // len(built.label)
     return replace(
         built,
         window_index=built.window_index.repeat(times),
         label=torch.arange(classes),
         centre=built.centre.repeat(times, 1),
         side=built.side.repeat(times),
-        table=built.table.repeat(times, 1, 1),
-        held_out=built.held_out.repeat(times, 1, 1),
     )
 
 
 def drawn(data: SurrogateSet, batch: int, *, count: int = 1) -> list[torch.Tensor]:
     """Indices of any samples, on the data's device."""
     indices = torch.randint(len(data), (count, batch), generator=torch.Generator().manual_seed(0))
-    return list(indices.to(data.table.device))
+    return list(indices.to(data.label.device))
 
 
 def rendering(session: Session, data: SurrogateSet, batches: tuple[int, ...]) -> Iterator[Row]:
@@ -168,8 +166,8 @@ def captured(work: Work) -> Callable[[], None]:
 
 def library(session: Session, data: SurrogateSet, recipe: str, model: str, batch: int, *, least: float) -> Row:
     """The best of its epochs but the first, each of a sample a class or more: a second at the bare step's rate."""
-    samples = int(min(max(EPOCH_SECONDS * least / len(data.table), 1), data.table.shape[1]))
-    few = replace(data, table=data.table[:, : 1 if session.quick else samples], held_out=data.held_out[:64])
+    samples = int(min(max(EPOCH_SECONDS * least / len(data.label), 1), data.draws.samples))
+    few = replace(data, draws=replace(data.draws, samples=1 if session.quick else samples), held_out=0)
     method, settings = networks.draw(recipe, model, networks.classes(session)), networks.settings(recipe, batch, EPOCHS)
     epochs = list(fit(method, few, settings, compute=session.compute, random_seed=0, label="benchmark"))
     best = max(epoch.samples_per_second for epoch in epochs[1:])

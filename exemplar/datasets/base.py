@@ -13,6 +13,9 @@ from exemplar.io import foreign
 from exemplar.io.arrays import forget_pages, load_array, map_array
 
 PATCH_PIXELS = 32  # the side of a seed, of its samples, and of what networks are trained on
+UNFINISHED = (
+    "unfinished"  # the folder beside the files of a set where a process that may be killed keeps what it has done
+)
 IMAGES_AT_ONCE = 256  # of which digests are taken
 
 

@@ -1,33 +1,39 @@
 """Pictures of your own: any tree of picture files, for labels one subfolder per class.
 
-The archive is the path of the tree. A picture gives its largest middle square, scaled to `side` pixels. Links to
-folders are followed, and what is not taken is counted and told with its cause. Both functions take all of
-`sources.folder.options`.
+The archive is the path of the tree, in which tar shards may hold unlabeled pictures. A picture gives its largest middle
+square, scaled to `side` pixels. Links to folders are followed, and what is not taken is counted and told with its
+cause. Both functions take all of `sources.folder.options`.
 """
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64, Shaped, UInt8
 from PIL import Image
 
-from exemplar.datasets.base import save_protocol
+from exemplar.datasets.base import UNFINISHED, copy_images, save_protocol
+from exemplar.datasets.fetching.shards import first_missing
 from exemplar.datasets.images import cropped, decode, glance, growing, iter_parts
 from exemplar.datasets.splits import draw_orders, require_members, take
-from exemplar.datasets.tree import Survey, find_classes, say, survey
+from exemplar.datasets.tree import DEEP_BITS, Read, Survey, find_classes, say, survey
 from exemplar.errors import UserError
+from exemplar.io.arrays import map_array
+from exemplar.io.atomic import put_beside
 from exemplar.io.integrity import require_space
-from exemplar.runtime.progress import track
+from exemplar.runtime import units
+from exemplar.runtime.units import Unit
 
 FEWER = "; lower sources.folder.options.train_per_class, or add pictures"
 ASIDE = "; move it elsewhere, or set sources.folder.options.skip_broken to true"
 MOST, MOST_OF = 1_000_000, {"side": 2048, "folds": 1000}  # of the options that are counts
 MOST_CLASSES = 2000  # whose table of mistakes fits into a record of 32 MB
-DEEP_BITS, DIM_VALUE = 16, 64  # a set without a value of 64 or more, of 255, is nearly black
+PICTURES = 512  # of a unit
 
 
 def write_unlabeled(
@@ -36,7 +42,12 @@ def write_unlabeled(
     """Write every picture of the tree into `folder`; `train_per_class` and `folds` concern labels only."""
     tree = existing(archive)
     require_counts(side=side, train_per_class=train_per_class, folds=folds)
-    found = survey(tree)
+    found = survey(tree, shards=True)
+    if missing := first_missing(found.shards):
+        told = f"{tree}: the shard {missing} is missing between others"
+        if not skip_broken:
+            raise UserError(f"{told}; fetch it, or set sources.folder.options.skip_broken to true")
+        say(f"warning: {told}")
     read = write_images(found, folder, side=side, skip_broken=skip_broken)
     read.tell(found)
     if copies := read.count_copies():
@@ -107,95 +118,92 @@ def require_counts(**counts: int) -> None:
             raise UserError(f"sources.folder.options.{name} is {count}; expected a number from 1 to {most:,}")
 
 
-@dataclass
-class Read:
-    """What reading the pictures found: the paths and digests of those that were written, and counts of what to tell."""
-
-    paths: list[PurePath] = field(default_factory=list)
-    digests: list[str] = field(default_factory=list)
-    brightest: int = 0
-    skipped: int = 0
-    several: int = 0
-    deep: int = 0
-    bits: int = DEEP_BITS
-
-    def tell(self, found: Survey) -> None:
-        """Say how many pictures are taken, what is passed over, and what of a picture is lost."""
-        skipped = f"; {self.skipped:,} skipped" if self.skipped else ""
-        if skipped or found.others:
-            say(f"{len(self.paths):,} pictures of {found.tree} are taken{skipped}{found.said()}")
-        if self.several:
-            say(f"{self.several:,} files are animations or have several pages; the first picture of each is taken")
-        if self.bits < DEEP_BITS:
-            say(f"{self.deep:,} pictures have 16 bits a value, of which the set uses {self.bits}; the upper 8 are kept")
-        if self.brightest < DIM_VALUE:
-            say(
-                f"warning: no value of any picture is above {self.brightest} of 255; if they are not that dark, their "
-                "files hold fewer bits than they say, so save them with 8 bits a value"
-            )
-
-    def count_copies(self) -> int:
-        """How many pictures have the same pixels as others."""
-        return sum(count for count in Counter(self.digests).values() if count > 1)
-
-    def tell_copies(
-        self, labels: Int64[np.ndarray, " n"], train: Int64[np.ndarray, "f m"], test: Int64[np.ndarray, "f t"]
-    ) -> None:
-        """Say how many pictures have the same pixels as others, and how many are tested after training on them."""
-        copies = self.count_copies()
-        if not copies:
-            return
-        digests = np.array(self.digests)
-        across = max(int(np.isin(digests[test[fold]], digests[train[fold]]).sum()) for fold in range(len(train)))
-        classes = defaultdict(set)
-        for digest, label in zip(self.digests, labels.tolist(), strict=True):
-            classes[digest].add(label)
-        between = sum(len(classes[digest]) > 1 for digest in self.digests)
-        say(
-            f"warning: {copies:,} of {len(digests):,} pictures are copies of others (the same pixels), {between:,} in "
-            f"several classes; in a fold up to {across:,} of {test.shape[1]:,} test pictures are also trained on"
-        )
-
-
 def write_images(found: Survey, folder: Path, *, side: int, skip_broken: bool) -> Read:
     """Write the pictures that were found but for broken ones, which end it or are told and skipped."""
     require_space(folder, needed_bytes=len(found.pictures) * 3 * side * side)
-    read = examine(found)
-    with (
-        growing(folder / "images.npy", side_pixels=side) as images,
-        track(total=len(found.pictures), unit="images", label=f"read {found.tree.name}") as progress,
-    ):
-        for path in found.pictures:
-            progress.advance(1)
-            try:
-                picture = decode(found.tree / path, name=str(found.tree / path), bits=read.bits)
-            except UserError as error:
-                if not skip_broken:
-                    raise UserError(f"{error}{ASIDE}") from None
-                say(f"skipped: {error}")
+    pictures = list(zip(found.pictures, found.places, strict=True))
+    pieces = [Unit(rows, pictures[rows.start : rows.stop]) for rows in units.ranges(len(pictures), PICTURES)]
+    with unfinished_in(folder) as unfinished:
+        read = examine(found, pieces, unfinished)
+        notes = units.fill(
+            unfinished / "images.npy",
+            partial(squares_of, found.tree, side, read.bits, skip_broken),
+            pieces,
+            shape=(len(found.pictures), 3, side, side),
+            kind=np.uint8,
+            unit="images",
+            label=f"read {found.tree.name}",
+        )
+        for path, (digest, brightest, said) in zip(found.pictures, chain.from_iterable(notes), strict=True):
+            if said:
+                say(f"skipped: {said.decode()}")
                 read.skipped += 1
-                continue
-            square = cropped(picture, side_pixels=side)
-            images.append(square[None])
-            read.paths.append(path)
-            read.digests.append(digest_of_pixels(picture))
-            read.brightest = max(read.brightest, int(square.max()))
-    if not read.paths:
-        raise UserError(f"{found.tree} has no picture that is whole{found.said()}")
+            else:
+                read.paths.append(path)
+                read.digests.append(digest.decode())
+                read.brightest = max(read.brightest, int(brightest))
+        if not read.paths:
+            raise UserError(f"{found.tree} has no picture that is whole{found.said()}")
+        if read.skipped:
+            whole = np.concatenate([note["said"] == b"" for note in notes])
+            copy_whole(unfinished / "images.npy", folder / "images.npy", side=side, whole=whole)
+        else:
+            put_beside(unfinished / "images.npy", folder / "images.npy")
     return read
 
 
-def examine(found: Survey) -> Read:
+@contextmanager
+def unfinished_in(folder: Path) -> Iterator[Path]:
+    """A folder for what is not yet whole: the caller's, who may be killed and come again, or one for the block."""
+    if (folder / UNFINISHED).is_dir():
+        yield folder / UNFINISHED
+    else:
+        with TemporaryDirectory(dir=folder) as temporary:
+            yield Path(temporary)
+
+
+def examine(found: Survey, pieces: Sequence[Unit], unfinished: Path) -> Read:
     """Look at all headers first: the bits of deep grey values are those that the largest of the whole set needs."""
-    read, most = Read(), 0
-    for path in found.pictures:
-        seen = glance(found.tree / path)
-        read.several += seen.several
-        read.deep += seen.most_value > 0
-        most = max(most, seen.most_value)
+    look, kept = partial(glances, found.tree), unfinished / "headers"
+    seen = np.concatenate(units.run(look, pieces, unit="headers", label=f"look at {found.tree.name}", kept=kept))
+    read, most = Read(several=int(seen[:, 0].sum()), deep=int((seen[:, 1] > 0).sum())), int(seen[:, 1].max())
     if most:
         read.bits = min(max(most.bit_length(), 8), DEEP_BITS)
     return read
+
+
+def glances(tree: Path, unit: Unit) -> Int64[np.ndarray, "n 2"]:
+    """What the headers of some pictures say: whether there are several in the file, and the largest deep value."""
+    seen = [glance(tree / path if place is None else place.read()) for path, place in unit.of]
+    return np.array([[each.several, each.most_value] for each in seen], np.int64)
+
+
+def squares_of(
+    tree: Path, side: int, bits: int, skip_broken: bool, unit: Unit
+) -> tuple[UInt8[np.ndarray, "n 3 side side"], Shaped[np.ndarray, " n"]]:
+    """The squares of some pictures; of each the digest and the brightest value, or what is said where it is broken."""
+    squares, notes = np.zeros((len(unit.of), 3, side, side), np.uint8), []
+    for square, (path, place) in zip(squares, unit.of, strict=True):
+        try:
+            source = tree / path if place is None else place.read()
+            picture = decode(source, name=str(tree / path), bits=bits)
+        except UserError as error:
+            if not skip_broken:
+                raise UserError(f"{error}{ASIDE}") from None
+            notes.append(("", 0, str(error).encode(errors="replace")))
+            continue
+        square[...] = cropped(picture, side_pixels=side)
+        notes.append((digest_of_pixels(picture), int(square.max()), b""))
+    longest = max(1, *(len(said) for _, _, said in notes))
+    return squares, np.array(notes, [("digest", "S32"), ("brightest", "u1"), ("said", f"S{longest}")])
+
+
+def copy_whole(source: Path, target: Path, *, side: int, whole: Bool[np.ndarray, " n"]) -> None:
+    """Write the images that are whole without those between them."""
+    images = map_array(source, kind=np.uint8, shape=(len(whole), 3, side, side), remedy="")
+    with growing(target, side_pixels=side) as file:
+        for rows in units.ranges(len(whole), PICTURES):
+            file.append(copy_images(images, rows.start + np.flatnonzero(whole[rows.start : rows.stop])))
 
 
 def digest_of_pixels(picture: Image.Image) -> str:

@@ -167,10 +167,10 @@ class Glance:
     several: bool = False  # an animation, or pages
 
 
-def glance(path: Path) -> Glance:
+def glance(source: Path | BytesIO) -> Glance:
     """Look at a file's header; of a file that cannot be read nothing is said, which `decode` will."""
     try:
-        with opened(path) as image:
+        with opened(source) as image:
             several = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: a phone's own preview
             deep = iter_parts(image) if has_deep_values(image) else ()
             most = max((int(np.asarray(part).max()) for _, part in deep), default=0)

@@ -2,16 +2,21 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+import numpy as np
+from jaxtyping import Int64
+
 from exemplar import errors
+from exemplar.datasets.fetching.shards import Place, find
 from exemplar.errors import UserError
-from exemplar.io.trees import PICTURES, cause_of, is_picture, look
+from exemplar.io.trees import PICTURES, cause_of, is_picture, is_shard, look
 
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 MOST_CAUSES = 12  # of one line: what comes behind a dot need not be one of a few formats
+DEEP_BITS, DIM_VALUE = 16, 64  # a set without a value of 64 or more, of 255, is nearly black
 RAW = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2")
 # What reads the pictures that Pillow does not read by itself.
 PACKAGES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-plugin", **dict.fromkeys(RAW, "rawpy")}
@@ -19,26 +24,42 @@ PACKAGES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-
 
 @dataclass(frozen=True)
 class Survey:
-    """The pictures of a tree, relative to it and in the order of their names, and why each other path is none."""
+    """The pictures of a tree, relative to it and in the order of their names, and why each other path is none.
+
+    Those of tar shards have their place there, all others None; what else lies in shards is counted.
+    """
 
     tree: Path
     pictures: list[PurePath]
     others: dict[PurePath, str]
+    shards: list[PurePath]
+    places: list[Place | None]
+    beside: Counter[str]
 
     def said(self, of: str = "") -> str:
         """How many paths are passed over for each cause, in the tree or in one class of it, as the end of a line."""
-        causes = [cause for name, cause in self.others.items() if not of or name.parts[0] == of]
+        causes = Counter(cause for name, cause in self.others.items() if not of or name.parts[0] == of)
+        causes += self.beside
         return f"; passed over: {counted(causes)}" if causes else ""
 
 
-def survey(tree: Path) -> Survey:
-    """Find all pictures by their suffixes; raises UserError where there are none, or a folder cannot be opened."""
+def survey(tree: Path, *, shards: bool = False) -> Survey:
+    """Find all pictures by their suffixes, on demand in tar shards too.
+
+    Raises UserError where there are none, where a folder cannot be opened, and for a shard that is broken.
+    """
     try:
         found = look(tree)
     except OSError as error:
         raise UserError(f"{error.filename} cannot be opened ({error.strerror}); change its permissions") from None
-    others = found.passed_over | {name: no_picture(name) for name in found.files if not is_picture(name)}
-    surveyed = Survey(tree, [name for name in found.files if is_picture(name)], others)
+    tars = [name for name in found.files if shards and is_shard(name)]
+    packed, beside = find(tree, tars)
+    pictures = [*((name, None) for name in found.files if is_picture(name)), *packed]
+    others = {
+        name: no_picture(name) for name in found.files if not is_picture(name) and not (shards and is_shard(name))
+    }
+    names, places = [name for name, _ in pictures], [place for _, place in pictures]
+    surveyed = Survey(tree, names, found.passed_over | others, tars, places, beside)
     if not surveyed.pictures:
         raise UserError(f"{tree} has no pictures; expected files that end in {', '.join(PICTURES)}{surveyed.said()}")
     return surveyed
@@ -52,12 +73,62 @@ def no_picture(name: PurePath) -> str:
     return suffix or "without a suffix"
 
 
-def counted(causes: Iterable[str]) -> str:
+def counted(causes: Counter[str]) -> str:
     """How often each cause occurs, the most frequent first: `60 .heic, 12 hidden`; beyond MOST_CAUSES, their number."""
-    counts = Counter(causes).most_common()
+    counts = causes.most_common()
     others = sum(count for _, count in counts[MOST_CAUSES:])
     shown = [f"{count:,} {cause}" for cause, count in counts[:MOST_CAUSES]]
     return ", ".join([*shown, f"{others:,} of other kinds"] if others else shown)
+
+
+@dataclass
+class Read:
+    """What reading the pictures found: the paths and digests of those that were written, and counts of what to tell."""
+
+    paths: list[PurePath] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+    brightest: int = 0
+    skipped: int = 0
+    several: int = 0
+    deep: int = 0
+    bits: int = DEEP_BITS
+
+    def tell(self, found: Survey) -> None:
+        """Say how many pictures are taken, what is passed over, and what of a picture is lost."""
+        skipped = f"; {self.skipped:,} skipped" if self.skipped else ""
+        if skipped or found.others:
+            say(f"{len(self.paths):,} pictures of {found.tree} are taken{skipped}{found.said()}")
+        if self.several:
+            say(f"{self.several:,} files are animations or have several pages; the first picture of each is taken")
+        if self.bits < DEEP_BITS:
+            say(f"{self.deep:,} pictures have 16 bits a value, of which the set uses {self.bits}; the upper 8 are kept")
+        if self.brightest < DIM_VALUE:
+            say(
+                f"warning: no value of any picture is above {self.brightest} of 255; if they are not that dark, their "
+                "files hold fewer bits than they say, so save them with 8 bits a value"
+            )
+
+    def count_copies(self) -> int:
+        """How many pictures have the same pixels as others."""
+        return sum(count for count in Counter(self.digests).values() if count > 1)
+
+    def tell_copies(
+        self, labels: Int64[np.ndarray, " n"], train: Int64[np.ndarray, "f m"], test: Int64[np.ndarray, "f t"]
+    ) -> None:
+        """Say how many pictures have the same pixels as others, and how many are tested after training on them."""
+        copies = self.count_copies()
+        if not copies:
+            return
+        digests = np.array(self.digests)
+        across = max(int(np.isin(digests[test[fold]], digests[train[fold]]).sum()) for fold in range(len(train)))
+        classes = defaultdict(set)
+        for digest, label in zip(self.digests, labels.tolist(), strict=True):
+            classes[digest].add(label)
+        between = sum(len(classes[digest]) > 1 for digest in self.digests)
+        say(
+            f"warning: {copies:,} of {len(digests):,} pictures are copies of others (the same pixels), {between:,} in "
+            f"several classes; in a fold up to {across:,} of {test.shape[1]:,} test pictures are also trained on"
+        )
 
 
 def find_classes(found: Survey) -> list[str]:

@@ -9,7 +9,7 @@ import mmap
 import os
 import warnings
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 
@@ -53,17 +53,30 @@ def named(shape: Shape) -> str:
     return f"[{' '.join(next(letters) if side is None else str(side) for side in shape)}]"
 
 
-def map_array(
-    path: Path, *, kind: type[np.generic], shape: Shape, remedy: str, mode: Literal["r", "c"] = "r"
-) -> np.memmap:
+class Mapped(np.memmap):
+    """A mapped array, which other processes get as the path of its file and map for themselves."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:  # noqa: ANN401  # what pickle asks for
+        """The file where this is all of it; a part of it is copied."""
+        if not isinstance(self.base, mmap.mmap):
+            return np.asarray(self).__reduce_ex__(protocol)
+        return map_again, (Path(str(self.filename)), self.dtype.type, self.shape)
+
+
+def map_again(path: Path, kind: type[np.generic], shape: Shape) -> Mapped:
+    """Map what another process has mapped, perhaps on another machine, where the same files must be."""
+    return map_array(path, kind=kind, shape=shape, remedy="all processes need the same file there")
+
+
+def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) -> Mapped:
     """Map an array into memory; raises UserError with the remedy for a file that is not what is expected.
 
-    It can be read only; with mode `c` it can be written, as PyTorch wishes, and the file does not change.
+    It can be read only: a system does not map more that can be written than it has memory.
     """
     try:
         with path.open("rb") as file:
             found = layout(file, size_bytes=path.stat().st_size, kind=kind, shape=shape)
-        return np.memmap(path, kind, mode, found.offset, found.shape, found.order)
+        return Mapped(path, kind, "r", found.offset, found.shape, found.order)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({reason(error)}); {remedy}") from None
 
@@ -76,6 +89,14 @@ def empty_array(shape: tuple[int, ...], kind: type[np.generic], file: Path | Non
     with file.open("r+b") as opened:  # a disk that is full says so here, and not by a signal while pages are written
         os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
     return mapped
+
+
+def write_rows(path: Path, first: int, rows: np.ndarray) -> None:
+    """Write rows into an array file that `empty_array` has made, from row number `first` on."""
+    with path.open("r+b") as file:
+        found = layout(file, size_bytes=path.stat().st_size, kind=rows.dtype.type, shape=(None, *rows.shape[1:]))
+        file.seek(found.offset + first * rows[:1].nbytes)
+        file.write(np.ascontiguousarray(rows).data)
 
 
 def forget_pages(numbers: np.ndarray) -> None:

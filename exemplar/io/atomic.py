@@ -41,6 +41,15 @@ def flush_to_disk(path: Path) -> None:
             os.fsync(opened.fileno())
 
 
+def put_beside(source: Path, target: Path) -> None:
+    """Give a file a second name in place of what has it, or copy it where that one is on another disk."""
+    remove(target)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def is_full(path: Path, error: Exception) -> bool:
     """Whether an error that does not say so itself comes from a full disk.
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from exemplar.errors import UserError, clean, public_url
-from exemplar.io.trees import is_picture, look
+from exemplar.io.trees import is_picture, is_shard, look
 
 
 def local_path(source: str) -> Path | None:
@@ -21,11 +21,12 @@ def local_path(source: str) -> Path | None:
             return Path(source).expanduser()
         except RuntimeError:
             raise UserError(f"{source!r}: no home folder is known for it; expected an absolute path") from None
-    if scheme.lower() in ("http", "https"):
+    if scheme.lower() in ("http", "https", "s3", "gs"):
         return None
     if scheme.lower() == "file" and rest.startswith(("/", "localhost/")):
         return Path(url2pathname(urlsplit(source).path))
-    raise UserError(f"cannot fetch {shown(source)!r}; expected http://..., https://..., file:///... or a path")
+    expected = "http://..., https://..., s3://..., gs://..., file:///... or a path"
+    raise UserError(f"cannot fetch {shown(source)!r}; expected {expected}")
 
 
 def shown(source: str) -> str:
@@ -39,14 +40,14 @@ def digest(path: Path) -> str:
 
 
 def source_digest(path: Path) -> str:
-    """The md5 by which a source is known: of a folder, that of its pictures, or of all files where none is a picture.
+    """The md5 by which a source is known: of a folder, that of its pictures and tars, or of all files if none is one.
 
     A note, a thumbnail or a system's file beside pictures changes nothing of the set that is made of them.
     """
     if not path.is_dir():
         return digest_of_file(path)
     files = look(path).files
-    return digest_of_files(path, [name for name in files if is_picture(name)] or files)
+    return digest_of_files(path, [name for name in files if is_picture(name) or is_shard(name)] or files)
 
 
 def digest_of_file(path: Path) -> str:

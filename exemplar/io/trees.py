@@ -32,6 +32,11 @@ def is_picture(name: PurePath) -> bool:
     return name.suffix.lower() in PICTURES
 
 
+def is_shard(name: PurePath) -> bool:
+    """Whether a file's suffix is that of a tar, which may hold pictures."""
+    return name.suffix.lower() == ".tar"
+
+
 @dataclass(frozen=True)
 class Tree:
     """All that lies in and below a folder, relative to it: the files in the order of their names, and what is no file.

@@ -59,7 +59,7 @@ def seed_features(encoder: Encoder, data: SurrogateSet) -> Float[Tensor, "n d"]:
     Every feature has the same spread over the seeds, and then every seed the length 1.
     """
     rows = []
-    for seeds in torch.split(torch.arange(len(data.table)), SEEDS_AT_ONCE):
+    for seeds in torch.split(torch.arange(len(data.label)), SEEDS_AT_ONCE):
         blocks = encoder.extract_features(data.transform(seeds, neutral_rows(len(seeds))), (1,))
         rows.append(torch.cat(blocks[1:] or blocks, 1))
     features = torch.cat(rows)
@@ -111,9 +111,9 @@ class TwoTrainings:
     """The training on the seeds and, when that has ended, the one on their clusters, which is what is left."""
 
     def __init__(self, inputs: TrainInputs) -> None:
-        if len(inputs.surrogate.table) > MOST_SEEDS:
+        if len(inputs.surrogate.label) > MOST_SEEDS:
             raise UserError(
-                f"clustered: seeds.count is {len(inputs.surrogate.table)}, expected at most {MOST_SEEDS}, because the "
+                f"clustered: seeds.count is {len(inputs.surrogate.label)}, expected at most {MOST_SEEDS}, because the "
                 "distances between all seeds must fit into memory; lower it, or take clustered out of methods"
             )
         self.inputs, self.method = inputs, import_module(f"exemplar.methods.{FIRST}")

@@ -38,7 +38,6 @@ Number = Annotated[Float, Field(gt=0, le=1e6)]
 Decay = Annotated[Float, Field(ge=0, le=1e6)]
 LONGEST_LIST = 1000
 LISTED = Field(max_length=LONGEST_LIST)
-MOST_SAMPLES = 200_000_000  # of all surrogate classes, whose table then has 32 GB
 Share = Annotated[Float, Field(ge=0, lt=1)]
 Scale = Annotated[Float, Field(gt=0, le=1)]
 
@@ -218,11 +217,6 @@ class Params(Section):
                         f"{where}.methods names {name}, whose encoder is not made; "
                         "add it to methods, or take it out there"
                     )
-        if self.seeds.count * self.surrogate.samples > MOST_SAMPLES:
-            raise ValueError(
-                f"seeds.count {self.seeds.count} times surrogate.samples {self.surrogate.samples} are more than "
-                f"{MOST_SAMPLES:,} samples; lower one of them"
-            )
         for name in self.datasets:
             if name not in self.probe:
                 raise ValueError(f"there is no section probe.{name}, but datasets names {name}")

@@ -46,17 +46,18 @@ def to_bytes(patches: Float[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "n 3 h w"]:
 def collect(*, surrogate: Path, encoders: Path, training: Path, methods: Sequence[str]) -> Gallery:
     """Read what the stages wrote about these methods, and render what is shown."""
     surrogate_set = SurrogateSet.load(surrogate)
-    shown = torch.linspace(0, len(surrogate_set.table) - 1, min(SEEDS_SHOWN, len(surrogate_set.table))).long()
+    shown = torch.linspace(0, len(surrogate_set.label) - 1, min(SEEDS_SHOWN, len(surrogate_set.label))).long()
     classes = shown[:: max(1, len(shown) // CLASSES_SHOWN)][:CLASSES_SHOWN]
     seeds = to_bytes(surrogate_set.transform(shown, transformation.neutral_rows(len(shown))))
     folders = [training / name for name in sorted(methods)]
     loaded = {folder.name: load_encoder(encoders / f"{folder.name}.safetensors") for folder in folders}
     rows = []
     for seed in classes:
-        table = torch.cat([transformation.neutral_rows(1), surrogate_set.table[seed, :SAMPLES_SHOWN]])
+        first, count = seed * surrogate_set.draws.samples, min(surrogate_set.draws.samples, SAMPLES_SHOWN)
+        table = torch.cat([transformation.neutral_rows(1), surrogate_set.rows(first + torch.arange(count))])
         rows.append(to_bytes(surrogate_set.transform(seed.expand(len(table)), table)))
     networks = {name: encoder for name, encoder in loaded.items() if isinstance(encoder, Encoder)}
-    asked = torch.linspace(0, len(surrogate_set.table) - 1, min(SEEDS_ASKED, len(surrogate_set.table))).long()
+    asked = torch.linspace(0, len(surrogate_set.label) - 1, min(SEEDS_ASKED, len(surrogate_set.label))).long()
     patches = surrogate_set.transform(asked, transformation.neutral_rows(len(asked)))
     excited = [(name, exciting(networks[name], patches)) for name in chosen(methods) if name in networks]
     return Gallery(

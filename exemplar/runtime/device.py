@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -136,10 +135,8 @@ def cap_threads() -> None:
 
     Two processes with all cores each ran at a seventh of their speed (docs/log.md).
     """
-    threads = os.environ.get("EXEMPLAR_THREADS") or str(min(torch.get_num_threads(), machine.fair_threads()))
-    if not re.fullmatch("[1-9][0-9]{0,3}", threads):
-        raise UserError(f"EXEMPLAR_THREADS is {threads!r}; expected a number of threads from 1 to 9999")
-    torch.set_num_threads(int(threads))
+    threads = machine.threads()
+    torch.set_num_threads(threads if os.environ.get("EXEMPLAR_THREADS") else min(torch.get_num_threads(), threads))
 
 
 @contextmanager

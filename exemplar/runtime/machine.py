@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from exemplar.errors import say
+from exemplar.errors import UserError, say
 
 WORKER = "queue-worker"  # the word in the command line of each worker that `dvc queue start` starts
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -26,6 +27,14 @@ def fair_threads() -> int:
     """The cores of this process, divided among the queue's workers and the processes of one training."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // (max(1, queue_workers()) * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def threads() -> int:
+    """As many as EXEMPLAR_THREADS says, or else this process's share of the cores."""
+    count = os.environ.get("EXEMPLAR_THREADS") or str(fair_threads())
+    if not re.fullmatch("[1-9][0-9]{0,3}", count):
+        raise UserError(f"EXEMPLAR_THREADS is {count!r}; expected a number of threads from 1 to 9999")
+    return int(count)
 
 
 def lock_folder() -> Path:

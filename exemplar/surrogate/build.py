@@ -1,29 +1,32 @@
-"""Seeds and ranges -> the surrogate set: windows around the seeds, the table of transformations, the colours' axes."""
+"""Seeds and ranges -> the surrogate set: windows around the seeds, what decides their samples, the colours' axes."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from exemplar.datasets.base import PATCH_PIXELS, copy_images
-from exemplar.datasets.streams import torch_stream
+from exemplar.datasets.base import PATCH_PIXELS
+from exemplar.datasets.streams import torch_seed
 from exemplar.errors import UserError
-from exemplar.io.arrays import empty_array, forget_pages
-from exemplar.runtime.progress import track
+from exemplar.io.arrays import forget_pages, map_array
+from exemplar.runtime import units
+from exemplar.runtime.units import Unit
 from exemplar.surrogate import transformation
+from exemplar.surrogate.draws import Draws
 from exemplar.surrogate.kernels.smoothing import smooth
 from exemplar.surrogate.ranges import Ranges
 from exemplar.surrogate.seeds import Seeds
-from exemplar.surrogate.sets import SurrogateSet, spaced
+from exemplar.surrogate.sets import SurrogateSet, spaced, unwritten
 
-REDRAWS = 64
-HELD_OUT = 1  # samples of each class that are never trained on
 MOST_WINDOWS = 65_536  # behind the axes of the colours: 600 million pixels
-BYTES_AT_ONCE = 2**25  # of the images that are in memory
-CONTEXT = 1.25  # an image at least so many times wider than its seed has samples of its own to draw; docs/log.md
+WINDOWS = 2048  # of a unit
+IMAGES_AT_ONCE = 128  # mapped into memory
+WINDOWS_FILE = "windows.npy"
+MOST_ROWS, ROWS_AT_ONCE = 1_000_000, 4096  # behind the share that is mirrored; its standard error is below 0.0005 then
 
 
 def build(
@@ -33,35 +36,30 @@ def build(
     samples: int,
     ranges: Ranges,
     random_seed: int,
-    windows_file: Path | None = None,
+    folder: Path | None = None,
 ) -> tuple[SurrogateSet, float]:
     """The surrogate set of seeds, one class each, and the fraction of its samples that is mirrored at a border.
 
-    With `windows_file` the windows are written there and mapped, and take no memory.
+    With `folder` the windows are written to a file there and mapped, and take no memory.
     """
     if seeds.image.max() >= len(images):
         raise UserError(
             f"a seed is cut from image {seeds.image.max()}, but there are {len(images)}; run the seeds stage again"
         )
-    pixels, centre = cut_windows(images, seeds, reach=reach(ranges), file=windows_file)
-    windows, classes = torch.from_numpy(pixels), torch.arange(len(pixels))
-    squares = {"centre": torch.from_numpy(centre).float(), "side": torch.from_numpy(seeds.side).float()}
-    size = (windows.shape[3], windows.shape[2])
-    stream = torch_stream(random_seed, "transformation table")
-    table, mirrored = draw_table(**squares, size=size, samples=samples, ranges=ranges, generator=stream)
-    stream = torch_stream(random_seed, "held-out samples")
-    held_out, _ = draw_table(**squares, size=size, samples=HELD_OUT, ranges=ranges, generator=stream)
+    pixels, centre = cut_windows(images, seeds, reach=reach(ranges), folder=folder)
+    windows, classes = unwritten(pixels), torch.arange(len(pixels))
     basis, colour_mean = principal_components(windows)
-    return SurrogateSet(
+    surrogate = SurrogateSet(
         windows=windows,
         window_index=classes,
         label=classes,
-        table=table,
-        held_out=held_out,
+        centre=torch.from_numpy(centre).float(),
+        side=torch.from_numpy(seeds.side).float(),
         basis=basis,
         colour_mean=colour_mean,
-        **squares,
-    ), mirrored
+        draws=Draws(torch_seed(random_seed, "samples"), samples, ranges),
+    )
+    return surrogate, mirrored_share(surrogate)
 
 
 def reach(ranges: Ranges) -> float:
@@ -72,29 +70,46 @@ def reach(ranges: Ranges) -> float:
 
 
 def cut_windows(
-    images: UInt8[np.ndarray, "m 3 h w"], seeds: Seeds, *, reach: float, file: Path | None = None
+    images: UInt8[np.ndarray, "m 3 h w"], seeds: Seeds, *, reach: float, folder: Path | None = None
 ) -> tuple[UInt8[np.ndarray, "n 3 v u"], Float[np.ndarray, "n 2"]]:
     """A window of real pixels around each seed, as far as its image goes, and the seed's centre (x, y) in the window.
 
-    Seeds wider than 32 pixels are smoothed, because sampling them at 32 x 32 would alias. With `file`, an array file
-    is written there, and the windows are mapped from it: they take no memory then.
+    Seeds wider than 32 pixels are smoothed, because sampling them at 32 x 32 would alias. With `folder` the windows are
+    written to a file there, and those that are in it already are not cut again; they are mapped and take no memory.
     """
     needed = 2 * math.ceil(reach * float(seeds.side.max())) + 2
     height, width = (min(needed, side) for side in images.shape[2:])
     corner = np.floor(seeds.centre - np.array([width, height]) / 2).astype(np.int64)
     corner = corner.clip(0, np.array(images.shape[:1:-1]) - (width, height))
-    windows = empty_array((len(seeds.image), 3, height, width), np.uint8, file)
-    at_once = max(1, BYTES_AT_ONCE // images[0].nbytes)
-    with track(total=len(windows), unit="windows", label="windows") as progress:
-        for start in range(0, len(windows), at_once):
-            pictures = copy_images(images, seeds.image[start : start + at_once])
-            for index, picture in enumerate(pictures, start):
-                x, y = corner[index]
-                ratio = seeds.side[index] / PATCH_PIXELS
-                windows[index] = smooth_window(picture[:, y : y + height, x : x + width], ratio)
-            forget_pages(windows)
-            progress.advance(len(pictures))
+    shape = (len(seeds.image), 3, height, width)
+    pieces = [
+        Unit(rows, [each[rows.start : rows.stop] for each in (seeds.image, corner, seeds.side)])
+        for rows in units.ranges(len(seeds.image), WINDOWS)
+    ]
+    cut = partial(windows_of, images, (height, width))
+    if folder is None:
+        windows = np.concatenate([cut(piece)[0] for piece in pieces])
+    else:
+        file = folder / WINDOWS_FILE
+        units.fill(file, cut, pieces, shape=shape, kind=np.uint8, unit="windows", label="windows")
+        windows = map_array(file, kind=np.uint8, shape=shape, remedy="run the stage again")
     return windows, seeds.centre - corner
+
+
+def windows_of(
+    images: UInt8[np.ndarray, "m 3 h w"], size: tuple[int, int], unit: Unit
+) -> tuple[UInt8[np.ndarray, "n 3 v u"], UInt8[np.ndarray, "0"]]:
+    """The windows (height, width) of seeds, which come as their images, the windows' corners (x, y) and their sides.
+
+    Nothing is to be noted of them.
+    """
+    windows = np.empty((len(unit.rows), 3, *size), np.uint8)
+    for index, (image, (x, y), side) in enumerate(zip(*unit.of, strict=True)):
+        window = images[image, :, y : y + size[0], x : x + size[1]]
+        windows[index] = smooth_window(window, side / PATCH_PIXELS)
+        if index % IMAGES_AT_ONCE == 0:
+            forget_pages(images)
+    return windows, np.empty(0, np.uint8)
 
 
 def smooth_window(window: UInt8[np.ndarray, "3 h w"], ratio: float) -> UInt8[np.ndarray, "3 h w"]:
@@ -120,34 +135,11 @@ def principal_components(windows: UInt8[Tensor, "m 3 h w"]) -> tuple[Float[Tenso
     return axes.float(), mean.float()
 
 
-def draw_table(
-    *,
-    centre: Float[Tensor, "n 2"],
-    side: Float[Tensor, " n"],
-    size: tuple[int, int],
-    samples: int,
-    ranges: Ranges,
-    generator: torch.Generator,
-) -> tuple[Float[Tensor, "n k p"], float]:
-    """Draw `samples` rows per seed in windows of `size` (width, height), and the fraction that still leaves its window.
-
-    A square that would leave the image is drawn again up to 64 times, as the release drops it, so that samples come
-    from real pixels. What is left then will be mirrored at the border, and so is all that leaves an image hardly wider
-    than its seed (CIFAR's): drawn again until they fit, its samples would all be zoomed in and hardly shifted.
-    """
-    count = len(side) * samples
-    seed_index = torch.arange(len(side)).repeat_interleave(samples)
-    rows = transformation.draw_geometry(count, ranges, generator=generator)
-
-    def leaving(some: Int64[Tensor, " m"]) -> Int64[Tensor, " l"]:
-        seed = seed_index[some]
-        return some[~transformation.inside(rows[some], centre=centre[seed], side=side[seed], size=size)]
-
-    outside = leaving(torch.arange(count))
-    has_context = (CONTEXT * side <= min(size))[seed_index[outside]]
-    again, mirrored = outside[has_context], outside[~has_context]
-    for _ in range(REDRAWS):
-        rows[again] = transformation.draw_geometry(len(again), ranges, generator=generator)
-        again = leaving(again)
-    table = torch.cat([rows, transformation.draw_colours(count, ranges, generator=generator)], 1)
-    return table.view(len(side), samples, -1), (len(again) + len(mirrored)) / count
+def mirrored_share(surrogate: SurrogateSet) -> float:
+    """The fraction of the samples, or of MOST_ROWS of them at equal distances, whose squares leave their windows."""
+    leaving, chosen = 0, spaced(len(surrogate), MOST_ROWS)
+    for indices in torch.split(chosen, ROWS_AT_ONCE):
+        seed = indices // surrogate.draws.samples
+        rows, centre, side = surrogate.rows(indices), surrogate.centre[seed], surrogate.side[seed]
+        leaving += int((~transformation.inside(rows, centre=centre, side=side, size=surrogate.size)).sum())
+    return leaving / len(chosen)

@@ -7,24 +7,28 @@ size of a patch. A seed at scale s is 32 / s pixels wide in its image.
 import math
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
 from exemplar.datasets.base import PATCH_PIXELS, copy_images
-from exemplar.datasets.streams import torch_stream
+from exemplar.datasets.streams import torch_seed
 from exemplar.errors import UserError
 from exemplar.io.arrays import from_bytes
-from exemplar.runtime.progress import track
+from exemplar.runtime import units
+from exemplar.surrogate.counters import open_uniforms
 from exemplar.surrogate.energy import STEP, centres, energy_maps, has_energy, overlaps
 
-CHUNK = 512
+IMAGES = 2048  # of a unit
+CHUNK = 512  # of them in memory at a time
 NEIGHBOURHOOD = 2
 MOST_BYTES = 1 << 26  # of one array; the four million seeds that params.yaml takes have 64 million
 # what a zip that is broken anywhere raises
@@ -63,19 +67,20 @@ class Seeds:
             ) from None
 
 
-def draw_scales(maps: Sequence[Float[Tensor, "b _ _"]], *, generator: torch.Generator) -> Int64[Tensor, " b"]:
-    """One map per image, each as likely as the others; the next that has energy stands in for one that has none."""
-    drawn = torch.randint(len(maps), (len(maps[0]),), generator=generator)
+def draw_scales(maps: Sequence[Float[Tensor, "b _ _"]], chance: Float64[Tensor, " b"]) -> Int64[Tensor, " b"]:
+    """One map per image by a number in (0, 1), each as likely; the next with energy stands in for one without."""
+    drawn = (chance * len(maps)).long()
     turns = (drawn[:, None] + torch.arange(len(maps))) % len(maps)
     first = torch.stack([has_energy(energy) for energy in maps], 1).gather(1, turns).int().argmax(1)
     return turns.gather(1, first[:, None])[:, 0]
 
 
-def draw_cells(energy: Float[Tensor, "b g v"], *, generator: torch.Generator) -> Int64[Tensor, "b 2"]:
-    """One cell (row, column) per map, with probability proportional to its energy; -1 for a map without any."""
-    alive = has_energy(energy)[:, None]
-    drawn = torch.multinomial(torch.where(alive, energy.flatten(1), 1.0), 1, generator=generator)[:, 0]
-    return torch.where(alive, torch.stack([drawn // energy.shape[2], drawn % energy.shape[2]], 1), -1)
+def draw_cells(energy: Float[Tensor, "b g v"], chance: Float64[Tensor, " b"]) -> Int64[Tensor, "b 2"]:
+    """One cell (row, column) per map by a number in (0, 1), proportional to its energy; -1 for a map without any."""
+    up_to = energy.flatten(1).double().cumsum(1)
+    drawn = torch.searchsorted(up_to, (chance * up_to[:, -1])[:, None], right=True)[:, 0]
+    cells = torch.stack([drawn // energy.shape[2], drawn % energy.shape[2]], 1)
+    return torch.where(has_energy(energy)[:, None], cells, -1)
 
 
 def without_neighbourhood(energy: Float[Tensor, "b g v"], cells: Int64[Tensor, "b 2"]) -> Float[Tensor, "b g v"]:
@@ -89,24 +94,28 @@ def without_neighbourhood(energy: Float[Tensor, "b g v"], cells: Int64[Tensor, "
 
 def draw_from(
     images: UInt8[Tensor, "b 3 h w"],
+    numbers: Int64[Tensor, " b"],
     *,
+    key: int,
     rounds: int,
     scales: Sequence[float],
     most_overlap: float | None,
-    generator: torch.Generator,
 ) -> Float[np.ndarray, "n 5"]:
-    """One seed per image and round while it has room, each at a scale of its own: rows (round, index, x, y, side).
+    """One seed per image and round while it has room, each at a scale of its own: rows (round, number, x, y, side).
 
-    No two seeds of an image have an intersection over union above `most_overlap`, whatever their scales; None: they
-    only keep 2 cells apart where their scale is the same.
+    What is drawn depends on the key and an image's number, and not on the other images. No two seeds of an image have
+    an intersection over union above `most_overlap`, whatever their scales; None: they only keep 2 cells apart where
+    their scale is the same.
     """
     maps = [energy_maps(images, scale) for scale in scales]
     size, rows = (images.shape[2], images.shape[3]), []
+    chances = open_uniforms(key, numbers, 2 * rounds)
     for turn in range(rounds):
-        choice = draw_scales(maps, generator=generator)
+        scale_chance, cell_chance = chances[:, 2 * turn : 2 * turn + 2].T
+        choice = draw_scales(maps, scale_chance)
         for number, (scale, energy) in enumerate(zip(scales, maps, strict=True)):
             wanted = torch.nonzero(choice == number)[:, 0]
-            cells = draw_cells(energy[wanted], generator=generator)
+            cells = draw_cells(energy[wanted], cell_chance[wanted])
             drawn, cells = wanted[cells[:, 0] >= 0], cells[cells[:, 0] >= 0]
             energy[drawn] = without_neighbourhood(energy[drawn], cells)
             shape = (energy.shape[1], energy.shape[2])
@@ -116,10 +125,8 @@ def draw_from(
                     overlap = overlaps(centre, side, shape=its_energy.shape[1:], scale=other, size=size)
                     its_energy[drawn] = its_energy[drawn].masked_fill(torch.from_numpy(overlap > most_overlap), 0)
             turns, sides = np.full(len(drawn), turn), np.full(len(drawn), side)
-            rows.append(np.column_stack([turns, drawn.numpy(), centre, sides]))
-    table = np.concatenate(rows)
-    # Back to the images' own order: sorted by scale, a set that is cut short would lack the last scales.
-    return table[np.lexsort((table[:, 1], table[:, 0]))]
+            rows.append(np.column_stack([turns, numbers[drawn].numpy(), centre, sides]))
+    return np.concatenate(rows)
 
 
 def draw(
@@ -129,14 +136,48 @@ def draw(
     scales: Sequence[float],
     most_overlap: float | None,
     random_seed: int,
+    kept: Path | None = None,
 ) -> Seeds:
     """Draw `count` seeds out of `images`, as few per image as will do: one each where there are enough images.
 
     Two seeds of an image have an intersection over union of `most_overlap` or less; None does not ask for that.
 
-    Images are drawn by energy, so that flat ones come last, and read in chunks. Raises UserError when they cannot give
-    that many seeds.
+    Images are drawn by energy, so that flat ones come last. What is done of it stays in the folder `kept`. Raises
+    UserError when the images cannot give that many seeds.
     """
+    usable = require_places(images, scales, count=count)
+    order = draw_order(images, scale=max(usable), random_seed=random_seed, kept=kept)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    taken, rounds = min(count, len(images)), -(-count // len(images))
+    while True:
+        rows = draw_rounds(
+            images,
+            np.sort(order[:taken]),
+            rounds=rounds,
+            scales=usable,
+            most_overlap=most_overlap,
+            key=torch_seed(random_seed, "seeds"),
+            kept=kept,
+        )
+        if len(rows) >= count:
+            break
+        if taken < len(images):
+            taken = len(images)
+        elif (rows[:, 0] == rounds - 1).any():
+            rounds += max(1, (count - len(rows)) // len(images))
+        else:
+            raise UserError(
+                f"seeds.count is {count}, but these {len(images)} images give only {len(rows)} seeds"
+                + (f" at seeds.most_overlap {most_overlap}; lower count" if most_overlap is not None else "; lower it")
+            )
+    image = rows[:, 1].astype(np.int64)
+    first = np.lexsort((place[image], rows[:, 0]))[:count]
+    return Seeds(image=image[first], centre=rows[first, 2:4], side=rows[first, 4])
+
+
+def require_places(images: UInt8[np.ndarray, "n 3 h w"], scales: Sequence[float], *, count: int) -> list[float]:
+    """The scales at which a seed fits an image; raises UserError where none is, or too few cells for `count` seeds."""
     usable = [scale for scale in scales if int(min(images.shape[2:]) * scale + 1e-6) >= PATCH_PIXELS]
     if not usable:
         needed = math.ceil(1000 * PATCH_PIXELS / min(images.shape[2:])) / 1000
@@ -147,72 +188,57 @@ def draw(
     most = len(images) * sum(math.prod(math.ceil(side * scale / STEP) for side in images.shape[2:]) for scale in usable)
     if count > most:
         raise UserError(f"seeds.count is {count}, but these {len(images)} images have only {most} places; lower it")
-    generator = torch_stream(random_seed, "seeds")
-    order = draw_order(images, scale=max(usable), generator=generator)
-    rounds = -(-count // len(images))
-    while True:
-        rows = draw_rounds(
-            images,
-            order,
-            count=count,
-            rounds=rounds,
-            scales=usable,
-            most_overlap=most_overlap,
-            generator=generator,
-        )
-        if len(rows) >= count:
-            break
-        if not (rows[:, 0] == rounds - 1).any():
-            raise UserError(
-                f"seeds.count is {count}, but these {len(images)} images give only {len(rows)} seeds"
-                + (f" at seeds.most_overlap {most_overlap}; lower count" if most_overlap is not None else "; lower it")
-            )
-        rounds += max(1, (count - len(rows)) // len(images))
-    rows = rows[np.argsort(rows[:, 0], kind="stable")][:count]
-    return Seeds(image=rows[:, 1].astype(np.int64), centre=rows[:, 2:4], side=rows[:, 4])
+    return usable
 
 
 def draw_order(
-    images: UInt8[np.ndarray, "n 3 h w"], *, scale: float, generator: torch.Generator
+    images: UInt8[np.ndarray, "n 3 h w"], *, scale: float, random_seed: int, kept: Path | None = None
 ) -> Int64[np.ndarray, " n"]:
     """All images, each next one drawn with probability proportional to its mean energy; those without come last."""
-    chunks = range(0, len(images), CHUNK)
-    energy = torch.cat(
-        [
-            energy_maps(torch.from_numpy(copy_images(images, slice(start, start + CHUNK))), scale).mean((1, 2))
-            for start in chunks
-        ]
+    pieces = [units.Unit(rows, np.arange(rows.start, rows.stop)) for rows in units.ranges(len(images), IMAGES)]
+    parts = units.run(
+        partial(energies, images, scale), pieces, unit="images", label="energy", kept=kept and kept / "energy"
     )
+    chance = open_uniforms(torch_seed(random_seed, "images of seeds"), torch.arange(len(images)), 1)[:, 0]
     # Waiting times with these rates end in the order of such draws (Efraimidis and Spirakis, 2006).
-    waiting = torch.empty_like(energy, dtype=torch.float64).exponential_(generator=generator) / energy.double()
+    waiting = -chance.log() / torch.from_numpy(np.concatenate(parts)).double()
     return waiting.argsort(stable=True).numpy()
+
+
+def energies(images: UInt8[np.ndarray, "n 3 h w"], scale: float, unit: units.Unit) -> Float[np.ndarray, " m"]:
+    """The mean energy of the images of a unit."""
+    found = [energy_maps(part, scale).mean((1, 2)) for part in chunks(images, unit)]
+    return torch.cat(found).numpy()
+
+
+def chunks(images: UInt8[np.ndarray, "n 3 h w"], unit: units.Unit) -> Iterator[UInt8[Tensor, "b 3 h w"]]:
+    """The images of a unit, a few at a time."""
+    for rows in units.ranges(len(unit.of), CHUNK):
+        yield torch.from_numpy(copy_images(images, unit.of[rows.start : rows.stop]))
 
 
 def draw_rounds(
     images: UInt8[np.ndarray, "n 3 h w"],
-    order: Int64[np.ndarray, " n"],
+    chosen: Int64[np.ndarray, " c"],
     *,
-    count: int,
     rounds: int,
     scales: Sequence[float],
     most_overlap: float | None,
-    generator: torch.Generator,
+    key: int,
+    kept: Path | None = None,
 ) -> Float[np.ndarray, "m 5"]:
-    """Visit the images in `order`, chunk by chunk, and stop early where one round is enough."""
-    rows: list[Float[np.ndarray, "m 5"]] = []
-    with track(total=min(count, len(images) * rounds), unit="seeds", label="seeds") as progress:
-        for start in range(0, len(order), CHUNK):
-            chosen = order[start : start + CHUNK]
-            drawn = draw_from(
-                torch.from_numpy(copy_images(images, chosen)),
-                rounds=rounds,
-                scales=scales,
-                most_overlap=most_overlap,
-                generator=generator,
-            )
-            drawn[:, 1] = chosen[drawn[:, 1].astype(np.int64)]
-            rows.append(drawn)
-            progress.advance(len(drawn))
-            if rounds == 1 and sum(map(len, rows)) >= count:
-                break
-    return np.concatenate(rows)
+    """All that the chosen images give in so many rounds: rows (round, image, x, y, side)."""
+    settings = {"rounds": rounds, "scales": scales, "most_overlap": most_overlap, "key": key}
+    pieces = [units.Unit(rows, chosen[rows.start : rows.stop]) for rows in units.ranges(len(chosen), IMAGES)]
+    kept = kept and kept / f"{len(chosen)}-{rounds}"
+    return np.concatenate(
+        units.run(partial(unit_rows, images, settings), pieces, unit="images", label="seeds", kept=kept)
+    )
+
+
+def unit_rows(
+    images: UInt8[np.ndarray, "n 3 h w"], settings: dict[str, Any], unit: units.Unit
+) -> Float[np.ndarray, "m 5"]:
+    """The seeds of the images of a unit."""
+    parts = zip(chunks(images, unit), torch.split(torch.from_numpy(unit.of), CHUNK), strict=True)
+    return np.concatenate([draw_from(part, which, **settings) for part, which in parts])

@@ -1,11 +1,13 @@
-"""The surrogate set: class k is seed k under K rows of the transformation table (paper, section 2).
+"""The surrogate set: class k is seed k under K rows of a table of transformations (paper, section 2).
 
 Nothing is rendered to disk. Each seed keeps a window of its image, wide enough for every square that the ranges can ask
 for, and batches are cut out of these windows on the device. Fine-tuning uses the same set with labels for classes.
 """
 
+import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +19,9 @@ from exemplar.errors import UserError
 from exemplar.io.arrays import load_array, map_array
 from exemplar.runtime.progress import track
 from exemplar.surrogate import transformation
+from exemplar.surrogate.draws import HELD_OUT, Draws
 
+DRAWS_FILE = "draws.json"
 MEAN_BATCH = 256
 MOST_SAMPLES = 5_000_000  # behind the mean; its standard error is below 0.0002 then
 Batch = tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]
@@ -25,10 +29,10 @@ Batch = tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]
 
 @dataclass(frozen=True)
 class SurrogateSet:
-    """Windows, where the seeds lie in them, and the table of `samples` rows per seed.
+    """Windows, where the seeds lie in them, and what decides the samples of each seed.
 
     `window_index[k]` is the window of seed k and `label[k]` its class. Centres (x, y) and sides are in the
-    window's pixels. The rows of `held_out` are samples that nobody trains on.
+    window's pixels. So many more samples of each seed as `held_out` says are those that nobody trains on.
     """
 
     windows: UInt8[Tensor, "m 3 h w"]
@@ -36,30 +40,45 @@ class SurrogateSet:
     label: Int64[Tensor, " n"]
     centre: Float[Tensor, "n 2"]
     side: Float[Tensor, " n"]
-    table: Float[Tensor, "n k p"]
-    held_out: Float[Tensor, "n v p"]
     basis: Float[Tensor, "3 3"]
     colour_mean: Float[Tensor, " 3"]
+    draws: Draws
+    held_out: int = 1
 
     def __len__(self) -> int:
-        return self.table.shape[0] * self.table.shape[1]
+        return len(self.label) * self.draws.samples
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the windows."""
+        return self.windows.shape[3], self.windows.shape[2]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What lies on a device, by name."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
     def to(self, device: torch.device) -> "SurrogateSet":
         """The same set on another device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors().items()}
+        return replace(self, **moved)
 
     def unseen(self) -> "SurrogateSet":
         """The set of the samples that are held out."""
-        return replace(self, table=self.held_out)
+        return replace(self, draws=replace(self.draws, first=HELD_OUT, samples=self.held_out))
+
+    def rows(self, indices: Int64[Tensor, " b"]) -> Float[Tensor, "b p"]:
+        """Rows of the table of transformations; index i is sample i % K of seed i // K."""
+        seed, sample = indices // self.draws.samples, indices % self.draws.samples
+        return self.draws.rows(seed, sample, centre=self.centre[seed], side=self.side[seed], size=self.size)
 
     def render(self, indices: Int64[Tensor, " b"]) -> Batch:
-        """Samples (0..1) and their classes; index i is row i % K of seed i // K."""
-        seed, row = indices // self.table.shape[1], indices % self.table.shape[1]
-        return self.transform(seed, self.table[seed, row]), self.label[seed]
+        """Samples (0..1) and their classes."""
+        return self.transform(indices // self.draws.samples, self.rows(indices)), self.classes(indices)
 
     def classes(self, indices: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
         """The classes of samples, which are not rendered for it."""
-        return self.label[indices // self.table.shape[1]]
+        return self.label[indices // self.draws.samples]
 
     def first_seeds(self) -> Int64[Tensor, " c"]:
         """The first seed of every class."""
@@ -74,10 +93,11 @@ class SurrogateSet:
         )
 
     def save(self, folder: Path, *, windows: bool = True) -> None:
-        """Write one .npy file per field into `folder`; windows that are mapped from their file are there already."""
-        for field in fields(self):
-            if windows or field.name != "windows":
-                np.save(folder / f"{field.name}.npy", getattr(self, field.name).numpy())
+        """Write a .npy file for each array into `folder`; windows that are mapped from their file are there already."""
+        for name, values in self.tensors().items():
+            if windows or name != "windows":
+                np.save(folder / f"{name}.npy", values.numpy())
+        self.draws.save(folder / DRAWS_FILE)
 
     @classmethod
     def load(cls, folder: Path) -> "SurrogateSet":
@@ -87,18 +107,17 @@ class SurrogateSet:
         def read(name: str, kind: type[np.generic], *shape: int | None) -> Tensor:
             return torch.from_numpy(load_array(folder / f"{name}.npy", kind=kind, shape=shape, remedy=remedy))
 
-        mapped = map_array(folder / "windows.npy", kind=np.uint8, shape=(None, 3, None, None), remedy=remedy, mode="c")
-        table = read("table", np.float32, None, None, len(transformation.COLUMNS))
+        windows = map_array(folder / "windows.npy", kind=np.uint8, shape=(None, 3, None, None), remedy=remedy)
+        label = read("label", np.int64, None)
         surrogate = cls(
-            windows=torch.from_numpy(mapped),
-            window_index=read("window_index", np.int64, len(table)),
-            label=read("label", np.int64, len(table)),
-            centre=read("centre", np.float32, len(table), 2),
-            side=read("side", np.float32, len(table)),
-            table=table,
-            held_out=read("held_out", np.float32, len(table), None, len(transformation.COLUMNS)),
+            windows=unwritten(windows),
+            window_index=read("window_index", np.int64, len(label)),
+            label=label,
+            centre=read("centre", np.float32, len(label), 2),
+            side=read("side", np.float32, len(label)),
             basis=read("basis", np.float32, 3, 3),
             colour_mean=read("colour_mean", np.float32, 3),
+            draws=Draws.load(folder / DRAWS_FILE, remedy=remedy),
         )
         if reason := surrogate.contradiction():
             raise UserError(f"cannot use the surrogate set {folder} ({reason}); {remedy}")
@@ -106,14 +125,20 @@ class SurrogateSet:
 
     def contradiction(self) -> str | None:
         """What cannot be: a seed in a window that is not there or beside its window, a class beyond their number."""
-        size = self.centre.new_tensor([self.windows.shape[3], self.windows.shape[2]])
+        size = self.centre.new_tensor(self.size)
         if self.window_index.min() < 0 or self.window_index.max() >= len(self.windows):
             return f"window_index.npy names window {self.window_index.max()}, but there are {len(self.windows)} windows"
-        if self.label.min() < 0 or self.label.max() >= len(self.table):
-            return f"label.npy holds up to {self.label.max()}, but there are {len(self.table)} seeds"
+        if self.label.min() < 0 or self.label.max() >= len(self.label):
+            return f"label.npy holds up to {self.label.max()}, but there are {len(self.label)} seeds"
         if (self.side <= 0).any() or (self.centre < 0).any() or (self.centre > size).any():
             return "centre.npy or side.npy names a square beside its window"
         return None
+
+
+def unwritten(array: np.ndarray) -> Tensor:
+    """An array that nobody writes to, perhaps because it cannot be written, as a tensor that shares its memory."""
+    with warnings.catch_warnings(action="ignore"):  # PyTorch's, that it cannot be written
+        return torch.from_numpy(array)
 
 
 def spaced(count: int, most: int) -> Int64[Tensor, " m"]:

@@ -1,10 +1,11 @@
-"""The family of transformations: ranges -> parameter table (the only dice); table x patches -> samples.
+"""The family of transformations: uniform numbers x ranges -> parameter table; table x patches -> samples.
 
 Paper, section 2. A row of the table is the paper's vector alpha. The order is the release's: one geometric resampling
 out of the image, contrast along the principal components, stretch and contrast in HSV, hue.
 """
 
 import math
+from functools import cache
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -33,6 +34,8 @@ COLUMNS = (
 )
 NEUTRAL = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 0.0)
 PCA = slice(4, 7)
+# Of the columns that change colours: how many in turn are drawn on a logarithmic scale and how many are not.
+COLOUR_SCALES = [3, 1, 2, 1, 2, 2]
 
 
 def neutral_rows(count: int) -> Float[Tensor, "count p"]:
@@ -40,38 +43,39 @@ def neutral_rows(count: int) -> Float[Tensor, "count p"]:
     return torch.tensor(NEUTRAL).repeat(count, 1)
 
 
-def draw_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator) -> Float[Tensor, " count"]:
-    """Numbers spread evenly between two bounds."""
-    low, high = bounds
-    return low + (high - low) * torch.rand(count, generator=generator)
-
-
-def draw_log_uniform(count: int, bounds: tuple[float, float], generator: torch.Generator) -> Float[Tensor, " count"]:
-    """Numbers whose logarithm is spread evenly between two positive bounds: halving is as likely as doubling."""
-    return draw_uniform(count, (math.log2(bounds[0]), math.log2(bounds[1])), generator).exp2()
-
-
-def draw_geometry(count: int, ranges: Ranges, *, generator: torch.Generator) -> Float[Tensor, "count 4"]:
-    """The columns of the table that say which square is cut."""
-    bounds = (ranges.shift_fraction, ranges.shift_fraction, ranges.scale_factor, ranges.angle_degrees)
-    return torch.stack([draw_uniform(count, pair, generator) for pair in bounds], 1)
-
-
-def draw_colours(count: int, ranges: Ranges, *, generator: torch.Generator) -> Float[Tensor, "count 11"]:
-    """The columns of the table that change colours."""
-    normal = ranges.pca_distribution == "normal"
-    dice = torch.randn(count, 3, generator=generator) if normal else 2 * torch.rand(count, 3, generator=generator) - 1
-    columns = [
-        *(dice * torch.tensor(ranges.pca_log2_spread)).exp2().unbind(1),
-        torch.full((count,), ranges.stretch_fraction),
-    ]
+@cache
+def bounds(ranges: Ranges, device: torch.device) -> Float[Tensor, "2 p"]:
+    """The lowest and the highest number of every column, in float64; of a factor or a power its logarithm."""
+    spreads = [(-spread, spread) for spread in ranges.pca_log2_spread]
+    pairs = [ranges.shift_fraction, ranges.shift_fraction, ranges.scale_factor, ranges.angle_degrees, *spreads]
+    pairs.append((ranges.stretch_fraction, ranges.stretch_fraction))
     for power, factor, offset in (
         (ranges.saturation_power, ranges.saturation_factor, ranges.saturation_offset),
         (ranges.value_power, ranges.value_factor, ranges.value_offset),
     ):
-        columns += [draw_log_uniform(count, power, generator), draw_log_uniform(count, factor, generator)]
-        columns += [draw_uniform(count, offset, generator)]
-    return torch.stack([*columns, draw_uniform(count, ranges.hue_offset_turns, generator)], 1)
+        pairs += [(math.log2(low), math.log2(high)) for low, high in (power, factor)] + [offset]
+    with torch.inference_mode(mode=False):
+        return torch.tensor([*pairs, ranges.hue_offset_turns], dtype=torch.float64, device=device).T
+
+
+def geometry_of(uniforms: Float[Tensor, "*n 4"], ranges: Ranges) -> Float[Tensor, "*n 4"]:
+    """The columns of the table that say which square is cut, spread evenly."""
+    low, high = bounds(ranges, uniforms.device)[:, : PCA.start].unbind()
+    return low + (high - low) * uniforms
+
+
+def colours_of(uniforms: Float[Tensor, "n 11"], ranges: Ranges) -> Float[Tensor, "n 11"]:
+    """The columns of the table that change colours, spread evenly; powers and factors on a logarithmic scale.
+
+    A normal number is the one that as large a share of normal ones is below. So that it is finite, half of 2 ** -24
+    is added to a uniform number, which is a multiple of 2 ** -24.
+    """
+    low, high = bounds(ranges, uniforms.device)[:, PCA.start :].unbind()
+    columns = low + (high - low) * uniforms
+    if ranges.pca_distribution == "normal":
+        columns[:, :3] = high[:3] * torch.special.ndtri(uniforms[:, :3] + 2**-25)
+    parts = torch.split(columns, COLOUR_SCALES, 1)
+    return torch.cat([part if turn % 2 else part.exp2() for turn, part in enumerate(parts)], 1)
 
 
 def positions(
@@ -88,15 +92,15 @@ def positions(
     )
 
 
-CORNERS = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]])
-
-
 def inside(
-    rows: Float[Tensor, "b p"], *, centre: Float[Tensor, "b 2"], side: Float[Tensor, " b"], size: tuple[int, int]
-) -> Bool[Tensor, " b"]:
+    rows: Float[Tensor, "*n p"], *, centre: Float[Tensor, "*#n 2"], side: Float[Tensor, "*#n"], size: tuple[int, int]
+) -> Bool[Tensor, "*n"]:
     """Whether the square of each row lies in an image of `size` (width, height) pixels."""
-    corners = positions(rows, centre=centre, side=side, points=CORNERS)
-    return ((corners >= -1e-3) & (corners <= torch.tensor(size) + 1e-3)).all(2).all(1)
+    extent, angle = side / rows[..., 2], torch.deg2rad(rows[..., 3])
+    reach = extent * (angle.cos().abs() + angle.sin().abs()) / 2
+    x, y = (centre + extent[..., None] * rows[..., :2]).unbind(-1)
+    room = torch.minimum(torch.minimum(x, size[0] - x), torch.minimum(y, size[1] - y))
+    return room >= reach - 1e-3
 
 
 def recolour(

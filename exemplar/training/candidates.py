@@ -1,32 +1,18 @@
 """Which classes a step sees: those of its batch, and one drawn from each of several strata to stand for all others.
 
-A draw is an integer hash of counters, with no generator behind it: the same on every device, for any number of
-processes, and after a kill.
+A draw is a hash of counters (`exemplar/surrogate/counters.py`): the same on every device, for any number of processes,
+and after a kill.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-# splitmix64 (Steele, Lea and Flood 2014), as signed numbers: a counter's factor, and the two rounds of mixing.
-GOLDEN = 0x9E3779B97F4A7C15 - 2**64
-ROUNDS = ((30, 0xBF58476D1CE4E5B9 - 2**64), (27, 0x94D049BB133111EB - 2**64))
-LAST_SHIFT, DRAWN_BITS = 31, 31
+from exemplar.surrogate.counters import hashed, shifted
 
-
-def shifted(numbers: Int64[Tensor, "*n"], bits: int) -> Int64[Tensor, "*n"]:
-    """To the right, with zeros from the left."""
-    return (numbers >> bits).bitwise_and(2 ** (64 - bits) - 1)
-
-
-def hashed(start: Int64[Tensor, ""], counter: Int64[Tensor, "*n"]) -> Int64[Tensor, "*n"]:
-    """The number at place `counter` of the sequence of splitmix64 that begins at `start`."""
-    mixed = start + (counter + 1) * GOLDEN
-    for bits, factor in ROUNDS:
-        mixed = (mixed ^ shifted(mixed, bits)) * factor
-    return mixed ^ shifted(mixed, LAST_SHIFT)
+DRAWN_BITS = 31
 
 
 def strata(classes: int, count: int, *, device: torch.device) -> Int64[Tensor, " bounds"]:
@@ -56,6 +42,10 @@ class Candidates:
     def place(self, targets: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
         """Where classes of the batch are."""
         return torch.searchsorted(self.ordered, targets)
+
+    def without(self, left_out: Bool[Tensor, " places"]) -> "Candidates":
+        """The same with nothing in some places."""
+        return replace(self, log_weight=self.log_weight.masked_fill(left_out, -torch.inf))
 
 
 def choose(

@@ -6,7 +6,7 @@ head that reads what the SVM will read, the largest response of every filter of 
 learning rate that falls evenly; no dropout.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int64
@@ -81,23 +81,20 @@ class FastClassifier(NormalizedLearner, ClassLearner):
         scores: Tensor = self.heads[0](self.read(samples)[0])
         return scores.argmax(1)
 
-    @torch.no_grad()
-    def starts(self, data: SurrogateSet) -> Iterator[tuple[Int64[Tensor, " n"], list[Float[Tensor, "n _"]]]]:
-        """Each class's directions, towards a sample of its first seed. Random ones take 100,000 samples for that."""
-        seeds, samples_each = data.first_seeds(), data.table.shape[1]
-        chunks = list(torch.split(seeds, CLASSES_AT_ONCE))
-        if len(seeds) > 1 and len(chunks[-1]) == 1:  # a single sample cannot be normalised over a batch
-            chunks[-2:] = [torch.cat(chunks[-2:])]
-        for some in chunks:
-            samples, targets = data.render(some * samples_each)
-            features = self.read(samples)
-            yield targets, [head.unit(each.float()) for head, each in zip(self.heads, features, strict=True)]
+    def starts(self, samples: Float[Tensor, "b 3 32 32"]) -> list[Float[Tensor, "b _"]]:
+        """Directions towards the samples. Random ones take 100,000 samples for that."""
+        features = self.read(samples)
+        return [head.unit(each.float()) for head, each in zip(self.heads, features, strict=True)]
 
     @torch.no_grad()
     def begin(self, data: SurrogateSet) -> None:
-        """Let the directions start from samples."""
-        for targets, units in self.starts(data):
-            for head, unit in zip(self.heads, units, strict=True):
+        """Let every class's directions start from a sample of its first seed."""
+        chunks = list(torch.split(data.first_seeds() * data.draws.samples, CLASSES_AT_ONCE))
+        if len(chunks) > 1 and len(chunks[-1]) == 1:  # a single sample cannot be normalised over a batch
+            chunks[-2:] = [torch.cat(chunks[-2:])]
+        for some in chunks:
+            samples, targets = data.render(some)
+            for head, unit in zip(self.heads, self.starts(samples), strict=True):
                 head.directions[targets] = unit
 
 

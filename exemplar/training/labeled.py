@@ -13,6 +13,8 @@ from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.models.initial import draw_head
 from exemplar.models.network import Encoder
 from exemplar.surrogate import build
+from exemplar.surrogate.counters import uniforms
+from exemplar.surrogate.draws import Draws
 from exemplar.surrogate.ranges import Ranges, geometry_alone
 from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.classifier import Classifier
@@ -55,13 +57,14 @@ def limited(ranges: Ranges, augmentation: str) -> Ranges:
 
 
 def draw_squares(
-    count: int, *, image_size: tuple[int, int], scales: tuple[float, ...], generator: torch.Generator
+    count: int, *, image_size: tuple[int, int], scales: tuple[float, ...], key: int
 ) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
     """Centres (x, y) and sides of squares at random places of an image of (width, height), 32 / scale pixels wide."""
-    side = PATCH_PIXELS / torch.tensor(scales)[torch.randint(len(scales), (count,), generator=generator)]
+    dice = uniforms(key, -1 - torch.arange(count), 3)  # rows of samples have no number below 0
+    side = PATCH_PIXELS / torch.tensor(scales)[(dice[:, 0] * len(scales)).long()]
     side = side.clamp_max(min(image_size))
     room = torch.tensor(image_size) - side[:, None]
-    return side[:, None] / 2 + room * torch.rand(count, 2, generator=generator), side
+    return side[:, None] / 2 + room * dice[:, 1:], side
 
 
 def labeled_samples(
@@ -72,13 +75,12 @@ def labeled_samples(
     epochs: int,
     scales: tuple[float, ...],
     ranges: Ranges,
-    generator: torch.Generator,
+    key: int,
 ) -> SurrogateSet:
     """A set whose classes are labels: for each epoch in turn, `crops_per_image` transformed squares of every image."""
     image = torch.arange(len(images)).repeat_interleave(crops_per_image).repeat(epochs)
     size = (images.shape[3], images.shape[2])
-    centre, side = draw_squares(len(image), image_size=size, scales=scales, generator=generator)
-    table, _ = build.draw_table(centre=centre, side=side, size=size, samples=1, ranges=ranges, generator=generator)
+    centre, side = draw_squares(len(image), image_size=size, scales=scales, key=key)
     sides, group = np.unique(side.numpy(), return_inverse=True)
     windows = torch.cat([smoothed(images, ratio=width / PATCH_PIXELS) for width in sides.tolist()])
     basis, colour_mean = build.principal_components(windows)
@@ -88,10 +90,10 @@ def labeled_samples(
         label=torch.from_numpy(labels)[image],
         centre=centre,
         side=side,
-        table=table,
-        held_out=table[:, :0],
         basis=basis,
         colour_mean=colour_mean,
+        draws=Draws(key, 1, ranges),
+        held_out=0,
     )
 
 

@@ -1,7 +1,7 @@
 """What the one loop trains: a network together with its loss, its optimizer and what is left of it in the end."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -123,6 +123,6 @@ class ClassLearner(Learner):
     def rows(self) -> list[tuple[Tensor, float]]:
         """The weights of all heads with a row for each class, and the spread that they are drawn with."""
 
-    def starts(self, data: Data) -> Iterator[tuple[Int64[Tensor, " n"], list[Float[Tensor, "n _"]]]]:
-        """Classes and their rows, where rows start from data."""
-        return iter(())
+    def starts(self, samples: Float[Tensor, "b 3 32 32"]) -> Sequence[Tensor]:
+        """The rows of classes of which these are a sample each, for each head; none where rows are drawn."""
+        return []

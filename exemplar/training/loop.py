@@ -17,6 +17,7 @@ from exemplar.runtime.progress import Progress, track
 from exemplar.training.checkpoints import Checkpoint
 from exemplar.training.contract import Epoch, Settings
 from exemplar.training.learner import Learner, Outcome, Samples
+from exemplar.training.order import Order, draw_order
 from exemplar.training.state import TrainState
 from exemplar.training.watch import DivergenceCheck, nonzero_gradients, smaller_batches
 
@@ -57,10 +58,9 @@ def fit(
         say(f"{label}: goes on after {done} samples of an interrupted training")
     with track(total=settings.epochs * share, unit="samples", label=label, done=done) as progress:
         for epoch in range(len(state.epochs), settings.epochs):
-            # A stream per epoch, for the order and dropout: a resumed training draws what the uninterrupted one drew.
+            # A stream per epoch, for dropout and some orders: a resumed training draws what the uninterrupted one drew.
             torch.manual_seed(torch_seed(random_seed, "training", epoch))
-            first = epoch * share if settings.new_samples else 0
-            order = (first + torch.randperm(share)).to(compute.device)
+            order = draw_order(data, settings, random_seed=random_seed, epoch=epoch, device=compute.device)
             with enough_memory(smaller_batches(settings)):
                 record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
             state.end_epoch(record)
@@ -72,7 +72,7 @@ def fit(
 def train_epoch(
     state: TrainState,
     data: Samples,
-    order: Int64[Tensor, " n"],
+    order: Order,
     settings: Settings,
     *,
     compute: Compute,
@@ -87,9 +87,10 @@ def train_epoch(
     watch = DivergenceCheck(progress.label, settings.section, settings.learning_rate, epoch + 1)
     signal = torch.zeros((), device=compute.device)
     part.restore_rng()
-    batches = torch.split(order, settings.batch_size)
-    for step, indices in list(enumerate(batches))[part.steps :]:
-        state.set_rate((epoch + step / len(batches)) / settings.epochs)
+    steps = -(-len(order) // settings.batch_size)
+    for step in range(part.steps, steps):
+        indices = order[step * settings.batch_size : (step + 1) * settings.batch_size]
+        state.set_rate((epoch + step / steps) / settings.epochs)
         outcome = train_step(state, data, indices, compute=compute)
         part.add(outcome, rows=len(indices))
         signal += nonzero_gradients(state.model)
@@ -99,7 +100,7 @@ def train_epoch(
             shown = {name: float(value) / len(indices) for name, value in scores.items()}
             progress.show(loss=float(outcome.loss), **shown)
         progress.advance(len(indices))
-        if checkpoint and checkpoint.is_due_inside() and part.steps < len(batches):
+        if checkpoint and checkpoint.is_due_inside() and part.steps < steps:
             watch.check_loss(float(part.loss_sum))
             checkpoint.save(state.state_dict())
     watch.check_loss(float(part.loss_sum))

@@ -49,6 +49,7 @@ class Sampled(Learner):
         self.in_turn = max(self.places // TURNS, 1)
         self.turns = -(-(classes + 1) // self.in_turn)
         self.tables = [LazyRows(classes, weights[0].numel(), longest=self.turns) for weights in self.heads]
+        self.start_from_samples = not network.rows()[0][1]
         for table, (_, spread) in zip(self.tables, network.rows(), strict=True):
             if spread:
                 table.weights[:classes].normal_(0, spread, generator=generator)
@@ -61,13 +62,6 @@ class Sampled(Learner):
         return [weights for weights, _ in self.network.rows()]
 
     @torch.no_grad()
-    def begin(self, data: SurrogateSet) -> None:
-        """Let the rows start from data, where the network's do."""
-        for classes, starts in self.network.starts(data):
-            for table, start in zip(self.tables, starts, strict=True):
-                table.weights[classes] = start
-
-    @torch.no_grad()
     def begin_step(self, data: SurrogateSet, indices: Int64[Tensor, " b"], optimizer: Optimizer) -> None:
         """Settle the rows whose turn it is, so that none waits for too long, and give the step's rows to the heads."""
         first = self.steps % self.turns * self.in_turn
@@ -78,8 +72,27 @@ class Sampled(Learner):
         self.settled_at.index_fill_(0, turn, self.steps)
         bounds = candidates.strata(self.classes, self.negatives, device=indices.device)
         self.now = candidates.choose(data.classes(indices), bounds, places=self.places, key=self.key, step=self.steps)
+        starting = self.start_from_samples and self.steps * (self.places - self.negatives) < len(data.label)
+        if starting:
+            self.start(data, indices)
         for weights, momentum in zip(self.heads, self.fill(self.now.index), strict=True):
             optimizer.state[weights][rows.momentum_name(optimizer)] = momentum.view_as(weights)
+        if starting:
+            self.now = self.now.without(~self.heads[0].flatten(1).any(1))
+
+    def start(self, data: SurrogateSet, indices: Int64[Tensor, " b"]) -> None:
+        """Let the rows of classes that were not seen yet start from the first samples of their seeds.
+
+        The first pass over all seeds sees every class. Until then its row is 0, and it takes no part.
+        """
+        first = indices // data.draws.samples * data.draws.samples
+        classes, place = data.classes(indices).sort(stable=True)
+        classes[1:].masked_fill_(classes[1:] == classes[:-1], self.classes)  # written once, by the first of its seeds
+        for table, start in zip(self.tables, self.network.starts(data.render(first)[0]), strict=True):
+            settled, momentum = table.settled(classes, self.waited(classes))
+            is_new = (classes < self.classes) & ~settled.any(1)
+            table.put(classes, torch.where(is_new[:, None], start[place], settled), momentum)
+        self.settled_at.index_fill_(0, classes, self.steps)
 
     @torch.no_grad()
     def end_step(self, optimizer: Optimizer) -> None:

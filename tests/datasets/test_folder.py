@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from exemplar.datasets import folder
-from exemplar.datasets.base import Labeled, load_images
+from exemplar.datasets.base import UNFINISHED, Labeled, load_images
 from exemplar.errors import UserError
 
 Picture = Callable[..., bytes]
@@ -302,3 +302,29 @@ def test_a_name_cannot_write_lines_of_its_own(tree: Path, out: Path, capsys: pyt
     assert len(lines) == 1
     assert lines[0].startswith("folder: skipped: ")
     assert "\x1b" not in lines[0]
+
+
+def test_any_number_of_processes_reads_a_tree_the_same(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same images in the same order, and the same words of what was skipped, of which nothing is left behind.
+
+    A killed process goes on from the pictures that it has read, in the folder that its caller has made for that.
+    """
+    monkeypatch.setattr(folder, "PICTURES", 4)
+    (tree / "blue" / "0.JPG").write_text("no picture")
+    found = []
+    for processes in (1, 2):
+        monkeypatch.setenv("EXEMPLAR_THREADS", str(processes))
+        made = tmp_path / f"{processes}"
+        (made / UNFINISHED).mkdir(parents=True)
+        folder.write_unlabeled(tree, made, **OPTIONS | {"skip_broken": True})
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("folder:")]
+        found.append(((made / "images.npy").read_bytes(), said))
+    assert found[0] == found[1]
+    assert len(load_images(tmp_path / "1")) == 11
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "1" / UNFINISHED).rglob("*.npy")}
+    assert len(before) == 2 * 3 + 1
+    folder.write_unlabeled(tree, tmp_path / "1", **OPTIONS | {"skip_broken": True})
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "1" / UNFINISHED).rglob("*.npy")}
+    assert (tmp_path / "1" / "images.npy").read_bytes() == found[0][0]

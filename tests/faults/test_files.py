@@ -17,10 +17,8 @@ UNLABELED = ["data/unlabeled/images.npy"]
 LABELED = [
     f"data/labeled/photos/{name}" for name in ("images.npy", "labels.npy", "train.npy", "test.npy", "classes.json")
 ]
-SURROGATE = [
-    f"data/surrogate/{name}.npy"
-    for name in ("windows", "window_index", "label", "centre", "side", "table", "basis", "colour_mean", "mean")
-]
+ARRAYS = ("windows", "window_index", "label", "centre", "side", "basis", "colour_mean", "mean")
+SURROGATE = ["data/surrogate/draws.json", *(f"data/surrogate/{name}.npy" for name in ARRAYS)]
 ENCODERS = [f"data/encoders/{name}.safetensors" for name in ("exemplar", "pixels")]
 TRAINING = [
     f"results/training/{name}/{file}" for name in ("exemplar", "pixels") for file in ("curve.csv", "examples.json")

@@ -72,7 +72,6 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "a missing section": ("probe.photos", GONE),
     "a count of 0": ("seeds.count", 0),
     "a count beyond any machine": ("surrogate.samples", 10**9),
-    "samples beyond any disk": ("surrogate.samples", 10**6),
     "a batch beyond any memory": ("train.batch_size", 10**20),
     "a side beyond any memory": ("probe.photos.side", 80_000),
     "a factor beyond all sense": ("transformation.value_factor", [1, 1e300]),
@@ -105,7 +104,12 @@ SETTINGS: dict[str, tuple[str, object]] = {
 # A file of the repository, how it is broken, and a stage that reads it.
 FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
     "an array cut in half": ("data/unlabeled/images.npy", lambda content: content[: len(content) // 2], "seeds"),
-    "an array of no bytes": ("data/surrogate/table.npy", lambda _: b"", "train"),
+    "an array of no bytes": ("data/surrogate/label.npy", lambda _: b"", "train"),
+    "draws of fewer samples than one": (
+        "data/surrogate/draws.json",
+        lambda content: content.replace(b'"samples": 20', b'"samples": 0'),
+        "train",
+    ),
     "an array with bytes too many": ("data/labeled/photos/labels.npy", lambda content: content + b"x", "probe"),
     "a broken header": ("data/labeled/photos/train.npy", lambda content: b"?" + content[1:], "probe"),
     "numbers of another type": (

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from exemplar.datasets.base import copy_images
-from exemplar.datasets.streams import torch_stream
 from exemplar.errors import UserError
 from exemplar.surrogate import seeds, transformation
+from exemplar.surrogate.counters import open_uniforms
 from exemplar.surrogate.seeds import Seeds, draw
 
 SCALES = [1.0, 0.8, 0.64, 0.512]
@@ -285,10 +285,20 @@ def test_an_overlap_of_1_forbids_nothing_and_none_is_the_same():
 
 
 def test_random_seeds_draw_from_streams_of_their_own():
-    """The stream is named after what it draws, so no other draw of the run repeats it."""
-    images, stream = noise(30, 32, 32), torch_stream(4, "seeds")
-    order = seeds.draw_order(images, scale=1.0, generator=stream)
-    assert (cut(images, 5, scales=[1.0], random_seed=4).image == order[:5]).all()
+    """What one draws of an image, another does not draw."""
+    images = noise(30, 64, 64)
+    one, other = (cut(images, 30, scales=[1.0], random_seed=number) for number in (4, 5))
+    assert one.image.tolist() == seeds.draw_order(images, scale=1.0, random_seed=4).tolist() != other.image.tolist()
+    places = [each.centre[each.image.argsort()] for each in (one, other)]
+    assert (places[0] == places[1]).all(1).mean() < 0.2
+
+
+def test_what_is_drawn_of_an_image_depends_on_nothing_but_its_number():
+    """Without the others, its seeds are the same, in the same places."""
+    images = noise(9, 96, 96)
+    whole = seeds.draw_rounds(images, np.arange(9), rounds=3, scales=SCALES, most_overlap=0.3, key=7)
+    some = seeds.draw_rounds(images, np.array([2, 7]), rounds=3, scales=SCALES, most_overlap=0.3, key=7)
+    np.testing.assert_array_equal(some, whole[np.isin(whole[:, 1], [2, 7])])
 
 
 @pytest.mark.parametrize("most", [None, 0.3])
@@ -301,7 +311,7 @@ def test_every_image_gives_a_seed_before_one_gives_its_next(monkeypatch: pytest.
     quarters = [(80 * (number % 2), 80 * (number // 2 % 2)) for number in range(10)]
     for image, (x, y) in zip(images, quarters, strict=True):
         image[:, y : y + 80, x : x + 80] = noise(1, 80, 80)[0]
-    order = seeds.draw_order(images, scale=1.0, generator=torch_stream(0, "seeds"))
+    order = seeds.draw_order(images, scale=1.0, random_seed=0)
     for at_once in (4, 512):
         monkeypatch.setattr(seeds, "CHUNK", at_once)
         found = cut(images, 25, scales=[1.0, 0.9], most_overlap=most)
@@ -312,26 +322,9 @@ def test_every_image_gives_a_seed_before_one_gives_its_next(monkeypatch: pytest.
         assert np.abs(found.centre - middle).mean() < 30
 
 
-def test_one_round_ends_with_the_chunk_that_completes_the_count(monkeypatch: pytest.MonkeyPatch):
-    """Images behind it are not read; of several rounds each goes through all images."""
-    monkeypatch.setattr(seeds, "CHUNK", 4)
-    images = noise(14, 64, 64)
-    for count, rounds, expected in ((3, 1, 4), (4, 1, 4), (5, 1, 8), (14, 1, 14), (3, 2, 28)):
-        rows = seeds.draw_rounds(
-            images,
-            np.arange(14)[::-1].copy(),
-            count=count,
-            rounds=rounds,
-            scales=[1.0],
-            most_overlap=None,
-            generator=dice(),
-        )
-        assert len(rows) == expected
-        assert rows[:4, 1].tolist() == [13, 12, 11, 10]
-
-
-def dice() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def numbers(count: int, column: int) -> torch.Tensor:
+    """As many draws, evenly spread."""
+    return open_uniforms(3, torch.arange(count), column + 1)[:, column]
 
 
 def test_the_chance_of_an_image_to_come_first_is_proportional_to_its_energy(monkeypatch: pytest.MonkeyPatch):
@@ -340,23 +333,23 @@ def test_the_chance_of_an_image_to_come_first_is_proportional_to_its_energy(monk
     How many images are read at once does not matter.
     """
     strong, weak = noise(1, 64, 64), noise(1, 64, 64, contrast=127)
-    images, generator = np.concatenate([strong, weak, strong]), dice()
-    first = [seeds.draw_order(images, scale=1.0, generator=generator)[0] for _ in range(600)]
+    images = np.concatenate([strong, weak, strong])
+    first = [seeds.draw_order(images, scale=1.0, random_seed=number)[0] for number in range(600)]
     np.testing.assert_allclose(np.bincount(first) / 600, np.array([4, 1, 4]) / 9, atol=0.06)
     many = noise(30, 32, 32)
-    whole = seeds.draw_order(many, scale=1.0, generator=dice())
+    whole = seeds.draw_order(many, scale=1.0, random_seed=0)
     monkeypatch.setattr(seeds, "CHUNK", 7)
-    assert seeds.draw_order(many, scale=1.0, generator=dice()).tolist() == whole.tolist()
+    assert seeds.draw_order(many, scale=1.0, random_seed=0).tolist() == whole.tolist()
 
 
 def test_the_next_scale_with_energy_stands_in_for_one_without():
     """Of four maps the first and the last have some: the last is also drawn in place of the two before it."""
     some, none = torch.ones(4000, 3, 5), torch.zeros(4000, 3, 5)
-    drawn = seeds.draw_scales([some, none, none, some], generator=dice())
+    drawn = seeds.draw_scales([some, none, none, some], numbers(4000, 0))
     np.testing.assert_allclose(drawn.bincount() / 4000, [0.25, 0, 0, 0.75], atol=0.03)
-    drawn = seeds.draw_scales([none, some, none, none], generator=dice())
+    drawn = seeds.draw_scales([none, some, none, none], numbers(4000, 1))
     assert (drawn == 1).all()
-    drawn = seeds.draw_scales([some, some, some], generator=dice())
+    drawn = seeds.draw_scales([some, some, some], numbers(4000, 2))
     np.testing.assert_allclose(drawn.bincount() / 4000, [1 / 3] * 3, atol=0.03)
 
 
@@ -364,7 +357,7 @@ def test_a_cell_is_drawn_by_its_energy_and_named_by_row_and_column():
     """Three times the energy is drawn three times as often; a map without any gives no cell."""
     energy = torch.zeros(4000, 4, 7)
     energy[:-1, 3, 1], energy[:-1, 0, 6] = 0.3, 0.1
-    cells = seeds.draw_cells(energy, generator=dice())
+    cells = seeds.draw_cells(energy, numbers(4000, 0))
     assert cells[-1].tolist() == [-1, -1]
     assert {tuple(cell) for cell in cells[:-1].tolist()} == {(3, 1), (0, 6)}
     assert (cells[:-1, 0] == 3).double().mean() == pytest.approx(0.75, abs=0.03)

@@ -20,7 +20,7 @@ def learner(data: SurrogateSet, *, random_seed: int = 0) -> FastClassifier:
     """A small untrained network, the same for the same random seed."""
     mean = measure_mean(data, device=torch.device("cpu"))
     generator = torch.Generator().manual_seed(random_seed)
-    return draw_fast(parse("8c5-8c5-16f"), len(data.table), mean=mean, generator=generator)
+    return draw_fast(parse("8c5-8c5-16f"), len(data.label), mean=mean, generator=generator)
 
 
 def test_it_learns(surrogate_set: SurrogateSet, compute: Compute) -> None:
@@ -51,7 +51,7 @@ def test_a_class_starts_from_one_of_its_samples(surrogate_set: SurrogateSet) -> 
     """Before the first step that sample is classified right, in both heads."""
     model = learner(surrogate_set).train()
     model.begin(surrogate_set)
-    samples, targets = surrogate_set.render(torch.arange(3) * surrogate_set.table.shape[1])
+    samples, targets = surrogate_set.render(torch.arange(3) * surrogate_set.draws.samples)
     with torch.no_grad():
         for head, features in zip(model.heads, model.read(samples), strict=True):
             scores = head(features)

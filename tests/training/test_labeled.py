@@ -40,7 +40,7 @@ def test_every_epoch_has_new_squares_of_every_image(neutral: Ranges) -> None:
     """Its share of the samples holds each image equally often, at other places than the share before."""
     images = np.zeros((3, 3, 60, 60), np.uint8)
     samples = labeled_samples(
-        images, np.array([2, 0, 2]), crops_per_image=4, epochs=2, scales=(1.0,), ranges=neutral, generator=chance()
+        images, np.array([2, 0, 2]), crops_per_image=4, epochs=2, scales=(1.0,), ranges=neutral, key=0
     )
     assert samples.window_index.tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [0] * 4 + [1] * 4 + [2] * 4
     assert len(samples.centre.unique(dim=0)) == 24
@@ -55,7 +55,7 @@ def test_equalizing_changes_no_feature_but_its_scale(encoder: Encoder, labeled: 
         epochs=1,
         scales=(1.0,),
         ranges=geometric,
-        generator=chance(),
+        key=0,
     )
     patches = labeled_sets.some_patches(samples)
     assert len(patches) == len(samples) == 300
@@ -69,9 +69,7 @@ def test_equalizing_changes_no_feature_but_its_scale(encoder: Encoder, labeled: 
 def test_a_large_set_shows_512_samples_from_its_first_to_its_last(neutral: Ranges) -> None:
     """They are spread evenly: no two neighbours among them are more than two samples apart."""
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 40, 40), np.uint8)
-    samples = labeled_samples(
-        images, np.arange(3), crops_per_image=100, epochs=2, scales=(1.0,), ranges=neutral, generator=chance()
-    )
+    samples = labeled_samples(images, np.arange(3), crops_per_image=100, epochs=2, scales=(1.0,), ranges=neutral, key=0)
     patches, all_patches = labeled_sets.some_patches(samples), samples.render(torch.arange(600))[0]
     distances = torch.cdist(patches.flatten(1), all_patches.flatten(1))
     places = distances.argmin(1)
@@ -95,9 +93,7 @@ def test_a_layer_that_answers_nothing_stays_finite(encoder: Encoder) -> None:
 def test_squares_of_images_that_are_no_squares_lie_all_over_them(neutral: Ranges) -> None:
     """Of 90 x 40 pixels the wide side is used, and nothing is held out from training."""
     images = np.zeros((2, 3, 40, 90), np.uint8)
-    samples = labeled_samples(
-        images, np.arange(2), crops_per_image=100, epochs=1, scales=(1.0,), ranges=neutral, generator=chance()
-    )
+    samples = labeled_samples(images, np.arange(2), crops_per_image=100, epochs=1, scales=(1.0,), ranges=neutral, key=0)
     low, high = samples.centre.min(0).values, samples.centre.max(0).values
     assert low.tolist() == pytest.approx([16, 16], abs=1)
     assert high.tolist() == pytest.approx([74, 24], abs=1)
@@ -106,8 +102,7 @@ def test_squares_of_images_that_are_no_squares_lie_all_over_them(neutral: Ranges
 
 def test_squares_lie_in_the_image() -> None:
     """At each scale's size, spread over all places where they fit; none is larger than the image."""
-    generator = torch.Generator().manual_seed(0)
-    centre, side = labeled_sets.draw_squares(4000, image_size=(96, 60), scales=(1.0, 0.64, 0.5), generator=generator)
+    centre, side = labeled_sets.draw_squares(4000, image_size=(96, 60), scales=(1.0, 0.64, 0.5), key=0)
     assert side.unique().tolist() == [32, 50, 60]
     low, high = centre - side[:, None] / 2, centre + side[:, None] / 2
     assert (low >= -1e-4).all()
@@ -122,7 +117,7 @@ def test_samples_of_an_image_have_its_label(neutral: Ranges) -> None:
     """Squares of images of one grey level each: every sample is as grey as the image of its owner."""
     images = np.broadcast_to(np.array([10, 90, 200], np.uint8)[:, None, None, None], (3, 3, 40, 40)).copy()
     samples = labeled_samples(
-        images, np.array([2, 0, 2]), crops_per_image=4, epochs=1, scales=(1.0, 0.9), ranges=neutral, generator=chance()
+        images, np.array([2, 0, 2]), crops_per_image=4, epochs=1, scales=(1.0, 0.9), ranges=neutral, key=0
     )
     patches, targets = samples.render(torch.arange(len(samples)))
     assert targets.tolist() == [2] * 4 + [0] * 4 + [2] * 4
@@ -135,7 +130,7 @@ def test_squares_wider_than_32_pixels_are_smoothed_as_seeds_are(neutral: Ranges)
     """The same square of noise as a seed and as a training square is the same patch; one of 32 pixels is as it was."""
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 80, 80), np.uint8)
     drawn = labeled_samples(
-        images, np.array([0, 1, 2]), crops_per_image=6, epochs=1, scales=(1.0, 0.5), ranges=neutral, generator=chance()
+        images, np.array([0, 1, 2]), crops_per_image=6, epochs=1, scales=(1.0, 0.5), ranges=neutral, key=0
     )
     assert sorted(drawn.side.unique().tolist()) == [32, 64]
     assert drawn.label.tolist() == np.repeat([0, 1, 2], 6).tolist()

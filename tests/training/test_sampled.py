@@ -38,19 +38,29 @@ def many(geometric: Ranges) -> SurrogateSet:
     return built
 
 
+def first_of(data: SurrogateSet, classes: int) -> SurrogateSet:
+    """The set of the first classes."""
+    by_class = ("window_index", "label", "centre", "side")
+    return replace(data, **{name: getattr(data, name)[:classes] for name in by_class})
+
+
 def whole(data: SurrogateSet, recipe: str) -> ClassLearner:
     """The network of `sampled` with all classes in its heads, whose rows start alike."""
     generator, mean = torch.Generator().manual_seed(0), measure_mean(data, device=torch.device("cpu"))
-    network = DRAW[recipe](parse(MODEL), len(data.table), mean=mean, generator=generator)
+    network = DRAW[recipe](parse(MODEL), len(data.label), mean=mean, generator=generator)
     assert isinstance(network, ClassLearner)
     return network
 
 
-def start_alike(network: ClassLearner, other: Sampled) -> None:
-    """Give one the rows of the other."""
+def start_alike(network: ClassLearner, other: Sampled, data: SurrogateSet) -> None:
+    """Give one, as it begins, the rows of the other; those of `fast` start from samples."""
+    network.train().begin(data)
     with torch.no_grad():
-        for (weights, _), table in zip(network.rows(), other.tables, strict=True):
-            weights.copy_(table.weights[:-1].view_as(weights))
+        for (weights, spread), table in zip(network.rows(), other.tables, strict=True):
+            if spread or not weights.any():
+                weights.copy_(table.weights[:-1].view_as(weights))
+            else:
+                table.weights[:-1] = weights.view_as(table.weights[:-1])
 
 
 def settled_rows(model: Sampled) -> list[torch.Tensor]:
@@ -62,7 +72,6 @@ def settled_rows(model: Sampled) -> list[torch.Tensor]:
 def losses(model: Learner, data: SurrogateSet, compute: Compute) -> Iterator[float]:
     """Of 24 steps of a training, at all its learning rates."""
     model.train()
-    model.begin(data)
     state = TrainState(model, SETTINGS)
     for step in range(24):
         torch.manual_seed(step)  # for dropout
@@ -74,7 +83,7 @@ def losses(model: Learner, data: SurrogateSet, compute: Compute) -> Iterator[flo
 def test_with_all_classes_drawn_it_is_the_whole_softmax(many: SurrogateSet, compute: Compute, recipe: str) -> None:
     """Losses and rows agree but for rounding, while the learning rate changes."""
     ours, theirs = sampled(many, recipe=recipe, negatives=CLASSES), whole(many, recipe)
-    start_alike(theirs, ours)
+    start_alike(theirs, ours, many)
     expected = list(losses(theirs, many, compute))
     assert list(losses(ours, many, compute)) == pytest.approx(expected, rel=5e-5)
     for rows, (weights, _) in zip(settled_rows(ours), theirs.rows(), strict=True):
@@ -105,7 +114,7 @@ def losses_in_float64(model: ClassLearner | Sampled, data: SurrogateSet) -> Iter
 def test_in_float64_it_is_the_whole_softmax_to_twelve_digits(many: SurrogateSet) -> None:
     """Momentum, decay and biases included."""
     ours, theirs = sampled(many, negatives=CLASSES), whole(many, "release")
-    start_alike(theirs, ours)
+    start_alike(theirs, ours, many)
     expected = list(losses_in_float64(theirs, many))
     assert list(losses_in_float64(ours, many)) == pytest.approx(expected, rel=1e-12)
     for rows, (weights, _) in zip(settled_rows(ours), theirs.rows(), strict=True):
@@ -169,6 +178,47 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
     assert straight.steps == resumed.steps == 30
 
 
+def test_a_class_takes_part_from_when_it_is_first_seen(many: SurrogateSet, compute: Compute) -> None:
+    """Under `fast` its directions start from a sample of it, by the network of that moment, and then stay.
+
+    The first pass over the seeds sees all of them.
+    """
+    model = sampled(many, recipe="fast", negatives=20).train()
+    state, seen = TrainState(model, SETTINGS), torch.zeros(CLASSES, dtype=torch.bool)
+    state.set_rate(0.5)
+    for indices in torch.split(torch.randperm(CLASSES, generator=torch.Generator().manual_seed(0)) * 4, 16):
+        model.begin_step(many, indices, state.optimizer)
+        samples, targets = many.render(indices)
+        with torch.no_grad():
+            starts = model.network.starts(samples)
+            for head, start in zip(model.heads, starts, strict=True):
+                torch.testing.assert_close(head[model.now.place(targets)], start, rtol=0, atol=1e-5)
+        places, met = model.now.index, ~model.now.log_weight.isinf()
+        seen[targets] = True
+        assert torch.equal(met, (places < CLASSES) & torch.cat([seen, torch.zeros(1, dtype=torch.bool)])[places])
+        model((samples, targets)).loss.backward()
+        state.optimizer.step()
+        model.end_step(state.optimizer)
+    assert all(rows.any(1).all() for rows in settled_rows(model))
+    before = settled_rows(model)
+    model.begin_step(many, torch.arange(16) * 4, state.optimizer)
+    assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(settled_rows(model), before, strict=True))
+
+
+def test_a_class_of_several_seeds_starts_from_the_first_that_is_seen(many: SurrogateSet) -> None:
+    """In the order of the batch, however many of its seeds are in it."""
+    pairs, few = replace(many, label=torch.arange(CLASSES) // 2), first_of(many, 30)
+    model = sampled(few, recipe="fast", negatives=8, batch_size=8).train()
+    indices = torch.tensor([5, 4, 9, 8, 12, 13, 21, 20]) * 4
+    model.begin_step(pairs, indices, TrainState(model, SETTINGS).optimizer)
+    samples, targets = pairs.render(indices)
+    with torch.no_grad():
+        start = model.network.starts(samples)[0]
+    assert targets.tolist() == [2, 2, 4, 4, 6, 6, 10, 10]
+    torch.testing.assert_close(model.tables[0].weights[[2, 4, 6, 10]], start[::2], rtol=0, atol=1e-5)
+    assert not model.tables[0].weights[-1].any()
+
+
 @pytest.mark.parametrize("recipe", DRAW)
 def test_scores_are_among_all_classes(many: SurrogateSet, compute: Compute, recipe: str) -> None:
     """Of an epoch's record; among the classes that a step sees more samples are right, and that has its own name."""
@@ -216,9 +266,8 @@ def test_a_score_is_measured_on_rows_that_are_spread_evenly(many: SurrogateSet, 
 @pytest.mark.parametrize("recipe", DRAW)
 def test_what_processes_exchange_does_not_grow_with_the_classes(many: SurrogateSet, recipe: str) -> None:
     """Gradients are those of filters and of the heads' places."""
-    by_class = ("window_index", "label", "centre", "side", "table", "held_out")
-    few = replace(many, **{name: getattr(many, name)[:20] for name in by_class})
-    sizes = [[weights.numel() for weights in sampled(data, recipe=recipe).parameters()] for data in (few, many)]
+    sets = (first_of(many, 20), many)
+    sizes = [[weights.numel() for weights in sampled(data, recipe=recipe).parameters()] for data in sets]
     assert sizes[0] == sizes[1]
 
 

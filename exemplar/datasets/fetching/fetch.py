@@ -10,6 +10,7 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from exemplar import errors
+from exemplar.datasets.fetching.remote import copy_folder, is_remote_folder
 from exemplar.datasets.fetching.transfer import BLOCK_BYTES, TransferError, append_missing
 from exemplar.errors import UserError, reason
 from exemplar.io.atomic import flush_to_disk
@@ -35,9 +36,9 @@ def fetch(
 ) -> Path:
     """Return a local file whose digest is `md5`, from the first of `source_urls` that gives it.
 
-    A source is an http(s) URL, a file:// URL or a path, of a folder too; what is local is verified and used where it
-    lies. What comes
-    over the network is kept in `folder` under its digest: `<md5>` once it is whole, `<md5>.part` until then, so that
+    A source is an http(s) URL, a file:// URL or a path, of a folder too, or a folder in an object store (s3://, gs://)
+    or on a web server (https://.../). What is local is verified and used where it lies. What comes over the network is
+    kept in `folder` under its digest: `<md5>` once it is whole, `<md5>.part` until then, so that
     any later call goes on at the byte where this one ended. A source is given up after `attempts` in a row that brought
     nothing; the pauses between them double from `pause_seconds`. Raises UserError where no source gives the file.
     """
@@ -53,6 +54,8 @@ def fetch(
             if local:
                 return verified(local, md5)
             with kept_in(folder), only_one(folder / f"{md5}.lock"):
+                if is_remote_folder(source):
+                    return copy_folder(source, md5, folder)
                 return download(source, md5, folder, patience)
         except TransferError as failure:
             failures.append(f"{local or shown(source)}: {failure}")

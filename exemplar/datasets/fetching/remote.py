@@ -1,0 +1,108 @@
+"""A folder of pictures or shards in an object store, or behind a web server's list of files, copied through fsspec."""
+
+import errno
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from exemplar.datasets.fetching.transfer import TransferError
+from exemplar.errors import one_line
+from exemplar.io.atomic import remove
+from exemplar.io.integrity import require_space
+from exemplar.io.sources import source_digest
+from exemplar.io.trees import is_picture, is_shard
+from exemplar.runtime.progress import track
+
+OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+AT_ONCE = 8  # files
+# s3fs would ask a server that is silent for ten minutes.
+OPTIONS = {"s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 3}}}}
+
+
+def is_remote_folder(url: str) -> bool:
+    """Whether a URL is that of a folder: in an object store, or on a web server where it ends with a slash."""
+    return bool(re.match("(s3|gs)://", url)) or url.endswith("/")
+
+
+def copy_folder(url: str, md5: str, folder: Path) -> Path:
+    """The local copy of a remote folder whose pictures and shards have this digest, as `<md5>` in `folder`.
+
+    What is there of it is not fetched again: a file counts as there once it has its name. Raises TransferError where it
+    cannot be read or has another digest; the copy then has that one for its name.
+    """
+    whole, partial = folder / md5, folder / f"{md5}.part"
+    if whole.is_dir() and source_digest(whole) == md5:
+        return whole
+    with explained():
+        import fsspec
+
+        options = OPTIONS.get(url.partition("://")[0], {})
+        system, root = fsspec.url_to_fs(url, skip_instance_cache=True, **options)
+        found: dict[str, dict[str, Any]] = system.find(root, detail=True)
+    files = {name: about for name, about in found.items() if name != root}
+    chosen = {name: about for name, about in files.items() if is_wanted(name)} or files
+    if not chosen:
+        raise TransferError("it has no files; expected a folder of pictures or of tar shards", lasting=True)
+    missing = {name: partial / inner(name, root) for name in chosen if not (partial / inner(name, root)).exists()}
+    sizes = {name: int(chosen[name].get("size") or 0) for name in missing}
+    partial.mkdir(exist_ok=True)
+    require_space(partial, needed_bytes=sum(sizes.values()))
+    with (
+        explained(),
+        ThreadPoolExecutor(AT_ONCE) as threads,
+        track(total=sum(sizes.values()), unit="B", label=f"fetch {PurePosixPath(root).name}") as progress,
+    ):
+        futures = {name: threads.submit(copy, system, name, target) for name, target in missing.items()}
+        try:
+            for name, future in futures.items():
+                future.result()
+                progress.advance(sizes[name])
+        finally:
+            threads.shutdown(cancel_futures=True)
+    actual = source_digest(partial)
+    remove(folder / actual)
+    partial.replace(folder / actual)
+    if actual != md5:
+        raise TransferError(f"its md5 is {actual}, expected {md5}; it is kept as {folder / actual}", lasting=True)
+    return folder / md5
+
+
+def is_wanted(name: str) -> bool:
+    """Whether a file is one of those by which a folder is known."""
+    return is_picture(PurePosixPath(name)) or is_shard(PurePosixPath(name))
+
+
+def inner(name: str, root: str) -> PurePosixPath:
+    """The path of a file below the folder; raises TransferError for one that leads out of it."""
+    path = PurePosixPath(name.removeprefix(root).lstrip("/"))
+    if ".." in path.parts or not path.name:
+        raise TransferError(f"its file {name!r} lies outside of it; refused", lasting=True)
+    return path
+
+
+def copy(system: Any, name: str, target: Path) -> None:  # noqa: ANN401  # fsspec has no types
+    """Copy one file, which has its name once it is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    begun = target.with_name(f".{target.name}.part")
+    system.get_file(name, str(begun))
+    begun.replace(target)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say on one line what the libraries of object stores raise, which is of many kinds."""
+    try:
+        yield
+    except ImportError as error:
+        raise TransferError(
+            f"a package for it is not installed ({one_line(error)}); pip install 'exemplar[remote]'", lasting=True
+        ) from None
+    except TransferError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+            raise
+        raise TransferError(f"it cannot be read ({one_line(error) or type(error).__name__})", lasting=True) from None

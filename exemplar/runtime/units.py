@@ -1,0 +1,187 @@
+"""Units of work, each a function of what it is given: in processes of this machine, or on a cluster of Dask.
+
+Where a unit runs, and how many run at a time, changes no result, so that nothing of this stands in params.yaml.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from exemplar.errors import UserError, reason
+from exemplar.io.arrays import empty_array, write_rows
+from exemplar.io.atomic import flush_to_disk, remove, replacing
+from exemplar.runtime import machine
+from exemplar.runtime.progress import track
+
+SCHEDULER = "EXEMPLAR_SCHEDULER"  # the environment variable that names one of Dask
+SECONDS_FOR_AN_ANSWER = 30
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+
+
+class Unit(NamedTuple):
+    """A range of the rows of a whole, and what they are made of."""
+
+    rows: range
+    of: Any
+
+
+Work = Callable[[Unit], np.ndarray]
+Spread = Callable[[Work, Iterable[Unit]], Iterator[np.ndarray]]
+
+
+def ranges(count: int, size: int) -> list[range]:
+    """`count` rows in ranges of `size`, the last of which may be shorter."""
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def run(
+    work: Work, units: Sequence[Unit], *, unit: str, label: str, kept: Path | None = None, file: Path | None = None
+) -> list[np.ndarray]:
+    """What `work` makes of each unit, in their order, whichever process does it; `unit` and `label` are for progress.
+
+    In the folder `kept`, of this work alone, stays what is done, and is not done again after a kill; `file` is what the
+    units write, which is brought to the disk before that. `work` must be known by its module and name, and with several
+    processes it is copied to each.
+    """
+    places = [kept / f"{number:06}.npy" if kept else None for number in range(len(units))]
+    found = {number: np.load(place) for number, place in enumerate(places) if place and place.exists()}
+    missing = [number for number in range(len(units)) if number not in found]
+    done, total = sum(len(units[number].rows) for number in found), sum(len(each.rows) for each in units)
+    with track(total=total, unit=unit, label=label, done=done) as progress, workers(len(missing)) as spread:
+        made = spread(partial(on_one_thread, work), [units[number] for number in missing])
+        for number, result in zip(missing, made, strict=True):
+            if place := places[number]:
+                if file:
+                    flush_to_disk(file)
+                with replacing(place) as temporary, temporary.open("wb") as opened:
+                    np.save(opened, result)
+            found[number] = result
+            progress.advance(len(units[number].rows))
+    return [found[number] for number in range(len(units))]
+
+
+def fill(
+    file: Path,
+    work: Callable[[Unit], tuple[np.ndarray, np.ndarray]],
+    units: Sequence[Unit],
+    *,
+    shape: tuple[int, ...],
+    kind: type[np.generic],
+    unit: str,
+    label: str,
+) -> list[np.ndarray]:
+    """Write an array file, whose rows `work` makes of the units, each with a note; the notes, in the units' order.
+
+    After a kill only what is missing is made: notes are kept beside the file. Raises OSError where the disk is full.
+    """
+    notes = file.with_suffix(".units")
+    if not file.exists():
+        remove(notes)
+        with replacing(file) as temporary:
+            empty_array(shape, kind, temporary)
+    return run(partial(written, file, work), units, unit=unit, label=label, kept=notes, file=file)
+
+
+def written(file: Path, work: Callable[[Unit], tuple[np.ndarray, np.ndarray]], unit: Unit) -> np.ndarray:
+    """The note of a unit, whose rows are written."""
+    rows, note = work(unit)
+    write_rows(file, unit.rows.start, rows)
+    return note
+
+
+def on_one_thread(work: Work, unit: Unit) -> np.ndarray:
+    """What a unit gives, which must not depend on how many threads another machine has."""
+    torch = sys.modules.get("torch")  # what decodes pictures knows nothing of it
+    if torch is None:
+        return work(unit)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return work(unit)
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def workers(count: int) -> Iterator[Spread]:
+    """Who does `count` units: Dask where it is named, as many processes as this one has threads, or this one itself."""
+    processes = min(count, machine.threads())
+    if count and (address := os.environ.get(SCHEDULER)):
+        with cluster(address) as spread:
+            yield spread
+    elif processes > 1:
+        with pool(processes) as spread:
+            yield spread
+    else:
+        yield map
+
+
+@contextmanager
+def pool(processes: int) -> Iterator[Spread]:
+    """Processes of this machine, which end with this one however it ends."""
+    others = multiprocessing.active_children()
+    # a fork of a process in which threads have computed may hang in PyTorch
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(processes, context, initializer=end_with_parent, initargs=(os.getpid(),))
+    try:
+        yield partial(in_order, executor)
+    except BaseException as error:
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.kill()
+        if isinstance(error, BrokenProcessPool):
+            raise UserError(
+                "a process of this stage was killed, perhaps because memory ran out; run it again, and set "
+                f"EXEMPLAR_THREADS to less than {processes} if need be"
+            ) from None
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def in_order(executor: Executor, work: Work, units: Iterable[Unit]) -> Iterator[np.ndarray]:
+    """What each unit gives, in their order, while others are at work."""
+    futures = [executor.submit(work, unit) for unit in units]
+    return (future.result() for future in futures)
+
+
+def end_with_parent(parent: int) -> None:
+    """Ctrl-C is the parent's to answer; a worker ends with it, also when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was killed meanwhile
+            os._exit(1)
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Spread]:
+    """The workers of a scheduler of Dask, which gives the units of one that dies to the others."""
+    try:
+        from dask.distributed import Client, KilledWorker
+    except ImportError:
+        raise UserError(
+            f"{SCHEDULER} is set, but the package distributed is not installed; pip install 'exemplar[cluster]'"
+        ) from None
+    try:
+        client = Client(address, timeout=SECONDS_FOR_AN_ANSWER, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{SCHEDULER} is {address!r}, where no scheduler of Dask answers ({reason(error)}); expected tcp://HOST:PORT"
+        ) from None
+    with client:
+        try:
+            yield partial(in_order, client.get_executor(pure=False))
+        except KilledWorker:
+            raise UserError("several workers of the cluster died at the same unit; look at their logs") from None

@@ -1,0 +1,112 @@
+"""Units of work give the same wherever they run, are not done twice, and what ends one is told in one line."""
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from exemplar.errors import UserError
+from exemplar.runtime import units
+from exemplar.runtime.units import SCHEDULER, Unit
+
+PIECES = [Unit(rows, 10 * rows.start) for rows in units.ranges(23, 5)]
+
+
+def squares(unit: Unit) -> np.ndarray:
+    return np.array([unit.of + row**2 for row in unit.rows])
+
+
+def noted(unit: Unit) -> tuple[np.ndarray, np.ndarray]:
+    return squares(unit), np.array([unit.rows.start])
+
+
+def told(unit: Unit) -> np.ndarray:
+    raise UserError(f"picture {unit.rows.start} is broken")
+
+
+def counted(folder: Path, unit: Unit) -> np.ndarray:
+    """Leaves a trace, and ends its process at the third unit where it is the first to do it."""
+    mark = folder / f"{unit.rows.start}"
+    mark.write_text(mark.read_text() + "x" if mark.exists() else "x")
+    if unit.rows.start == 10 and mark.read_text() == "x":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return squares(unit)
+
+
+def run(work: units.Work, **options: object) -> np.ndarray:
+    return np.concatenate(units.run(work, PIECES, unit="rows", label="test", **options))
+
+
+@pytest.fixture(params=[1, 3])
+def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """As many as the threads of this process."""
+    monkeypatch.setenv("EXEMPLAR_THREADS", str(request.param))
+    return request.param
+
+
+def test_ranges_cover_all_rows_in_order():
+    """The last one may be shorter."""
+    assert units.ranges(23, 5) == [range(5), range(5, 10), range(10, 15), range(15, 20), range(20, 23)]
+
+
+def test_any_number_of_processes_gives_the_same(processes: int, tmp_path: Path):
+    """Results come in the order of the units, and an array file has their rows."""
+    expected = np.concatenate([squares(piece) for piece in PIECES])
+    assert run(squares).tolist() == expected.tolist()
+    notes = units.fill(tmp_path / "a.npy", noted, PIECES, shape=(23,), kind=np.int64, unit="rows", label="a")
+    assert np.load(tmp_path / "a.npy").tolist() == expected.tolist()
+    assert np.concatenate(notes).tolist() == [0, 5, 10, 15, 20]
+
+
+def test_the_first_mistake_in_the_order_of_the_units_is_told(processes: int):
+    """In its own words, whichever process met it."""
+    with pytest.raises(UserError, match=r"^picture 10 is broken$"):
+        units.run(told, PIECES[2:], unit="rows", label="test")
+
+
+def test_a_process_that_is_killed_ends_the_work_and_what_was_done_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """One line says it; the same work again does only what is missing."""
+    monkeypatch.setenv("EXEMPLAR_THREADS", "2")
+    with pytest.raises(UserError, match=r"^a process of this stage was killed, perhaps because memory ran out; run it"):
+        run(partial(counted, tmp_path), kept=tmp_path / "kept")
+    monkeypatch.setenv("EXEMPLAR_THREADS", "1")
+    assert run(partial(counted, tmp_path), kept=tmp_path / "kept").tolist() == run(squares).tolist()
+    done = {path.name: path.read_text() for path in tmp_path.glob("[0-9]*")}
+    assert done["10"] == "xx"
+    again = run(partial(counted, tmp_path), kept=tmp_path / "kept")
+    assert again.tolist() == run(squares).tolist()
+    assert {path.name: path.read_text() for path in tmp_path.glob("[0-9]*")} == done
+
+
+def test_a_file_that_was_removed_is_made_anew(tmp_path: Path):
+    """What is noted of it beside it counts no more."""
+    for _ in range(2):
+        units.fill(tmp_path / "a.npy", noted, PIECES, shape=(23,), kind=np.int64, unit="rows", label="a")
+        assert np.load(tmp_path / "a.npy")[-1] == 22**2 + 200
+        (tmp_path / "a.npy").unlink()
+
+
+def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch):
+    """The line names the variable and what was expected."""
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(units, "SECONDS_FOR_AN_ANSWER", 1)
+    for address in ("tcp://127.0.0.1:9", "nonsense://x"):
+        monkeypatch.setenv(SCHEDULER, address)
+        with pytest.raises(UserError, match=f"^{SCHEDULER} is '{address}', where no scheduler of Dask answers"):
+            run(squares)
+
+
+def test_a_cluster_gives_the_same_though_one_of_its_workers_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The unit that was lost runs again elsewhere, and a mistake is told in its own words."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
+        assert run(partial(counted, tmp_path)).tolist() == run(squares).tolist()
+        assert (tmp_path / "10").read_text() == "xx"
+        with pytest.raises(UserError, match=r"^picture 10 is broken$"):
+            units.run(told, PIECES[2:], unit="rows", label="test")
