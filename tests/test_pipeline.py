@@ -393,11 +393,11 @@ def test_a_failing_pipeline_leaves_the_earlier_comparison(copy: Copy, changes: d
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A tree of ten pictures of two classes."""
+    """A tree of 24 pictures of two classes: with six a step, no unit of the toy network may answer any."""
     noise = np.random.default_rng(0)
     for number, name in enumerate(("red", "green")):
         (tmp_path / name).mkdir()
-        for place in range(5):
+        for place in range(12):
             image = noise.integers(0, 128, (96, 96, 3), np.uint8)
             image[:, :, number] += 127
             Image.fromarray(image).save(tmp_path / name / f"{place}.png")
@@ -421,7 +421,7 @@ def test_clusters_of_seeds_are_one_more_row(copy: Copy) -> None:
 
 def test_another_dataset_is_measured_without_another_training(copy: Copy, pictures: Path) -> None:
     """The encoder that is there meets it, frozen and fine-tuned, and the results show it below the first."""
-    options = {"side": 96, "train_per_class": 3, "folds": 2}
+    options = {"side": 96, "train_per_class": 8, "folds": 2}
     source = {"url": str(pictures), "md5": digest(pictures), "options": options}
     probe = {"side": 40, "C_draws": 2}
     copy.change({"datasets": ["photos", "folder"], "sources": {"folder": source}, "probe": {"folder": probe}})
