@@ -163,7 +163,8 @@ def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
                 f"{path} is half a result of a killed process, which nobody reads", f"rm -r {shlex.quote(str(path))}"
             )
     for path in sorted((root / "downloads").glob("*.part")):
-        yield Finding(f"{path} has {path.stat().st_size / GIGABYTE:.3f} GB of an archive", "dvc repro fetches the rest")
+        size = integrity.size(path) if path.is_dir() else path.stat().st_size
+        yield Finding(f"{path} has {size / GIGABYTE:.3f} GB of a source", "dvc repro fetches the rest")
     for path in sorted((root / "downloads").glob("*.wrong-*")):
         yield Finding(f"{path} came with a wrong digest", "look at it or remove it")
     for folder in unfinished.interrupted(root / ".checkpoints"):

@@ -49,7 +49,8 @@ def require_apart(sources: Mapping[str, Any]) -> None:
             place = None
             with suppress(UserError):  # whoever fetches it says what is wrong with an address
                 place = local_path(url)
-            inside = [made for made in MADE if place and place.resolve().is_relative_to(root / made)]
+            lies_in = os.path.realpath(place) if place else ""
+            inside = [made for made in MADE if f"{lies_in}/".startswith(f"{os.path.realpath(root / made)}/")]
             if inside:
                 raise UserError(
                     f"params.yaml: sources.{name} names {shown(url)}, which lies in {inside[0]}, where stages remove "

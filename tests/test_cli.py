@@ -148,10 +148,11 @@ def test_a_source_that_lies_where_stages_write_is_refused(
     pictures = tmp_path / "data" / "labeled" / "folder"
     pictures.mkdir(parents=True)
     (tmp_path / "link").symlink_to("data/labeled/folder")
+    (tmp_path / "loop").symlink_to("loop")
     for begin in (check, lambda: download(Part.LABELED, "folder")):
         with pytest.raises(UserError, match=r"sources\.folder names .*, which lies in data/.* move it elsewhere"):
             begin()
-    for url in ("data/pictures", "pictures", "data/labeled_before"):
+    for url in ("data/pictures", "pictures", "data/labeled_before", "loop"):
         cli.require_apart({"folder": SourceSection(url=str(tmp_path / url), mirrors=[], md5=None, options={})})
     with pytest.raises(UserError, match=r"sources\.folder names file:.*, which lies in data/labeled"):
         cli.require_apart({"folder": SourceSection(url=None, mirrors=[pictures.as_uri()], md5=None, options={})})

@@ -6,6 +6,7 @@ cause. Both functions take all of `sources.folder.options`.
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -107,7 +108,7 @@ def existing(archive: Path | None) -> Path:
         raise UserError(
             f"{archive} is no folder; expected the path of a tree of pictures as `sources.folder.url`, unpacked"
         )
-    return archive
+    return Path(os.path.realpath(archive))  # a worker may have another working directory
 
 
 def require_counts(**counts: int) -> None:

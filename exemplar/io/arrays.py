@@ -81,10 +81,8 @@ def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) 
         raise UserError(f"cannot read {path} ({reason(error)}); {remedy}") from None
 
 
-def empty_array(shape: tuple[int, ...], kind: type[np.generic], file: Path | None) -> np.ndarray:
-    """An array in memory, or that of a new .npy file, which is written when the array is."""
-    if file is None:
-        return np.empty(shape, kind)
+def empty_array(shape: tuple[int, ...], kind: type[np.generic], file: Path) -> np.ndarray:
+    """The array of a new .npy file, which is written when the array is."""
     mapped = np.lib.format.open_memmap(file, "w+", kind, shape)
     with file.open("r+b") as opened:  # a disk that is full says so here, and not by a signal while pages are written
         os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)

@@ -46,8 +46,8 @@ def key(stage: str, *of: str, settings: Mapping[str, object], inputs: list[Path]
     """The digest of settings, inputs and code: whatever changes the result starts from the beginning."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     tags = provenance.input_tags(inputs)
-    # Outside of DVC a folder has no tag, so its files are hashed here.
-    untagged = [path for path in inputs if path.is_dir() and f"md5.{path.as_posix()}" not in tags]
+    # Outside of DVC a folder has no tag, and neither has a large file, so they are hashed here.
+    untagged = [path for path in inputs if path.exists() and f"md5.{path.as_posix()}" not in tags]
     tags |= {path.as_posix(): sources.digest(path) for path in untagged}
     digest.update(json.dumps(tags, sort_keys=True).encode())
     for file in stage_code(stage, *of):
@@ -100,7 +100,7 @@ def forget_noted(folder: Path, *, own: Path) -> None:
 
 def interrupted(root: Path) -> list[Path]:
     """The folders of works that a state was kept of, that did not end, and that no process is at."""
-    folders = sorted({path.parent for path in root.glob("*/*.pt")})
+    folders = sorted({path.parent for path in root.glob("*/*")} - {root / LOCKS})
     return [folder for folder in folders if not (folder / DONE).exists() and is_free(root / LOCKS / folder.name)]
 
 

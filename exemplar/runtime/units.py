@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -185,3 +185,7 @@ def cluster(address: str) -> Iterator[Spread]:
             yield partial(in_order, client.get_executor(pure=False))
         except KilledWorker:
             raise UserError("several workers of the cluster died at the same unit; look at their logs") from None
+        except CancelledError:
+            raise UserError(
+                f"the scheduler at {address} went away; once it is back, the same command goes on"
+            ) from None

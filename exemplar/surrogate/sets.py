@@ -143,7 +143,9 @@ def unwritten(array: np.ndarray) -> Tensor:
 
 def spaced(count: int, most: int) -> Int64[Tensor, " m"]:
     """The places of all of `count` things, or of `most` at equal distances."""
-    return torch.arange(min(count, most)) * count // min(count, most)
+    taken = min(count, most)
+    whole, rest = divmod(count, taken)
+    return torch.arange(taken) * whole + torch.arange(taken) * rest // taken
 
 
 def measure_mean(surrogate: SurrogateSet, *, device: torch.device) -> Float[Tensor, "3 32 32"]:

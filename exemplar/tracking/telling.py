@@ -93,7 +93,8 @@ class Run:
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """Tags of the run, such as the ids of the runs that it rests on."""
-        self.tell("batch", tags=list(tags.items()))
+        for part in parts(list(tags.items()), PARAMETERS_A_REQUEST):
+            self.tell("batch", tags=part)
 
     def log_start(self, parameters: Mapping[str, object], *, patch: str) -> None:
         """Log the parameters, and the patch by which the tree differs from its commit."""

@@ -25,6 +25,7 @@ from exemplar.training.pictures import shown
 
 HELD_OUT = 20  # of 20 images one is never trained on
 MOST_HELD_OUT = 2000  # rows
+MOST_ROWS = 200_000_000  # of a table, which takes some tens of bytes a row
 SMALLEST_LOSS = 1e-12
 Options: TypeAlias = Any  # a task's own section of params.yaml, as its file defines it
 
@@ -65,6 +66,11 @@ def fit_task(inputs: TrainInputs, *, name: str, draw: Draw, build: Build, passes
     warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
     seed, settings = inputs.random_seed, inputs.settings
     count = max(int(len(inputs.surrogate) / passes), 1)
+    if count * settings.epochs > MOST_ROWS:
+        raise UserError(
+            f"{name}: {count * settings.epochs:,} rows are drawn before the training; expected at most {MOST_ROWS:,}: "
+            "lower seeds.count, surrogate.samples or train.epochs"
+        )
     if len(inputs.images) < 2:
         raise UserError(f"{name}: one unlabeled image is too few to learn from; expected two or more")
     kept = len(inputs.images) - max(len(inputs.images) // HELD_OUT, 1)

@@ -133,6 +133,20 @@ def test_outside_of_dvc_the_files_of_a_folder_count(monkeypatch: pytest.MonkeyPa
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_outside_of_dvc_a_file_that_is_too_large_for_a_tag_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other seeds are other work, however many there are."""
+    monkeypatch.delenv("DVC_STAGE")
+    file = tmp_path / "seeds.npz"
+    keys = set()
+    for content in (b"a", b"b"):
+        file.write_bytes(content)
+        os.truncate(file, (1 << 26) + 1)
+        keys.add(unfinished.key("compare", settings={}, inputs=[file]))
+    assert len(keys) == 2
+
+
 def test_other_settings_or_inputs_start_from_the_beginning() -> None:
     """The name of the file holds the digest of all that changes the result."""
     data = Path("data.npy")

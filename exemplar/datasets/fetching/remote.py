@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import Any
 
 from exemplar.datasets.fetching.transfer import TransferError
@@ -18,8 +19,7 @@ from exemplar.runtime.progress import track
 
 OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 AT_ONCE = 8  # files
-# s3fs would ask a server that is silent for ten minutes.
-OPTIONS = {"s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 3}}}}
+SECONDS_TO_CONNECT, SECONDS_OF_SILENCE = 10, 60
 
 
 def is_remote_folder(url: str) -> bool:
@@ -39,8 +39,7 @@ def copy_folder(url: str, md5: str, folder: Path) -> Path:
     with explained():
         import fsspec
 
-        options = OPTIONS.get(url.partition("://")[0], {})
-        system, root = fsspec.url_to_fs(url, skip_instance_cache=True, **options)
+        system, root = fsspec.url_to_fs(url, skip_instance_cache=True, **deadlines(url))
         found: dict[str, dict[str, Any]] = system.find(root, detail=True)
     files = {name: about for name, about in found.items() if name != root}
     chosen = {name: about for name, about in files.items() if is_wanted(name)} or files
@@ -55,12 +54,14 @@ def copy_folder(url: str, md5: str, folder: Path) -> Path:
         ThreadPoolExecutor(AT_ONCE) as threads,
         track(total=sum(sizes.values()), unit="B", label=f"fetch {PurePosixPath(root).name}") as progress,
     ):
-        futures = {name: threads.submit(copy, system, name, target) for name, target in missing.items()}
+        stop = Event()
+        futures = {name: threads.submit(copy, system, name, target, stop) for name, target in missing.items()}
         try:
             for name, future in futures.items():
                 future.result()
                 progress.advance(sizes[name])
         finally:
+            stop.set()
             threads.shutdown(cancel_futures=True)
     actual = source_digest(partial)
     remove(folder / actual)
@@ -83,11 +84,30 @@ def inner(name: str, root: str) -> PurePosixPath:
     return path
 
 
-def copy(system: Any, name: str, target: Path) -> None:  # noqa: ANN401  # fsspec has no types
-    """Copy one file, which has its name once it is whole."""
+def deadlines(url: str) -> dict[str, Any]:
+    """How long a server may be silent: s3fs would wait for ten minutes, and a web server gets five for a whole file."""
+    if url.startswith("s3://"):
+        silence = {"connect_timeout": SECONDS_TO_CONNECT, "read_timeout": SECONDS_OF_SILENCE}
+        return {"config_kwargs": {**silence, "retries": {"max_attempts": 3}}}
+    if url.startswith(("http://", "https://")):
+        from aiohttp import ClientTimeout
+
+        silence = {"sock_connect": SECONDS_TO_CONNECT, "sock_read": SECONDS_OF_SILENCE}
+        return {"client_kwargs": {"timeout": ClientTimeout(total=None, **silence)}}
+    return {}
+
+
+def copy(system: Any, name: str, target: Path, stop: Event) -> None:  # noqa: ANN401  # fsspec has no types
+    """Copy one file, which has its name once it is whole; ends at the next block once it is to stop."""
+    from fsspec.callbacks import Callback
+
+    def go_on(*_: int, **__: int) -> None:
+        if stop.is_set():
+            raise InterruptedError(f"the copy of {name} was ended")
+
     target.parent.mkdir(parents=True, exist_ok=True)
     begun = target.with_name(f".{target.name}.part")
-    system.get_file(name, str(begun))
+    system.get_file(name, str(begun), callback=Callback(hooks={"go on": go_on}))
     begun.replace(target)
 
 

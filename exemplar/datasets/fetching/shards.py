@@ -23,7 +23,6 @@ from exemplar.runtime.units import Unit
 
 MOST_BYTES = 1 << 26  # of a picture
 LONGEST_NAME = 255
-ENTRY = [("name", f"U{LONGEST_NAME}"), ("offset", "i8"), ("size", "i8")]
 
 
 class Place(NamedTuple):
@@ -71,7 +70,9 @@ def entries_of(unit: Unit) -> Shaped[np.ndarray, " n"]:
                     others[why if info.isreg() else NO_FILE] += 1
     except UNREADABLE as error:
         raise UserError(f"{unit.of} {fault(unit.of, error)}; fetch it again, or move it elsewhere") from None
-    return np.array([*entries, *((name, -1, count) for name, count in others.items())], ENTRY)
+    entries += [(why, -1, count) for why, count in others.items()]
+    longest = max((len(name) for name, _, _ in entries), default=1)
+    return np.array(entries, [("name", f"U{longest}"), ("offset", "i8"), ("size", "i8")])
 
 
 def cause(path: PurePosixPath, size: int) -> str:
@@ -85,7 +86,10 @@ def cause(path: PurePosixPath, size: int) -> str:
 
 def first_missing(names: Sequence[PurePath]) -> str:
     """The first shard that is not there though one before it and one behind it are; empty where there is none."""
-    numbered = [name for name in names if re.fullmatch("[0-9]{1,12}", name.stem)]
+    numbered = sorted(
+        (name for name in names if re.fullmatch("[0-9]{1,12}", name.stem)),
+        key=lambda name: (name.parent, int(name.stem)),
+    )
     for before, name in pairwise(numbered):
         if name.parent == before.parent and int(name.stem) > (expected := int(before.stem) + 1):
             return str(before.with_stem(f"{expected:0{len(before.stem)}}"))

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 
 from exemplar.datasets import folder
 from exemplar.datasets.base import load_images
+from exemplar.datasets.fetching.shards import first_missing
 from exemplar.errors import UserError
 from exemplar.io.sources import source_digest
 
@@ -80,6 +81,13 @@ def test_a_shard_that_is_missing_is_told(tree: Path, out: Path, capsys: pytest.C
     folder.write_unlabeled(tree, out, **OPTIONS | {"skip_broken": True})
     assert "warning: " in capsys.readouterr().err
     assert len(load_images(out)) == 8
+
+
+def test_shards_are_counted_by_their_numbers():
+    """With and without zeros before them, each folder by itself."""
+    names = sorted(PurePath("a", f"{number}.tar") for number in range(12))
+    assert first_missing([*names, PurePath("b/00003.tar"), PurePath("b/00004.tar")]) == ""
+    assert first_missing([name for name in names if name.stem != "7"]) == "a/7.tar"
 
 
 def test_a_member_that_is_no_picture_is_told(
