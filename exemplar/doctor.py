@@ -149,10 +149,8 @@ def choices(made: Iterable[Path]) -> Iterator[Finding]:
             ends = {C: edge(C, tried) for each in record.chosen if (C := each.get("C")) in tried}
             for C, end in ends.items():
                 if end:
-                    yield Finding(
-                        f"{path}: C is {C:.4g}, the {end} of {len(tried)} that were tried",
-                        f"a wider probe.{record.dataset}.C_range may have a better one",
-                    )
+                    what = f"{path}: C is {C:.4g}, the {end} of {len(tried)} that were tried"
+                    yield Finding(what, f"a wider probe.{record.dataset}.C_range may have a better one")
 
 
 def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
@@ -163,13 +161,15 @@ def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
                 f"{path} is half a result of a killed process, which nobody reads", f"rm -r {shlex.quote(str(path))}"
             )
     for path in sorted((root / "downloads").glob("*.part")):
-        size = integrity.size(path) if path.is_dir() else path.stat().st_size
-        yield Finding(f"{path} has {size / GIGABYTE:.3f} GB of a source", "dvc repro fetches the rest")
+        size = (integrity.size(path) if path.is_dir() else path.stat().st_size) / GIGABYTE
+        yield Finding(f"{path} has {size:.3f} GB of a source", "dvc repro fetches the rest")
     for path in sorted((root / "downloads").glob("*.wrong-*")):
         yield Finding(f"{path} came with a wrong digest", "look at it or remove it")
     for folder in unfinished.interrupted(root / ".checkpoints"):
-        what = f"{folder.name.rpartition('-')[0]} was interrupted ({folder})"
-        yield Finding(what, "the same command goes on with it; remove the folder to forget it")
+        named = folder.name.rpartition("-")[0]
+        yield Finding(
+            f"{named} was interrupted ({folder})", "the same command goes on with it; remove the folder to forget it"
+        )
 
 
 def broken_by_kills(root: Path) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -79,14 +80,17 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("place", "cause"),
     [
-        ("s3://bucket/x", "No module named 'boto3' (install boto3 where the stages run; it is kept"),
-        ("ftp://127.0.0.1:9/x", "Connection refused (it is kept, and sent later or by make sync)"),
+        (
+            "s3://bucket/x",
+            r"(install boto3 where the stages run|give the credentials of its artifact store); it is kept",
+        ),
+        ("ftp://127.0.0.1:9/x", r"Connection refused \(it is kept, and sent later or by make sync\)"),
     ],
 )
 def test_an_artifact_store_that_takes_nothing_holds_nothing_else_back(
     gate: Gate, client: "MlflowClient", file: Path, capsys: pytest.CaptureFixture[str], place: str, cause: str
 ) -> None:
-    """S3 without boto3, a server that is off: numbers, tags and ends arrive, `make sync` says what waits and fails."""
+    """S3 without boto3 or credentials, a server that is off: numbers, tags and ends arrive, `make sync` says what waits and fails."""
     client.create_experiment(store.experiment_name(), artifact_location=place)
     with begun() as first:
         first.log_file(file)
@@ -94,7 +98,7 @@ def test_an_artifact_store_that_takes_nothing_holds_nothing_else_back(
         first.log_tags({"method": "exemplar"})
     told = capsys.readouterr().err
     assert told.count("warning: MLflow did not take the files of it") == 1 == len(told.splitlines())
-    assert cause in told
+    assert re.search(cause, told)
     with begun() as second:
         second.log_file(file)
     assert entry(client, first).data.tags["method"] == "exemplar"
