@@ -101,9 +101,8 @@ def compared(place: Path, name: str, md5: str | None) -> Iterator[Finding]:
     if (found := source_digest(place)) == md5:
         yield Finding(f"{place} is what sources.{name}.md5 says")
     else:
-        yield Finding(
-            f"{place} is not what sources.{name}.md5 says", f"if it was changed on purpose, set it to {found}"
-        )
+        remedy = f"if it was changed on purpose, set it to {found}"
+        yield Finding(f"{place} is not what sources.{name}.md5 says", remedy)
 
 
 def outputs(root: Path) -> Iterator[Finding]:

@@ -90,7 +90,7 @@ def file(tmp_path: Path) -> Path:
 def test_an_artifact_store_that_takes_nothing_holds_nothing_else_back(
     gate: Gate, client: "MlflowClient", file: Path, capsys: pytest.CaptureFixture[str], place: str, cause: str
 ) -> None:
-    """S3 without boto3 or credentials, a server that is off: numbers, tags and ends arrive, `make sync` says what waits and fails."""
+    """S3 without boto3 or credentials, a server that is off: the rest arrives, and `make sync` says what waits."""
     client.create_experiment(store.experiment_name(), artifact_location=place)
     with begun() as first:
         first.log_file(file)
