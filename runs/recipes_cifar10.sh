@@ -3,7 +3,7 @@
 # `make figures` draws it (passes.png).
 #
 # The paper, in percent: 70.3 +- 0.4 (Table 3), after some 200 million samples.
-# Ours, random seed 0: release 48.9 after 64,000 samples and 60.9 after 250,000, fast 64.6 after 64,000 and 66.3 after 256,000, one
+# Ours: 48.9 under release after 64,000 samples, 60.9 after 250,000; fast 64.6 after 64,000, 66.3 after 256,000 (random seed 0), one
 # core of an AMD EPYC. The million of either recipe was not run: it takes 20 to 25 minutes there; two cores were not timed.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
