@@ -68,7 +68,7 @@ def test_a_pickle_that_is_broken_is_refused_at_once(content: bytes) -> None:
     began = time.process_time()
     with pytest.raises(UserError, match="batch is no batch of CIFAR's format"):
         unpickle(content, name="batch")
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 6  # two on a busy core
 
 
 def test_flipped_bits_give_a_batch_or_one_line() -> None:
