@@ -169,16 +169,18 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_an_interrupted_run_left_is_named(repository: Path) -> None:
-    """A checkpoint, a half-fetched archive, and one that came wrong."""
+    """A checkpoint, pictures that were half read, a half-fetched archive and folder, and what came wrong."""
+    (repository / ".checkpoints" / "download-folder-89ab" / "made").mkdir(parents=True)
+    (repository / "downloads" / "1f.part").mkdir(parents=True)
+    (repository / "downloads" / "1f.part" / "0.tar").write_bytes(bytes(5_000_000))
     (repository / ".checkpoints" / "train-exemplar-0123").mkdir(parents=True)
     (repository / ".checkpoints" / "train-exemplar-0123" / "state.pt").touch()
-    (repository / "downloads").mkdir()
     for name in ("0f.part", "0f.wrong-1e"):
         (repository / "downloads" / name).touch()
-    told = complaints()
-    for part in ("train-exemplar was interrupted", "0f.part", "0f.wrong-1e"):
+    told, of = complaints(), ("train-exemplar was interrupted", "download-folder was interrupted")
+    for part in (*of, "0f.part", "1f.part has 0.005 GB of a source", "0f.wrong-1e"):
         assert sum(part in line for line in told) == 1, part
-    assert len(told) == 3
+    assert len(told) == 5
 
 
 def test_what_a_process_is_at_is_not_to_be_removed(repository: Path) -> None:

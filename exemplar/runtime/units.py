@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from exemplar.errors import UserError, reason
+from exemplar.errors import UserError, reason, say
 from exemplar.io.arrays import empty_array, write_rows
 from exemplar.io.atomic import flush_to_disk, remove, replacing
 from exemplar.runtime import machine
@@ -181,6 +181,8 @@ def cluster(address: str) -> Iterator[Spread]:
             f"{SCHEDULER} is {address!r}, where no scheduler of Dask answers ({reason(error)}); expected tcp://HOST:PORT"
         ) from None
     with client:
+        if not client.nthreads():
+            say(f"the scheduler at {address} has no workers yet; the work begins when one comes")
         try:
             yield partial(in_order, client.get_executor(pure=False))
         except KilledWorker:

@@ -1,7 +1,12 @@
 """Units of work give the same wherever they run, are not done twice, and what ends one is told in one line."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -99,6 +104,47 @@ def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(SCHEDULER, address)
         with pytest.raises(UserError, match=f"^{SCHEDULER} is '{address}', where no scheduler of Dask answers"):
             run(squares)
+
+
+def ended(scheduler: int, unit: Unit) -> np.ndarray:
+    """Ends the scheduler, and never answers."""
+    os.kill(scheduler, signal.SIGKILL)
+    time.sleep(60)
+    return squares(unit)
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A scheduler in a process of its own, with a worker, as on a cluster."""
+    pytest.importorskip("distributed")
+    options = ["--no-dashboard", "--scheduler-file", str(tmp_path / "scheduler.json")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    started = []
+    for program in ("scheduler --host 127.0.0.1 --port 0", "worker --nthreads 1"):
+        name, *given = program.split()
+        command = [sys.executable, "-m", f"distributed.cli.dask_{name}", *given, *options]
+        started.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
+    yield started[0]
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_a_scheduler_that_goes_away_is_told(
+    scheduler: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its units are lost; what was done before stays."""
+    address = json.loads(awaited(tmp_path / "scheduler.json"))["address"]
+    monkeypatch.setenv(SCHEDULER, address)
+    with pytest.raises(UserError, match=f"^the scheduler at {address} went away; once it is back, the same command"):
+        run(partial(ended, scheduler.pid))
+
+
+def awaited(file: Path) -> str:
+    """The content of a file, once it is there."""
+    while not file.exists() or not file.read_text():
+        time.sleep(0.1)
+    return file.read_text()
 
 
 def test_a_cluster_gives_the_same_though_one_of_its_workers_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

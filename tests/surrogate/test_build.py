@@ -212,6 +212,13 @@ def test_places_at_equal_distances(count: int, most: int, places: list[int]) -> 
     assert sets.spaced(count, most).tolist() == places
 
 
+def test_places_among_as_many_samples_as_the_parameters_allow() -> None:
+    """Four million seeds with half a million samples each: no place is negative."""
+    places = sets.spaced(2 * 10**12, sets.MOST_SAMPLES)
+    assert places[0] == 0
+    assert places.diff().unique().tolist() == [400_000]
+
+
 def test_axes_of_more_windows_than_are_needed_are_those_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
     """At equal distances."""
     monkeypatch.setattr(build, "MOST_WINDOWS", 2)

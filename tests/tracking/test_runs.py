@@ -79,12 +79,14 @@ def test_a_run_holds_parameters_curves_files_and_origin(client: "MlflowClient", 
 
 
 def test_more_than_mlflow_takes_at_once_is_sent_in_parts(client: "MlflowClient") -> None:
-    """150 parameters, 2,500 numbers and a long value all arrive, the value cut."""
+    """150 parameters, 2,500 numbers, 150 tags and a long value all arrive, the value cut."""
     with begin(**{f"p{index}": "x" * 7000 for index in range(150)}) as run:
         for epoch in range(500):
             run.log_metrics({f"m{index}": epoch for index in range(5)}, step=epoch)
+        run.log_tags({f"t{index}": "x" for index in range(150)})
     data = client.get_run(run.id).data
     assert len(data.params) == 150
+    assert sum(tag.startswith("t") and tag[1:].isdigit() for tag in data.tags) == 150
     assert {len(value) for value in data.params.values()} == {6000}
     assert len(client.get_metric_history(run.id, "m4")) == 500
 

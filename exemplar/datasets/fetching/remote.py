@@ -40,7 +40,9 @@ def copy_folder(url: str, md5: str, folder: Path) -> Path:
         import fsspec
 
         system, root = fsspec.url_to_fs(url, skip_instance_cache=True, **deadlines(url))
-        found: dict[str, dict[str, Any]] = system.find(root, detail=True)
+        # a web server's folder that cannot be listed would count as empty; of stores none is
+        strict = {"on_error": "raise"} if url.startswith("http") else {}
+        found: dict[str, dict[str, Any]] = system.find(root, detail=True, **strict)
     files = {name: about for name, about in found.items() if name != root}
     chosen = {name: about for name, about in files.items() if is_wanted(name)} or files
     if not chosen:

@@ -1,18 +1,22 @@
 """Folders in an object store, from a real S3 server on this machine, and on a web server that lists its files."""
 
+import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 
 from exemplar.datasets import folder
 from exemplar.datasets.base import load_images
+from exemplar.datasets.fetching import remote
 from exemplar.datasets.fetching.fetch import fetch
 from exemplar.errors import UserError
 from exemplar.io.sources import source_digest
@@ -91,6 +95,27 @@ def test_a_folder_on_a_web_server_is_copied_too(shards: Path, tmp_path: Path) ->
         tree = fetch([f"http://127.0.0.1:{server.server_port}/"], md5=md5, folder=tmp_path / "downloads")
         server.shutdown()
     assert source_digest(tree) == md5
+
+
+def test_a_web_server_that_falls_silent_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file may take as long as it needs, as long as bytes come."""
+    monkeypatch.setattr(remote, "SECONDS_OF_SILENCE", 1)
+    assert remote.deadlines("https://host/")["client_kwargs"]["timeout"].total is None
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        began = time.monotonic()
+        with pytest.raises(UserError, match=re.escape(f"{url}: it cannot be read (")):
+            fetch([url], md5=NONE, folder=tmp_path)
+        assert time.monotonic() - began < 30
+
+
+def test_a_copy_ends_when_it_is_to_end(bucket: str, tmp_path: Path) -> None:
+    """At the next block, and no file has its name then."""
+    stop = Event()
+    stop.set()
+    with pytest.raises(InterruptedError):
+        remote.copy(fsspec.filesystem("s3"), f"{bucket}/set/report.json", tmp_path / "report.json", stop)
+    assert not (tmp_path / "report.json").exists()
 
 
 def test_another_digest_is_told_and_the_copy_is_not_fetched_again(bucket: str, shards: Path, tmp_path: Path) -> None:
