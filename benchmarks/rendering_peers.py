@@ -1,4 +1,4 @@
-"""The samples of a surrogate set by other libraries' functions, from the same windows and the same table."""
+"""The samples of a surrogate set by other libraries' functions, from the same windows and rows."""
 
 import numpy as np
 import torch

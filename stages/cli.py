@@ -15,7 +15,14 @@ from exemplar.runtime.signals import sigterm_raises
 from exemplar.runtime.streams import make_unfailing
 
 IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)  # something else than what is made there
-MADE = ("data/unlabeled", "data/labeled", "data/surrogate", "data/encoders", "results")  # what stages write
+MADE = (
+    "data/parts",
+    "data/unlabeled",
+    "data/labeled",
+    "data/surrogate",
+    "data/encoders",
+    "results",
+)  # what stages write
 INTERRUPTED, TERMINATED = 130, 143  # the shell's statuses for Ctrl-C and SIGTERM
 
 

@@ -1,6 +1,5 @@
 """One dataset: fetch, verify, turn into arrays."""
 
-import shutil
 from enum import StrEnum
 from pathlib import Path
 
@@ -38,12 +37,10 @@ def download(part: Part, dataset: str) -> None:
     place = Path("data/unlabeled") if part is Part.UNLABELED else Path("data/labeled") / dataset
     made_of = {**source.model_dump(), "part": part}
     with work_folder("download", dataset, settings=made_of, inputs=[]) as kept, replacing(place) as folder:
-        made = kept / "made"
-        (made / UNFINISHED).mkdir(parents=True, exist_ok=True)
-        write(archive, made, **source.options)
         folder.mkdir()
-        for file in filter(Path.is_file, made.iterdir()):
-            shutil.move(file, folder)
+        (folder / UNFINISHED).symlink_to(kept)
+        write(archive, folder, **source.options)
+        (folder / UNFINISHED).unlink()
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def measure(name: str, session: Session, record: Record) -> None:
             gc.collect()  # a failure's frames hold the memory that was too little
     except LackingError as error:
         keep({"name": name, "skipped": str(error)})
-    except Exception as error:
+    except Exception as error:  # nor may a piece that cannot begin end the others
         part["failed"].append(failure(name, error))
         print(f"  failed: {part['failed'][-1]['error']}", flush=True)
     keep()

@@ -132,7 +132,7 @@ def write_images(found: Survey, folder: Path, *, side: int, skip_broken: bool) -
             pieces,
             shape=(len(found.pictures), 3, side, side),
             kind=np.uint8,
-            unit="images",
+            things="images",
             label=f"read {found.tree.name}",
         )
         for path, (digest, brightest, said) in zip(found.pictures, chain.from_iterable(notes), strict=True):
@@ -157,7 +157,7 @@ def write_images(found: Survey, folder: Path, *, side: int, skip_broken: bool) -
 def unfinished_in(folder: Path) -> Iterator[Path]:
     """A folder for what is not yet whole: the caller's, who may be killed and come again, or one for the block."""
     if (folder / UNFINISHED).is_dir():
-        yield folder / UNFINISHED
+        yield (folder / UNFINISHED).resolve()  # it may be a link, and a worker may have another working directory
     else:
         with TemporaryDirectory(dir=folder) as temporary:
             yield Path(temporary)
@@ -166,7 +166,7 @@ def unfinished_in(folder: Path) -> Iterator[Path]:
 def examine(found: Survey, pieces: Sequence[Unit], unfinished: Path) -> Read:
     """Look at all headers first: the bits of deep grey values are those that the largest of the whole set needs."""
     look, kept = partial(glances, found.tree), unfinished / "headers"
-    seen = np.concatenate(units.run(look, pieces, unit="headers", label=f"look at {found.tree.name}", kept=kept))
+    seen = np.concatenate(units.run(look, pieces, things="headers", label=f"look at {found.tree.name}", kept=kept))
     read, most = Read(several=int(seen[:, 0].sum()), deep=int((seen[:, 1] > 0).sum())), int(seen[:, 1].max())
     if most:
         read.bits = min(max(most.bit_length(), 8), DEEP_BITS)

@@ -81,16 +81,15 @@ def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) 
         raise UserError(f"cannot read {path} ({reason(error)}); {remedy}") from None
 
 
-def empty_array(shape: tuple[int, ...], kind: type[np.generic], file: Path) -> np.ndarray:
-    """The array of a new .npy file, which is written when the array is."""
-    mapped = np.lib.format.open_memmap(file, "w+", kind, shape)
+def make_array(file: Path, shape: tuple[int, ...], kind: type[np.generic]) -> None:
+    """Make an array file of zeros; raises OSError where the disk has no room for it."""
+    np.lib.format.open_memmap(file, "w+", kind, shape)
     with file.open("r+b") as opened:  # a disk that is full says so here, and not by a signal while pages are written
         os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
-    return mapped
 
 
 def write_rows(path: Path, first: int, rows: np.ndarray) -> None:
-    """Write rows into an array file that `empty_array` has made, from row number `first` on."""
+    """Write rows into an array file that `make_array` has made, from row number `first` on."""
     with path.open("r+b") as file:
         found = layout(file, size_bytes=path.stat().st_size, kind=rows.dtype.type, shape=(None, *rows.shape[1:]))
         file.seek(found.offset + first * rows[:1].nbytes)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from exemplar.errors import UserError, reason, say
-from exemplar.io.arrays import empty_array, write_rows
+from exemplar.io.arrays import make_array, write_rows
 from exemplar.io.atomic import flush_to_disk, remove, replacing
 from exemplar.runtime import machine
 from exemplar.runtime.progress import track
@@ -36,8 +36,8 @@ class Unit(NamedTuple):
     of: Any
 
 
-Work = Callable[[Unit], np.ndarray]
-Spread = Callable[[Work, Iterable[Unit]], Iterator[np.ndarray]]
+Work = Callable[[Unit], Any]
+Spread = Callable[[Work, Iterable[Unit]], Iterator[Any]]
 
 
 def ranges(count: int, size: int) -> list[range]:
@@ -46,19 +46,19 @@ def ranges(count: int, size: int) -> list[range]:
 
 
 def run(
-    work: Work, units: Sequence[Unit], *, unit: str, label: str, kept: Path | None = None, file: Path | None = None
-) -> list[np.ndarray]:
-    """What `work` makes of each unit, in their order, whichever process does it; `unit` and `label` are for progress.
+    work: Work, units: Sequence[Unit], *, things: str, label: str, kept: Path | None = None, file: Path | None = None
+) -> list[Any]:
+    """What `work` makes of each unit, in their order, whichever process does it; `things` and `label` are for progress.
 
-    In the folder `kept`, of this work alone, stays what is done, and is not done again after a kill; `file` is what the
-    units write, which is brought to the disk before that. `work` must be known by its module and name, and with several
-    processes it is copied to each.
+    In the folder `kept`, of this work alone, stay the arrays that are made, which are not made again after a kill;
+    `file` is what the units write, which is brought to the disk before that. `work` must be known by its module and
+    name, and with several processes it is copied to each.
     """
     places = [kept / f"{number:06}.npy" if kept else None for number in range(len(units))]
-    found = {number: np.load(place) for number, place in enumerate(places) if place and place.exists()}
+    found = {number: note for number, place in enumerate(places) if place and (note := read_note(place)) is not None}
     missing = [number for number in range(len(units)) if number not in found]
     done, total = sum(len(units[number].rows) for number in found), sum(len(each.rows) for each in units)
-    with track(total=total, unit=unit, label=label, done=done) as progress, workers(len(missing)) as spread:
+    with track(total=total, unit=things, label=label, done=done) as progress, workers(len(missing)) as spread:
         made = spread(partial(on_one_thread, work), [units[number] for number in missing])
         for number, result in zip(missing, made, strict=True):
             if place := places[number]:
@@ -71,6 +71,16 @@ def run(
     return [found[number] for number in range(len(units))]
 
 
+def read_note(place: Path) -> np.ndarray | None:
+    """What was kept of a unit; None where nothing is there that can be read, so that it is made again."""
+    if place.is_symlink() or not place.is_file():
+        return None
+    with suppress(OSError, ValueError, EOFError, MemoryError):
+        note: np.ndarray = np.load(place)
+        return note
+    return None
+
+
 def fill(
     file: Path,
     work: Callable[[Unit], tuple[np.ndarray, np.ndarray]],
@@ -78,7 +88,7 @@ def fill(
     *,
     shape: tuple[int, ...],
     kind: type[np.generic],
-    unit: str,
+    things: str,
     label: str,
 ) -> list[np.ndarray]:
     """Write an array file, whose rows `work` makes of the units, each with a note; the notes, in the units' order.
@@ -86,11 +96,12 @@ def fill(
     After a kill only what is missing is made: notes are kept beside the file. Raises OSError where the disk is full.
     """
     notes = file.with_suffix(".units")
-    if not file.exists():
+    if file.is_symlink() or not file.exists():  # a link came with a copied repository, and may lead to any file
         remove(notes)
+        remove(file)
         with replacing(file) as temporary:
-            empty_array(shape, kind, temporary)
-    return run(partial(written, file, work), units, unit=unit, label=label, kept=notes, file=file)
+            make_array(temporary, shape, kind)
+    return run(partial(written, file, work), units, things=things, label=label, kept=notes, file=file)
 
 
 def written(file: Path, work: Callable[[Unit], tuple[np.ndarray, np.ndarray]], unit: Unit) -> np.ndarray:
@@ -100,7 +111,7 @@ def written(file: Path, work: Callable[[Unit], tuple[np.ndarray, np.ndarray]], u
     return note
 
 
-def on_one_thread(work: Work, unit: Unit) -> np.ndarray:
+def on_one_thread(work: Work, unit: Unit) -> Any:  # noqa: ANN401  # whatever work gives
     """What a unit gives, which must not depend on how many threads another machine has."""
     torch = sys.modules.get("torch")  # what decodes pictures knows nothing of it
     if torch is None:
@@ -150,7 +161,7 @@ def pool(processes: int) -> Iterator[Spread]:
         executor.shutdown(cancel_futures=True)
 
 
-def in_order(executor: Executor, work: Work, units: Iterable[Unit]) -> Iterator[np.ndarray]:
+def in_order(executor: Executor, work: Work, units: Iterable[Unit]) -> Iterator[Any]:
     """What each unit gives, in their order, while others are at work."""
     futures = [executor.submit(work, unit) for unit in units]
     return (future.result() for future in futures)

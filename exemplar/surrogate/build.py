@@ -91,7 +91,7 @@ def cut_windows(
         windows = np.concatenate([cut(piece)[0] for piece in pieces])
     else:
         file = folder / WINDOWS_FILE
-        units.fill(file, cut, pieces, shape=shape, kind=np.uint8, unit="windows", label="windows")
+        units.fill(file, cut, pieces, shape=shape, kind=np.uint8, things="windows", label="windows")
         windows = map_array(file, kind=np.uint8, shape=shape, remedy="run the stage again")
     return windows, seeds.centre - corner
 

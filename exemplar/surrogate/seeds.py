@@ -113,8 +113,8 @@ def draw_from(
     for turn in range(rounds):
         scale_chance, cell_chance = chances[:, 2 * turn : 2 * turn + 2].T
         choice = draw_scales(maps, scale_chance)
-        for number, (scale, energy) in enumerate(zip(scales, maps, strict=True)):
-            wanted = torch.nonzero(choice == number)[:, 0]
+        for index, (scale, energy) in enumerate(zip(scales, maps, strict=True)):
+            wanted = torch.nonzero(choice == index)[:, 0]
             cells = draw_cells(energy[wanted], cell_chance[wanted])
             drawn, cells = wanted[cells[:, 0] >= 0], cells[cells[:, 0] >= 0]
             energy[drawn] = without_neighbourhood(energy[drawn], cells)
@@ -147,8 +147,7 @@ def draw(
     """
     usable = require_places(images, scales, count=count)
     order = draw_order(images, scale=max(usable), random_seed=random_seed, kept=kept)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
+    place = order.argsort()
     taken, rounds = min(count, len(images)), -(-count // len(images))
     while True:
         rows = draw_rounds(
@@ -197,7 +196,7 @@ def draw_order(
     """All images, each next one drawn with probability proportional to its mean energy; those without come last."""
     pieces = [units.Unit(rows, np.arange(rows.start, rows.stop)) for rows in units.ranges(len(images), IMAGES)]
     parts = units.run(
-        partial(energies, images, scale), pieces, unit="images", label="energy", kept=kept and kept / "energy"
+        partial(energies, images, scale), pieces, things="images", label="energy", kept=kept and kept / "energy"
     )
     chance = open_uniforms(torch_seed(random_seed, "images of seeds"), torch.arange(len(images)), 1)[:, 0]
     # Waiting times with these rates end in the order of such draws (Efraimidis and Spirakis, 2006).
@@ -228,16 +227,16 @@ def draw_rounds(
     kept: Path | None = None,
 ) -> Float[np.ndarray, "m 5"]:
     """All that the chosen images give in so many rounds: rows (round, image, x, y, side)."""
-    settings = {"rounds": rounds, "scales": scales, "most_overlap": most_overlap, "key": key}
     pieces = [units.Unit(rows, chosen[rows.start : rows.stop]) for rows in units.ranges(len(chosen), IMAGES)]
     kept = kept and kept / f"{len(chosen)}-{rounds}"
-    return np.concatenate(
-        units.run(partial(unit_rows, images, settings), pieces, unit="images", label="seeds", kept=kept)
-    )
+    draw = partial(unit_rows, images, rounds=rounds, scales=scales, most_overlap=most_overlap, key=key)
+    return np.concatenate(units.run(draw, pieces, things="images", label="seeds", kept=kept))
 
 
 def unit_rows(
-    images: UInt8[np.ndarray, "n 3 h w"], settings: dict[str, Any], unit: units.Unit
+    images: UInt8[np.ndarray, "n 3 h w"],
+    unit: units.Unit,
+    **settings: Any,  # noqa: ANN401  # those of draw_from
 ) -> Float[np.ndarray, "m 5"]:
     """The seeds of the images of a unit."""
     parts = zip(chunks(images, unit), torch.split(torch.from_numpy(unit.of), CHUNK), strict=True)

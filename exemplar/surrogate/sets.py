@@ -1,4 +1,4 @@
-"""The surrogate set: class k is seed k under K rows of a table of transformations (paper, section 2).
+"""The surrogate set: class k is seed k under K rows of the transformation table (paper, section 2).
 
 Nothing is rendered to disk. Each seed keeps a window of its image, wide enough for every square that the ranges can ask
 for, and batches are cut out of these windows on the device. Fine-tuning uses the same set with labels for classes.
@@ -32,7 +32,7 @@ class SurrogateSet:
     """Windows, where the seeds lie in them, and what decides the samples of each seed.
 
     `window_index[k]` is the window of seed k and `label[k]` its class. Centres (x, y) and sides are in the
-    window's pixels. So many more samples of each seed as `held_out` says are those that nobody trains on.
+    window's pixels. `held_out` more samples of each seed are never trained on.
     """
 
     windows: UInt8[Tensor, "m 3 h w"]
@@ -68,7 +68,7 @@ class SurrogateSet:
         return replace(self, draws=replace(self.draws, first=HELD_OUT, samples=self.held_out))
 
     def rows(self, indices: Int64[Tensor, " b"]) -> Float[Tensor, "b p"]:
-        """Rows of the table of transformations; index i is sample i % K of seed i // K."""
+        """Rows of the transformation table; index i is sample i % K of seed i // K."""
         seed, sample = indices // self.draws.samples, indices % self.draws.samples
         return self.draws.rows(seed, sample, centre=self.centre[seed], side=self.side[seed], size=self.size)
 

@@ -1,4 +1,4 @@
-"""The family of transformations: uniform numbers x ranges -> parameter table; table x patches -> samples.
+"""The family of transformations: uniform numbers x ranges -> transformation table; table x patches -> samples.
 
 Paper, section 2. A row of the table is the paper's vector alpha. The order is the release's: one geometric resampling
 out of the image, contrast along the principal components, stretch and contrast in HSV, hue.
@@ -45,7 +45,7 @@ def neutral_rows(count: int) -> Float[Tensor, "count p"]:
 
 @cache
 def bounds(ranges: Ranges, device: torch.device) -> Float[Tensor, "2 p"]:
-    """The lowest and the highest number of every column, in float64; of a factor or a power its logarithm."""
+    """The lowest and the highest number of every column, in float64; of powers and factors of colours, logarithms."""
     spreads = [(-spread, spread) for spread in ranges.pca_log2_spread]
     pairs = [ranges.shift_fraction, ranges.shift_fraction, ranges.scale_factor, ranges.angle_degrees, *spreads]
     pairs.append((ranges.stretch_fraction, ranges.stretch_fraction))
@@ -54,7 +54,7 @@ def bounds(ranges: Ranges, device: torch.device) -> Float[Tensor, "2 p"]:
         (ranges.value_power, ranges.value_factor, ranges.value_offset),
     ):
         pairs += [(math.log2(low), math.log2(high)) for low, high in (power, factor)] + [offset]
-    with torch.inference_mode(mode=False):
+    with torch.inference_mode(mode=False):  # one that was made in inference mode could not be used in training
         return torch.tensor([*pairs, ranges.hue_offset_turns], dtype=torch.float64, device=device).T
 
 

@@ -38,6 +38,10 @@ class Settings:
     new_samples: bool = False
     stated_batch: int | None = None
 
+    def share(self, rows: int) -> int:
+        """How many of so many rows an epoch sees."""
+        return rows // self.epochs if self.new_samples else rows
+
 
 @dataclass(frozen=True)
 class TrainInputs:

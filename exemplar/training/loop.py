@@ -52,7 +52,7 @@ def fit(
         kept.load(state.load_state_dict)
     same_start(state, compute)
     yield from state.epochs
-    share = len(data) // settings.epochs if settings.new_samples else len(data)
+    share = settings.share(len(data))
     done = len(state.epochs) * share + state.progress.steps * settings.batch_size
     if done and kept:
         say(f"{label}: goes on after {done} samples of an interrupted training")

@@ -1,4 +1,4 @@
-"""In which order an epoch sees its samples; nothing of the size of all of them is kept for it."""
+"""In which order an epoch sees its rows; of a surrogate set nothing of the size of all samples is kept for it."""
 
 from functools import lru_cache
 
@@ -49,9 +49,8 @@ Order = Int64[Tensor, " n"] | Passes  # a slice of either is a batch
 
 
 def draw_order(data: Samples, settings: Settings, *, random_seed: int, epoch: int, device: torch.device) -> Order:
-    """The order of an epoch; where each sees the next share of the set, that of PyTorch's generator."""
+    """The order of an epoch: passes over a surrogate set, else PyTorch's order of the rows that are the epoch's own."""
     if isinstance(data, SurrogateSet) and not settings.new_samples:
         return Passes(len(data.label), data.draws.samples, random_seed=random_seed, epoch=epoch, device=device)
-    share = len(data) // settings.epochs if settings.new_samples else len(data)
-    first = epoch * share if settings.new_samples else 0
-    return (first + torch.randperm(share)).to(device)
+    share = settings.share(len(data))
+    return (epoch * share * settings.new_samples + torch.randperm(share)).to(device)

@@ -95,7 +95,7 @@ def test_a_class_with_too_few_pictures_is_told(tree: Path, out: Path) -> None:
 
 
 def test_more_classes_than_are_compared_are_told(tree: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before a picture is read: with 2,000 classes a record takes 24 of the 32 MB up to which records are read."""
+    """Their table of mistakes would be larger than a record that can be read again."""
     monkeypatch.setattr(folder, "MOST_CLASSES", 1)
     with pytest.raises(UserError, match=r"my pictures has 2 classes; at most 1 are compared, so take some out"):
         folder.write_labeled(tree, out, **OPTIONS)
@@ -309,7 +309,7 @@ def test_any_number_of_processes_reads_a_tree_the_same(
 ) -> None:
     """The same images in the same order, and the same words of what was skipped, of which nothing is left behind.
 
-    A killed process goes on from the pictures that it has read, in the folder that its caller has made for that.
+    Where the caller has made a folder for it, what is done already is not done again, and what is not is.
     """
     monkeypatch.setattr(folder, "PICTURES", 4)
     (tree / "blue" / "0.JPG").write_text("no picture")
@@ -327,4 +327,10 @@ def test_any_number_of_processes_reads_a_tree_the_same(
     assert len(before) == 2 * 3 + 1
     folder.write_unlabeled(tree, tmp_path / "1", **OPTIONS | {"skip_broken": True})
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "1" / UNFINISHED).rglob("*.npy")}
+    assert (tmp_path / "1" / "images.npy").read_bytes() == found[0][0]
+    kept = tmp_path / "1" / UNFINISHED
+    (kept / "images.units" / "000002.npy").unlink()
+    folder.write_unlabeled(tree, tmp_path / "1", **OPTIONS | {"skip_broken": True})
+    changed = {path for path in before if path.stat().st_mtime_ns != before[path]}
+    assert changed == {kept / "images.npy", kept / "images.units" / "000002.npy"}
     assert (tmp_path / "1" / "images.npy").read_bytes() == found[0][0]

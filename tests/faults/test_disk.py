@@ -17,7 +17,7 @@ from small import classifier, same_weights, timeless, training
 
 from exemplar.errors import UserError
 from exemplar.io import unfinished
-from exemplar.io.arrays import empty_array
+from exemplar.io.arrays import make_array
 from exemplar.io.atomic import replacing
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet
@@ -61,7 +61,7 @@ MEGABYTES = torch.ones(1 << 20)
 WRITERS: dict[str, Callable[[Path], object]] = {
     "text": lambda path: path.write_text("x" * (2 << 20)),
     "numpy": lambda path: (path.mkdir(), np.save(path / "array.npy", MEGABYTES.numpy())),
-    "mapped": lambda path: (path.mkdir(), empty_array((2 << 20,), np.uint8, path / "array.npy")),
+    "mapped": lambda path: (path.mkdir(), make_array(path / "array.npy", (2 << 20,), np.uint8)),
     "safetensors": lambda path: save_file({"weights": MEGABYTES}, path),
     "torch": lambda path: torch.save(MEGABYTES, path),
 }

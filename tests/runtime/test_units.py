@@ -42,7 +42,7 @@ def counted(folder: Path, unit: Unit) -> np.ndarray:
 
 
 def run(work: units.Work, **options: object) -> np.ndarray:
-    return np.concatenate(units.run(work, PIECES, unit="rows", label="test", **options))
+    return np.concatenate(units.run(work, PIECES, things="rows", label="test", **options))
 
 
 @pytest.fixture(params=[1, 3])
@@ -61,7 +61,7 @@ def test_any_number_of_processes_gives_the_same(processes: int, tmp_path: Path):
     """Results come in the order of the units, and an array file has their rows."""
     expected = np.concatenate([squares(piece) for piece in PIECES])
     assert run(squares).tolist() == expected.tolist()
-    notes = units.fill(tmp_path / "a.npy", noted, PIECES, shape=(23,), kind=np.int64, unit="rows", label="a")
+    notes = units.fill(tmp_path / "a.npy", noted, PIECES, shape=(23,), kind=np.int64, things="rows", label="a")
     assert np.load(tmp_path / "a.npy").tolist() == expected.tolist()
     assert np.concatenate(notes).tolist() == [0, 5, 10, 15, 20]
 
@@ -69,7 +69,7 @@ def test_any_number_of_processes_gives_the_same(processes: int, tmp_path: Path):
 def test_the_first_mistake_in_the_order_of_the_units_is_told(processes: int):
     """In its own words, whichever process met it."""
     with pytest.raises(UserError, match=r"^picture 10 is broken$"):
-        units.run(told, PIECES[2:], unit="rows", label="test")
+        units.run(told, PIECES[2:], things="rows", label="test")
 
 
 def test_a_process_that_is_killed_ends_the_work_and_what_was_done_stays(
@@ -91,9 +91,27 @@ def test_a_process_that_is_killed_ends_the_work_and_what_was_done_stays(
 def test_a_file_that_was_removed_is_made_anew(tmp_path: Path):
     """What is noted of it beside it counts no more."""
     for _ in range(2):
-        units.fill(tmp_path / "a.npy", noted, PIECES, shape=(23,), kind=np.int64, unit="rows", label="a")
+        units.fill(tmp_path / "a.npy", noted, PIECES, shape=(23,), kind=np.int64, things="rows", label="a")
         assert np.load(tmp_path / "a.npy")[-1] == 22**2 + 200
         (tmp_path / "a.npy").unlink()
+
+
+def test_what_came_with_a_copied_repository_is_never_written_through(tmp_path: Path):
+    """A link in the place of the file or of a note, a note of other bytes, a pipe: each is made anew."""
+    mine, made, notes = tmp_path / "mine", tmp_path / "a.npy", tmp_path / "a.units"
+    mine.write_bytes(b"keep me")
+    made.symlink_to(mine)
+    for _ in range(2):
+        units.fill(made, noted, PIECES, shape=(23,), kind=np.int64, things="rows", label="a")
+        assert np.load(made)[-1] == 22**2 + 200
+        (notes / "000000.npy").write_bytes(b"no note")
+        (notes / "000001.npy").unlink()
+        (notes / "000001.npy").symlink_to(mine)
+    (notes / "000002.npy").unlink()
+    os.mkfifo(notes / "000002.npy")
+    units.fill(made, noted, PIECES, shape=(23,), kind=np.int64, things="rows", label="a")
+    assert mine.read_bytes() == b"keep me"
+    assert not made.is_symlink()
 
 
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch):
@@ -155,4 +173,4 @@ def test_a_cluster_gives_the_same_though_one_of_its_workers_is_killed(tmp_path: 
         assert run(partial(counted, tmp_path)).tolist() == run(squares).tolist()
         assert (tmp_path / "10").read_text() == "xx"
         with pytest.raises(UserError, match=r"^picture 10 is broken$"):
-            units.run(told, PIECES[2:], unit="rows", label="test")
+            units.run(told, PIECES[2:], things="rows", label="test")

@@ -88,9 +88,20 @@ def file(tmp_path: Path) -> Path:
     ],
 )
 def test_an_artifact_store_that_takes_nothing_holds_nothing_else_back(
-    gate: Gate, client: "MlflowClient", file: Path, capsys: pytest.CaptureFixture[str], place: str, cause: str
+    gate: Gate,
+    client: "MlflowClient",
+    file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    cause: str,
 ) -> None:
     """S3 without boto3 or credentials, a server that is off: the rest arrives, and `make sync` says what waits."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "none")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     client.create_experiment(store.experiment_name(), artifact_location=place)
     with begun() as first:
         first.log_file(file)

@@ -11,9 +11,6 @@ from itertools import pairwise
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Shaped
-
 from exemplar.datasets.fetching.archives import UNREADABLE, fault, inner_path
 from exemplar.datasets.fetching.unpacking import iter_headers
 from exemplar.errors import UserError
@@ -22,7 +19,6 @@ from exemplar.runtime import units
 from exemplar.runtime.units import Unit
 
 MOST_BYTES = 1 << 26  # of a picture
-LONGEST_NAME = 255
 
 
 class Place(NamedTuple):
@@ -43,19 +39,15 @@ def find(tree: Path, names: Sequence[PurePath]) -> tuple[list[tuple[PurePath, Pl
     """The pictures of shards in their order, each with its path below the tree, and how many members are none."""
     pieces = [Unit(range(number, number + 1), tree / name) for number, name in enumerate(names)]
     found, others = list[tuple[PurePath, Place]](), Counter[str]()
-    for shard, entries in zip(
-        names, units.run(entries_of, pieces, unit="shards", label=f"look at {tree.name}"), strict=True
-    ):
-        for name, offset, size in entries.tolist():
-            if offset < 0:
-                others[name] += size
-            else:
-                found.append((shard / name, Place(tree / shard, offset, size)))
+    looked = units.run(entries_of, pieces, things="shards", label=f"look at {tree.name}")
+    for shard, (entries, passed_over) in zip(names, looked, strict=True):
+        found += [(shard / name, Place(tree / shard, offset, size)) for name, offset, size in entries]
+        others += passed_over
     return found, others
 
 
-def entries_of(unit: Unit) -> Shaped[np.ndarray, " n"]:
-    """The names, first bytes and lengths of the pictures of a shard, and behind them how many members have a suffix.
+def entries_of(unit: Unit) -> tuple[list[tuple[str, int, int]], Counter[str]]:
+    """The names, first bytes and lengths of the pictures of a shard, and how many members are none, by their cause.
 
     Raises UserError for a shard that is cut or broken.
     """
@@ -65,14 +57,12 @@ def entries_of(unit: Unit) -> Shaped[np.ndarray, " n"]:
             for _, info in iter_headers(file):
                 path = inner_path(unit.of, info.name)
                 if info.isreg() and not (why := cause(path, info.size)):
-                    entries.append((str(path)[-LONGEST_NAME:], info.offset_data, info.size))
+                    entries.append((str(path), info.offset_data, info.size))
                 elif not info.isdir():
                     others[why if info.isreg() else NO_FILE] += 1
     except UNREADABLE as error:
         raise UserError(f"{unit.of} {fault(unit.of, error)}; fetch it again, or move it elsewhere") from None
-    entries += [(why, -1, count) for why, count in others.items()]
-    longest = max((len(name) for name, _, _ in entries), default=1)
-    return np.array(entries, [("name", f"U{longest}"), ("offset", "i8"), ("size", "i8")])
+    return entries, others
 
 
 def cause(path: PurePosixPath, size: int) -> str:

@@ -64,7 +64,7 @@ def append_missing(url: str, partial: Path, *, label: str, timeout_seconds: floa
 def answered(url: str, headers: dict[str, str], *, timeout_seconds: float) -> requests.Response:
     """The answer of a server, its body unread. Raises requests.Timeout where it does not end its headers.
 
-    The library's own timeout begins anew with every byte.
+    The library's own timeout begins anew with every byte, so the call is given an end.
     """
     seconds = timeout_seconds * REDIRECTS
     try:

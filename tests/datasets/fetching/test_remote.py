@@ -61,7 +61,7 @@ def shards(tmp_path: Path, picture: Callable[..., bytes], pack: Callable[..., Pa
 @pytest.fixture
 def bucket(shards: Path, request: pytest.FixtureRequest) -> str:
     """A bucket that holds them."""
-    client, name = boto3.client("s3"), f"bucket-{abs(hash(request.node.name))}"
+    client, name = boto3.Session().client("s3"), f"bucket-{abs(hash(request.node.name))}"
     client.create_bucket(Bucket=name)
     for path in filter(Path.is_file, shards.rglob("*")):
         client.upload_file(str(path), name, f"set/{path.relative_to(shards)}")
@@ -82,7 +82,7 @@ def test_shards_in_a_bucket_are_those_on_the_disk(bucket: str, shards: Path, tmp
         (tmp_path / name).mkdir()
         folder.write_unlabeled(source, tmp_path / name, **OPTIONS)
     np.testing.assert_array_equal(load_images(tmp_path / "one"), load_images(tmp_path / "other"))
-    boto3.client("s3").delete_object(Bucket=bucket, Key="set/deep/00000.tar")
+    boto3.Session().client("s3").delete_object(Bucket=bucket, Key="set/deep/00000.tar")
     assert fetch([f"s3://{bucket}/set"], md5=md5, folder=downloads) == tree, "it is there"
 
 
