@@ -98,7 +98,7 @@ def on_the_host(prepare: Callable[[FakeTensorMode], Callable[[], object]]) -> li
 def steps(model: Learner, data: Samples, mode: FakeTensorMode) -> Callable[[], object]:
     """The second and the third step of an epoch; in the first optimizers and constants are made.
 
-    With `negatives` classes start in the second, as their seeds are seen then for the first time, and none in the third.
+    With `negatives`, classes that were not seen yet start in the second; in the third there are none.
     """
     there = data.to(DEVICE)
     move(model.train(), mode)
