@@ -9,7 +9,7 @@
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
-python -m benchmarks.stages dvc exp run -n million -S model=64c5-64c5-128f -S unlabeled=cifar10 -S sources.cifar10.options.unlabeled_side=64 \
+python -m benchmarks.stages dvc exp run -n million -S model=64c5-64c5-128f -S unlabeled=cifar10 -S sources.cifar10.options.unlabeled_side=96 \
   -S 'datasets=[cifar10_400]' -S 'methods=[exemplar]' -S 'finetune.methods=[]' -S 'invariance.methods=[exemplar]' \
   -S seeds.count=1000000 -S seeds.most_overlap=null -S surrogate.samples=2 -S train.recipe=fast -S train.epochs=1 -S train.batch_size=64 \
   -S train.learning_rate=0.1 -S train.momentum=0.9 -S train.weight_decay=0.0005 -S train.negatives=8192 -S compute.precision=bfloat16 "$@"
