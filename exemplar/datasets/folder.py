@@ -7,12 +7,10 @@ cause. Both functions take all of `sources.folder.options`.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped, UInt8
@@ -124,7 +122,7 @@ def write_images(found: Survey, folder: Path, *, side: int, skip_broken: bool) -
     require_space(folder, needed_bytes=len(found.pictures) * 3 * side * side)
     pictures = list(zip(found.pictures, found.places, strict=True))
     pieces = [Unit(rows, pictures[rows.start : rows.stop]) for rows in units.ranges(len(pictures), PICTURES)]
-    with unfinished_in(folder) as unfinished:
+    with units.unfinished_in(folder / UNFINISHED) as unfinished:
         read = examine(found, pieces, unfinished)
         notes = units.fill(
             unfinished / "images.npy",
@@ -151,16 +149,6 @@ def write_images(found: Survey, folder: Path, *, side: int, skip_broken: bool) -
         else:
             put_beside(unfinished / "images.npy", folder / "images.npy")
     return read
-
-
-@contextmanager
-def unfinished_in(folder: Path) -> Iterator[Path]:
-    """A folder for what is not yet whole: the caller's, who may be killed and come again, or one for the block."""
-    if (folder / UNFINISHED).is_dir():
-        yield (folder / UNFINISHED).resolve()  # it may be a link, and a worker may have another working directory
-    else:
-        with TemporaryDirectory(dir=folder) as temporary:
-            yield Path(temporary)
 
 
 def examine(found: Survey, pieces: Sequence[Unit], unfinished: Path) -> Read:

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +44,16 @@ Spread = Callable[[Work, Iterable[Unit]], Iterator[Any]]
 def ranges(count: int, size: int) -> list[range]:
     """`count` rows in ranges of `size`, the last of which may be shorter."""
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+@contextmanager
+def unfinished_in(place: Path) -> Iterator[Path]:
+    """A folder for what is not yet whole: `place` where a caller that may be killed made it, else one for the block."""
+    if place.is_dir():
+        yield place.resolve()  # it may be a link, and a worker may have another working directory
+    else:
+        with TemporaryDirectory(dir=place.parent) as temporary:
+            yield Path(temporary)
 
 
 def run(
