@@ -293,7 +293,7 @@ def test_no_two_seeds_of_an_image_overlap_more_than_the_limit(most: float):
 def test_a_count_that_the_limit_leaves_no_room_for_is_refused():
     """The line says how many there are at this limit."""
     with pytest.raises(UserError, match=r"give only \d+ seeds at seeds.most_overlap 0.0; lower count$"):
-        cut(noise(3, 96, 96), 40, most_overlap=0.0)
+        cut(noise(3, 96, 96), 30, most_overlap=0.0)
 
 
 def test_an_overlap_of_1_forbids_nothing_and_none_is_the_same():
