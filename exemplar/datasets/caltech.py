@@ -35,7 +35,8 @@ def write_images(
         copied = unfinished / "pictures"
         try:
             found = copy_pictures(archive, copied, root=root, left_out=left_out)
-            pictures = list(found.values())
+            length = copied.stat().st_size
+            pictures = [(name, Place(copied, length, offset, size)) for name, offset, size in found.values()]
             require_space(folder, needed_bytes=len(pictures) * 3 * side_pixels**2)
             units.fill(
                 unfinished / "images.npy",
@@ -54,9 +55,9 @@ def write_images(
 
 def copy_pictures(
     archive: Path | None, copied: Path, *, root: str, left_out: str
-) -> dict[PurePosixPath, tuple[str, Place]]:
-    """Copy the pictures one behind the other into a file; of each its name for messages and its place there."""
-    found: dict[PurePosixPath, tuple[str, Place]] = {}
+) -> dict[PurePosixPath, tuple[str, int, int]]:
+    """Copy the pictures one behind the other into a file; of each its name for messages, first byte and length."""
+    found: dict[PurePosixPath, tuple[str, int, int]] = {}
     with copied.open("wb") as file:
         for member in members(archive, inside=root):
             path = PurePosixPath(*member.path.parts[-2:])
@@ -72,9 +73,8 @@ def copy_pictures(
                     f"{archive} has more than {MOST_PICTURES:,} pictures, or {MOST_BYTES_TOGETHER:,} bytes of them; "
                     "expected one of Caltech's sets"
                 )
-            place = Place(copied, file.tell(), member.size)
+            found[path] = f"{archive}: {str(member.path)!r}", file.tell(), member.size
             file.write(member.read(most_bytes=MOST_BYTES))
-            found[path] = f"{archive}: {str(member.path)!r}", place
     if not found:
         raise UserError(
             f"{archive} has no pictures under {root!r}; expected that folder or an archive of it, with class folders"

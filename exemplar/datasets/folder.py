@@ -10,17 +10,17 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped, UInt8
 from PIL import Image
 
 from exemplar.datasets.base import UNFINISHED, copy_images, save_protocol
-from exemplar.datasets.fetching.shards import first_missing
+from exemplar.datasets.fetching.shards import first_missing, source_of
 from exemplar.datasets.images import cropped, decode, glance, growing, iter_parts
 from exemplar.datasets.splits import draw_orders, require_members, take
-from exemplar.datasets.tree import DEEP_BITS, Read, Survey, find_classes, say, survey
+from exemplar.datasets.tree import DEEP_BITS, Read, Survey, find_classes, say, survey, top
 from exemplar.errors import UserError
 from exemplar.io.arrays import map_array
 from exemplar.io.atomic import put_beside
@@ -92,11 +92,11 @@ def write_labeled(
     save_protocol(folder, labels=labels, train=train, test=test, classes=tuple(classes))
 
 
-def by_class(paths: Sequence[PurePath], classes: Sequence[str]) -> list[Int64[np.ndarray, " _"]]:
+def by_class(paths: Sequence[str], classes: Sequence[str]) -> list[Int64[np.ndarray, " _"]]:
     """For each class, the places of its pictures."""
     places: dict[str, list[int]] = {name: [] for name in classes}
     for place, path in enumerate(paths):
-        places[path.parts[0]].append(place)
+        places[top(path)].append(place)
     return [np.array(group, np.int64) for group in places.values()]
 
 
@@ -163,7 +163,7 @@ def examine(found: Survey, pieces: Sequence[Unit], unfinished: Path) -> Read:
 
 def glances(tree: Path, unit: Unit) -> Int64[np.ndarray, "n 2"]:
     """What the headers of some pictures say: whether there are several in the file, and the largest deep value."""
-    seen = [glance(tree / path if place is None else place.read()) for path, place in unit.of]
+    seen = [glance(source_of(tree, path, place)) for path, place in unit.of]
     return np.array([[each.several, each.most_value] for each in seen], np.int64)
 
 
@@ -173,8 +173,8 @@ def squares_of(
     """The squares of some pictures; of each the digest and the brightest value, or what is said where it is broken."""
     squares, notes = np.zeros((len(unit.of), 3, side, side), np.uint8), []
     for square, (path, place) in zip(squares, unit.of, strict=True):
+        source = source_of(tree, path, place)  # what another machine lacks is not skipped as broken
         try:
-            source = tree / path if place is None else place.read()
             picture = decode(source, name=str(tree / path), bits=bits)
         except UserError as error:
             if not skip_broken:
