@@ -4,9 +4,11 @@ What the numbers are worth is for the readers to say. NumPy alone would take an 
 with bytes too many; of a broken header it says anything from a warning to a request for exabytes.
 """
 
+import hashlib
 import io
 import mmap
 import os
+import platform
 import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, SupportsIndex
@@ -17,6 +19,7 @@ from exemplar.errors import UserError, reason
 
 Shape = tuple[int | None, ...]  # None is a length that the file may choose
 ALIGNMENT_BYTES = 64  # of PyTorch's own memory
+PIECES, PIECE_BYTES = 64, 4096  # of a file that tell it from others
 
 
 class Layout(NamedTuple):
@@ -60,12 +63,27 @@ class Mapped(np.memmap):
         """The file where this is all of it; a part of it is copied."""
         if not isinstance(self.base, mmap.mmap):
             return np.asarray(self).__reduce_ex__(protocol)
-        return map_again, (Path(str(self.filename)), self.dtype.type, self.shape)
+        path = Path(str(self.filename))
+        return map_again, (path, self.dtype.type, self.shape, digest_of_pieces(path))
 
 
-def map_again(path: Path, kind: type[np.generic], shape: Shape) -> Mapped:
-    """Map what another process has mapped, perhaps on another machine, where the same files must be."""
-    return map_array(path, kind=kind, shape=shape, remedy="all processes need the same file there")
+def map_again(path: Path, kind: type[np.generic], shape: Shape, digest: str) -> Mapped:
+    """Map what another process has mapped, perhaps on another machine, where the same file must be."""
+    remedy = f"the machine {platform.node()} needs the same file there as the one where the stage was started"
+    mapped = map_array(path, kind=kind, shape=shape, remedy=remedy)
+    if digest_of_pieces(path) != digest:
+        raise UserError(f"{path} holds other numbers; {remedy}")
+    return mapped
+
+
+def digest_of_pieces(path: Path) -> str:
+    """The md5 of pieces of a file at equal distances, in which two sets of images differ."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        for start in np.linspace(0, max(0, path.stat().st_size - PIECE_BYTES), PIECES, dtype=np.int64).tolist():
+            file.seek(start)
+            digest.update(file.read(PIECE_BYTES))
+    return digest.hexdigest()
 
 
 def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) -> Mapped:
