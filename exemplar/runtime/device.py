@@ -3,13 +3,14 @@
 import ctypes
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 
-from exemplar.errors import UserError, say
+from exemplar.errors import UserError, one_line, say
 from exemplar.runtime import machine
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -54,9 +55,23 @@ def find(*, device: str, precision: str) -> Compute:
         raise UserError(
             f"compute: {device!r}, {precision!r} is unknown; expected one of {DEVICES} and one of {PRECISIONS}"
         )
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("compute.device is 'cuda', but PyTorch sees no CUDA device here; use 'auto' or 'cpu'")
+    if device == "cuda" and (reason := lack_of_cuda()):
+        raise UserError(f"compute.device is 'cuda', but {reason}; use 'auto' or 'cpu'")
     return Compute(wanted(device), getattr(torch, precision))
+
+
+def lack_of_cuda() -> str | None:
+    """Why PyTorch can use no GPU here, in its own words: no driver, one that is too old, a build without CUDA."""
+    with warnings.catch_warnings(action="ignore"):  # what it warns of is in its error too
+        if torch.cuda.is_available():
+            return None
+    try:
+        torch.cuda.init()
+        said = "none is visible"
+    except (RuntimeError, AssertionError) as error:
+        said = one_line(error).removesuffix(".")
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    return f"PyTorch {torch.__version__}, {built}, can use no GPU here ({said})"
 
 
 def wanted(device: str) -> torch.device:
