@@ -109,17 +109,17 @@ class LazyRows(nn.Module):
         self, index: Int64[Tensor, " n"], waited: Int64[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
         """Rows and their momenta as they are after the steps that each waited for; nothing is written."""
-        stored = self.rows.index_select(0, index.to(self.rows.device)).to(index.device)
-        weights, momentum = stored.unbind(1)
+        place = index.to(self.rows.device)
+        weights, momentum = (each.index_select(0, place).to(index.device) for each in (self.weights, self.momentum))
         factors = self.passed.index_select(2, waited).to(weights.dtype)[..., None]
         (kept, moved), (decayed, left) = factors
-        return (kept * weights).addcmul_(moved, momentum), (left * momentum).addcmul_(decayed, weights)
+        settled = (kept * weights).addcmul_(moved, momentum)
+        return settled, momentum.mul_(left).addcmul_(decayed, weights)
 
     def put(self, index: Int64[Tensor, " n"], weights: Float[Tensor, "n d"], momentum: Float[Tensor, "n d"]) -> None:
         """Write rows and momenta; what is written to the row of no class is always the same."""
-        stored = index.to(self.rows.device)
-        self.weights.index_copy_(0, stored, weights.to(self.rows.device))
-        self.momentum.index_copy_(0, stored, momentum.to(self.rows.device))
+        place = index.to(self.rows.device)
+        self.rows.index_copy_(0, place, torch.stack([weights, momentum], 1).to(self.rows.device))
 
     def pass_step(self, matrix: Matrix) -> None:
         """Let a step pass for every row."""
