@@ -6,9 +6,11 @@ with bytes too many; of a broken header it says anything from a warning to a req
 
 import hashlib
 import io
+import math
 import mmap
 import os
 import platform
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, SupportsIndex
@@ -104,6 +106,17 @@ def make_array(file: Path, shape: tuple[int, ...], kind: type[np.generic]) -> No
     np.lib.format.open_memmap(file, "w+", kind, shape)
     with file.open("r+b") as opened:  # a disk that is full says so here, and not by a signal while pages are written
         os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+
+
+def scratch_array(folder: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.ndarray:
+    """An array of zeros that can be written and lies in a file of a folder; raises OSError where there is no room.
+
+    The file has no name, so that the system gives its room back when this process ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, np.dtype(kind).itemsize * math.prod(shape))
+        return np.memmap(file, kind, "r+", shape=shape)
 
 
 def write_rows(path: Path, first: int, rows: np.ndarray) -> None:
