@@ -19,6 +19,7 @@ def cut() -> None:
     integrity.require_intact([unlabeled])
     images = load_images(unlabeled)
     wanted = settings.seeds.model_dump()
+    seeds.require_room(images, **wanted)  # at once: for its digest all of a large set is read
     draws = {**wanted, "random_seed": settings.random_seed}
     with work_folder("seeds", settings=draws, inputs=[unlabeled]) as kept:
         drawn = seeds.draw(images, **wanted, random_seed=settings.random_seed, kept=kept)

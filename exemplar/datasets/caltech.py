@@ -1,19 +1,27 @@
-"""What Caltech-101 and Caltech-256 share: a tar of class folders with pictures of any size, and random splits."""
+"""What Caltech-101 and Caltech-256 share: an archive of class folders with pictures of any size, and random splits."""
 
-from io import BytesIO
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from jaxtyping import UInt8
 
-from exemplar.datasets.base import save_protocol
+from exemplar.datasets.base import UNFINISHED, save_protocol
 from exemplar.datasets.fetching.archives import members
-from exemplar.datasets.images import decode, growing, stretched
+from exemplar.datasets.fetching.shards import Place
+from exemplar.datasets.images import decode, stretched
 from exemplar.datasets.splits import draw_orders, require_members, take
 from exemplar.errors import UserError
+from exemplar.io.atomic import put_beside
+from exemplar.io.integrity import require_space
+from exemplar.runtime import units
+from exemplar.runtime.units import Unit
 
 FOLDS, TRAIN_PER_CLASS = 10, 30
+PICTURES = 512  # of a unit
 MOST_BYTES = 1 << 26
 MOST_PICTURES = 50_000  # Caltech-256 has 30,607; of 256 x 256 pixels these take 10 GB of the disk
+MOST_BYTES_TOGETHER = 1 << 32  # those of Caltech-256 have 1.2 GB
 
 
 def write_images(
@@ -21,10 +29,36 @@ def write_images(
 ) -> list[PurePosixPath]:
     """Write the pictures `root/<class>/<name>.jpg` of all classes but `left_out`; returns `<class>/<name>.jpg` of each.
 
-    A picture is scaled to a square whole, since its object may reach its borders; the paper gives the size only.
+    They are copied out of the archive first, since whoever decodes some of them cannot unpack all that lies before.
     """
-    paths: dict[PurePosixPath, None] = {}
-    with growing(folder / "images.npy", side_pixels=side_pixels) as images:
+    with units.unfinished_in(folder / UNFINISHED) as unfinished:
+        copied = unfinished / "pictures"
+        try:
+            found = copy_pictures(archive, copied, root=root, left_out=left_out)
+            length = copied.stat().st_size
+            pictures = [(name, Place(copied, length, offset, size)) for name, offset, size in found.values()]
+            require_space(folder, needed_bytes=len(pictures) * 3 * side_pixels**2)
+            units.fill(
+                unfinished / "images.npy",
+                partial(squares_of, side_pixels),
+                [Unit(rows, pictures[rows.start : rows.stop]) for rows in units.ranges(len(pictures), PICTURES)],
+                shape=(len(pictures), 3, side_pixels, side_pixels),
+                kind=np.uint8,
+                things="images",
+                label=f"decode {root}",
+            )
+        finally:
+            copied.unlink(missing_ok=True)
+        put_beside(unfinished / "images.npy", folder / "images.npy")
+    return list(found)
+
+
+def copy_pictures(
+    archive: Path | None, copied: Path, *, root: str, left_out: str
+) -> dict[PurePosixPath, tuple[str, int, int]]:
+    """Copy the pictures one behind the other into a file; of each its name for messages, first byte and length."""
+    found: dict[PurePosixPath, tuple[str, int, int]] = {}
+    with copied.open("wb") as file:
         for member in members(archive, inside=root):
             path = PurePosixPath(*member.path.parts[-2:])
             # what lies deeper or has another suffix (056.dog/greg/, 198.spider/RENAME2) was left behind by its authors
@@ -32,18 +66,29 @@ def write_images(
                 continue
             if path.parts[0] == left_out:
                 continue
-            if path in paths:
+            if path in found:
                 raise UserError(f"{archive} has {str(path)!r} twice; it might be trained on and tested on")
-            if len(paths) == MOST_PICTURES:
-                raise UserError(f"{archive} has more than {MOST_PICTURES:,} pictures; expected one of Caltech's sets")
-            paths[path] = None
-            picture = decode(BytesIO(member.read(most_bytes=MOST_BYTES)), name=f"{archive}: {str(member.path)!r}")
-            images.append(stretched(picture, side_pixels=side_pixels)[None])
-    if not paths:
+            if len(found) == MOST_PICTURES or file.tell() + member.size > MOST_BYTES_TOGETHER:
+                raise UserError(
+                    f"{archive} has more than {MOST_PICTURES:,} pictures, or {MOST_BYTES_TOGETHER:,} bytes of them; "
+                    "expected one of Caltech's sets"
+                )
+            found[path] = f"{archive}: {str(member.path)!r}", file.tell(), member.size
+            file.write(member.read(most_bytes=MOST_BYTES))
+    if not found:
         raise UserError(
             f"{archive} has no pictures under {root!r}; expected that folder or an archive of it, with class folders"
         )
-    return list(paths)
+    return found
+
+
+def squares_of(side_pixels: int, unit: Unit) -> tuple[UInt8[np.ndarray, "n 3 side side"], UInt8[np.ndarray, "0"]]:
+    """The pictures of a unit, of which nothing is to be noted.
+
+    A picture is scaled to a square whole, since its object may reach its borders; the paper gives the size only.
+    """
+    pictures = (decode(place.read(), name=name) for name, place in unit.of)
+    return np.stack([stretched(picture, side_pixels=side_pixels) for picture in pictures]), np.empty(0, np.uint8)
 
 
 def save_splits(folder: Path, paths: list[PurePosixPath], *, test_per_class: int | None) -> None:

@@ -7,22 +7,20 @@ cause. Both functions take all of `sources.folder.options`.
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int64, Shaped, UInt8
 from PIL import Image
 
 from exemplar.datasets.base import UNFINISHED, copy_images, save_protocol
-from exemplar.datasets.fetching.shards import first_missing
+from exemplar.datasets.fetching.shards import first_missing, source_of
 from exemplar.datasets.images import cropped, decode, glance, growing, iter_parts
 from exemplar.datasets.splits import draw_orders, require_members, take
-from exemplar.datasets.tree import DEEP_BITS, Read, Survey, find_classes, say, survey
+from exemplar.datasets.tree import DEEP_BITS, Read, Survey, find_classes, say, survey, top
 from exemplar.errors import UserError
 from exemplar.io.arrays import map_array
 from exemplar.io.atomic import put_beside
@@ -94,11 +92,11 @@ def write_labeled(
     save_protocol(folder, labels=labels, train=train, test=test, classes=tuple(classes))
 
 
-def by_class(paths: Sequence[PurePath], classes: Sequence[str]) -> list[Int64[np.ndarray, " _"]]:
+def by_class(paths: Sequence[str], classes: Sequence[str]) -> list[Int64[np.ndarray, " _"]]:
     """For each class, the places of its pictures."""
     places: dict[str, list[int]] = {name: [] for name in classes}
     for place, path in enumerate(paths):
-        places[path.parts[0]].append(place)
+        places[top(path)].append(place)
     return [np.array(group, np.int64) for group in places.values()]
 
 
@@ -124,7 +122,7 @@ def write_images(found: Survey, folder: Path, *, side: int, skip_broken: bool) -
     require_space(folder, needed_bytes=len(found.pictures) * 3 * side * side)
     pictures = list(zip(found.pictures, found.places, strict=True))
     pieces = [Unit(rows, pictures[rows.start : rows.stop]) for rows in units.ranges(len(pictures), PICTURES)]
-    with unfinished_in(folder) as unfinished:
+    with units.unfinished_in(folder / UNFINISHED) as unfinished:
         read = examine(found, pieces, unfinished)
         notes = units.fill(
             unfinished / "images.npy",
@@ -153,16 +151,6 @@ def write_images(found: Survey, folder: Path, *, side: int, skip_broken: bool) -
     return read
 
 
-@contextmanager
-def unfinished_in(folder: Path) -> Iterator[Path]:
-    """A folder for what is not yet whole: the caller's, who may be killed and come again, or one for the block."""
-    if (folder / UNFINISHED).is_dir():
-        yield (folder / UNFINISHED).resolve()  # it may be a link, and a worker may have another working directory
-    else:
-        with TemporaryDirectory(dir=folder) as temporary:
-            yield Path(temporary)
-
-
 def examine(found: Survey, pieces: Sequence[Unit], unfinished: Path) -> Read:
     """Look at all headers first: the bits of deep grey values are those that the largest of the whole set needs."""
     look, kept = partial(glances, found.tree), unfinished / "headers"
@@ -175,7 +163,7 @@ def examine(found: Survey, pieces: Sequence[Unit], unfinished: Path) -> Read:
 
 def glances(tree: Path, unit: Unit) -> Int64[np.ndarray, "n 2"]:
     """What the headers of some pictures say: whether there are several in the file, and the largest deep value."""
-    seen = [glance(tree / path if place is None else place.read()) for path, place in unit.of]
+    seen = [glance(source_of(tree, path, place)) for path, place in unit.of]
     return np.array([[each.several, each.most_value] for each in seen], np.int64)
 
 
@@ -185,8 +173,8 @@ def squares_of(
     """The squares of some pictures; of each the digest and the brightest value, or what is said where it is broken."""
     squares, notes = np.zeros((len(unit.of), 3, side, side), np.uint8), []
     for square, (path, place) in zip(squares, unit.of, strict=True):
+        source = source_of(tree, path, place)  # what another machine lacks is not skipped as broken
         try:
-            source = tree / path if place is None else place.read()
             picture = decode(source, name=str(tree / path), bits=bits)
         except UserError as error:
             if not skip_broken:

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from exemplar import errors
 from exemplar.datasets.fetching.shards import Place, find
 from exemplar.errors import UserError
-from exemplar.io.trees import PICTURES, cause_of, is_picture, is_shard, look
+from exemplar.io.trees import PICTURES, cause_of, is_picture, is_shard, look, suffix_of
 
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 MOST_CAUSES = 12  # of one line: what comes behind a dot need not be one of a few formats
@@ -26,19 +26,19 @@ PACKAGES = {".heic": "pillow-heif", ".heif": "pillow-heif", ".jxl": "pillow-jxl-
 class Survey:
     """The pictures of a tree, relative to it and in the order of their names, and why each other path is none.
 
-    Those of tar shards have their place there, all others None; what else lies in shards is counted.
+    Those of tar shards have their place there, all others their number of bytes; what else lies in shards is counted.
     """
 
     tree: Path
-    pictures: list[PurePath]
-    others: dict[PurePath, str]
+    pictures: list[str]
+    others: dict[str, str]
     shards: list[PurePath]
-    places: list[Place | None]
+    places: list[Place | int]
     beside: Counter[str]
 
     def said(self, of: str = "") -> str:
         """How many paths are passed over for each cause, in the tree or in one class of it, as the end of a line."""
-        causes = Counter(cause for name, cause in self.others.items() if not of or name.parts[0] == of)
+        causes = Counter(cause for name, cause in self.others.items() if not of or top(name) == of)
         causes += self.beside
         return f"; passed over: {counted(causes)}" if causes else ""
 
@@ -50,24 +50,29 @@ def survey(tree: Path, *, shards: bool = False) -> Survey:
     """
     try:
         found = look(tree)
+        files = [name for name in found.files if is_picture(name)]
+        sizes = [(tree / name).stat().st_size for name in files]
     except OSError as error:
         raise UserError(f"{error.filename} cannot be opened ({error.strerror}); change its permissions") from None
-    tars = [name for name in found.files if shards and is_shard(name)]
-    packed, beside = find(tree, tars)
-    pictures = [*((name, None) for name in found.files if is_picture(name)), *packed]
+    tars = [PurePath(name) for name in found.files if shards and is_shard(name)]
+    packed, places, beside = find(tree, tars)
     others = {
         name: no_picture(name) for name in found.files if not is_picture(name) and not (shards and is_shard(name))
     }
-    names, places = [name for name, _ in pictures], [place for _, place in pictures]
-    surveyed = Survey(tree, names, found.passed_over | others, tars, places, beside)
+    surveyed = Survey(tree, files + packed, found.passed_over | others, tars, [*sizes, *places], beside)
     if not surveyed.pictures:
         raise UserError(f"{tree} has no pictures; expected files that end in {', '.join(PICTURES)}{surveyed.said()}")
     return surveyed
 
 
-def no_picture(name: PurePath) -> str:
+def top(name: str) -> str:
+    """The first part of a path."""
+    return name.partition("/")[0]
+
+
+def no_picture(name: str) -> str:
     """Why a file is no picture: its suffix, and which package reads it."""
-    suffix = name.suffix.lower()
+    suffix = suffix_of(name)
     if suffix in PACKAGES:
         return f"{suffix} (convert them, for example with the package {PACKAGES[suffix]})"
     return suffix or "without a suffix"
@@ -75,7 +80,7 @@ def no_picture(name: PurePath) -> str:
 
 def counted(causes: Counter[str]) -> str:
     """How often each cause occurs, the most frequent first: `60 .heic, 12 hidden`; beyond MOST_CAUSES, their number."""
-    counts = causes.most_common()
+    counts = sorted(causes.items(), key=lambda each: (-each[1], each[0]))
     others = sum(count for _, count in counts[MOST_CAUSES:])
     shown = [f"{count:,} {cause}" for cause, count in counts[:MOST_CAUSES]]
     return ", ".join([*shown, f"{others:,} of other kinds"] if others else shown)
@@ -85,7 +90,7 @@ def counted(causes: Counter[str]) -> str:
 class Read:
     """What reading the pictures found: the paths and digests of those that were written, and counts of what to tell."""
 
-    paths: list[PurePath] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
     brightest: int = 0
     skipped: int = 0
@@ -136,14 +141,12 @@ def find_classes(found: Survey) -> list[str]:
 
     Raises UserError for a picture that lies in no class, and for folders that are no classes but lie above them.
     """
-    for path in found.pictures:
-        if len(path.parts) < 2:
-            raise UserError(
-                f"{found.tree}: the picture {str(path)!r} lies in no class; expected one subfolder per class"
-            )
-    folders = [PurePath(entry.name) for entry in found.tree.iterdir() if entry.is_dir()]
-    classes = sorted(path.name for path in folders if path not in found.others and not cause_of(found.tree, path))
-    below = {name: subfolders(found, name) for name in classes}
+    for name in found.pictures:
+        if "/" not in name:
+            raise UserError(f"{found.tree}: the picture {name!r} lies in no class; expected one subfolder per class")
+    folders = [entry for entry in found.tree.iterdir() if entry.is_dir()]
+    classes = sorted(path.name for path in folders if path.name not in found.others and not cause_of(path))
+    below = subfolders(found, classes)
     if len(classes) > 1 and all(name.lower() in SPLITS for name in classes):
         raise UserError(
             f"{found.tree}: the folders {', '.join(classes)} are parts of a split and no classes; name one of them as "
@@ -155,16 +158,21 @@ def find_classes(found: Survey) -> list[str]:
             f"{found.tree} has one class only, {classes[0]!r}; expected a subfolder for each of two{deeper}"
         )
     shared = set.intersection(*below.values()) if below else set()
-    if shared and all(len(path.parts) > 2 for path in found.pictures):
+    if shared and all(name.count("/") > 1 for name in found.pictures):
         names = ", ".join(sorted(shared))
         say(f"warning: every class has the subfolders {names}; if these are the classes, name a folder above them")
     warn_of_names(classes)
     return classes
 
 
-def subfolders(found: Survey, name: str) -> set[str]:
-    """The names of the folders with pictures that lie directly in a class."""
-    return {path.parts[1] for path in found.pictures if path.parts[0] == name and len(path.parts) > 2}
+def subfolders(found: Survey, classes: Sequence[str]) -> dict[str, set[str]]:
+    """The names of the folders with pictures that lie directly in each class."""
+    below = {name: set[str]() for name in classes}
+    for name in found.pictures:
+        above, *between = name.split("/", 2)
+        if len(between) == 2:
+            below[above].add(between[0])
+    return below
 
 
 def warn_of_names(classes: Sequence[str]) -> None:

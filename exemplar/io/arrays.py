@@ -4,9 +4,13 @@ What the numbers are worth is for the readers to say. NumPy alone would take an 
 with bytes too many; of a broken header it says anything from a warning to a request for exabytes.
 """
 
+import hashlib
 import io
+import math
 import mmap
 import os
+import platform
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, SupportsIndex
@@ -17,6 +21,7 @@ from exemplar.errors import UserError, reason
 
 Shape = tuple[int | None, ...]  # None is a length that the file may choose
 ALIGNMENT_BYTES = 64  # of PyTorch's own memory
+PIECES, PIECE_BYTES = 64, 4096  # of a file that tell it from others
 
 
 class Layout(NamedTuple):
@@ -60,12 +65,27 @@ class Mapped(np.memmap):
         """The file where this is all of it; a part of it is copied."""
         if not isinstance(self.base, mmap.mmap):
             return np.asarray(self).__reduce_ex__(protocol)
-        return map_again, (Path(str(self.filename)), self.dtype.type, self.shape)
+        path = Path(str(self.filename))
+        return map_again, (path, self.dtype.type, self.shape, digest_of_pieces(path))
 
 
-def map_again(path: Path, kind: type[np.generic], shape: Shape) -> Mapped:
-    """Map what another process has mapped, perhaps on another machine, where the same files must be."""
-    return map_array(path, kind=kind, shape=shape, remedy="all processes need the same file there")
+def map_again(path: Path, kind: type[np.generic], shape: Shape, digest: str) -> Mapped:
+    """Map what another process has mapped, perhaps on another machine, where the same file must be."""
+    remedy = f"the machine {platform.node()} needs the same file there as the one where the stage was started"
+    mapped = map_array(path, kind=kind, shape=shape, remedy=remedy)
+    if digest_of_pieces(path) != digest:
+        raise UserError(f"{path} holds other numbers; {remedy}")
+    return mapped
+
+
+def digest_of_pieces(path: Path) -> str:
+    """The md5 of pieces of a file at equal distances, in which two sets of images differ."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        for start in np.linspace(0, max(0, path.stat().st_size - PIECE_BYTES), PIECES, dtype=np.int64).tolist():
+            file.seek(start)
+            digest.update(file.read(PIECE_BYTES))
+    return digest.hexdigest()
 
 
 def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) -> Mapped:
@@ -86,6 +106,17 @@ def make_array(file: Path, shape: tuple[int, ...], kind: type[np.generic]) -> No
     np.lib.format.open_memmap(file, "w+", kind, shape)
     with file.open("r+b") as opened:  # a disk that is full says so here, and not by a signal while pages are written
         os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+
+
+def scratch_array(folder: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.ndarray:
+    """An array of zeros that can be written and lies in a file of a folder; raises OSError where there is no room.
+
+    The file has no name, so that the system gives its room back when this process ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, np.dtype(kind).itemsize * math.prod(shape))
+        return np.memmap(file, kind, "r+", shape=shape)
 
 
 def write_rows(path: Path, first: int, rows: np.ndarray) -> None:

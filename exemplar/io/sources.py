@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -56,7 +56,7 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def digest_of_files(folder: Path, names: Sequence[PurePath]) -> str:
+def digest_of_files(folder: Path, names: Sequence[str]) -> str:
     """The md5 of the names and digests of some files in a folder."""
     lines = [os.fsencode(name) + b"\0" + digest_of_file(folder / name).encode() for name in names]
     return hashlib.md5(b"\n".join(lines), usedforsecurity=False).hexdigest()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
+import psutil
 import torch
 
 from exemplar.errors import UserError, one_line, say
@@ -99,6 +100,13 @@ def choose(*, device: str, precision: str) -> Compute:
     chosen = torch.device("cuda", own_gpu(gpu_names(), local_rank=os.environ.get("LOCAL_RANK")))
     torch.cuda.set_device(chosen)
     return replace(found, device=chosen)
+
+
+def free_memory(device: torch.device) -> int:
+    """The bytes of a device that nobody has taken yet; processes that were started together share a machine's."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def repeatable_on_cuda() -> None:

@@ -6,6 +6,7 @@ Where a unit runs, and how many run at a time, changes no result, so that nothin
 import ctypes
 import multiprocessing
 import os
+import platform
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +45,16 @@ Spread = Callable[[Work, Iterable[Unit]], Iterator[Any]]
 def ranges(count: int, size: int) -> list[range]:
     """`count` rows in ranges of `size`, the last of which may be shorter."""
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+@contextmanager
+def unfinished_in(place: Path) -> Iterator[Path]:
+    """A folder for what is not yet whole: `place` where a caller that may be killed made it, else one for the block."""
+    if place.is_dir():
+        yield place.resolve()  # it may be a link, and a worker may have another working directory
+    else:
+        with TemporaryDirectory(dir=place.parent) as temporary:
+            yield Path(temporary)
 
 
 def run(
@@ -101,11 +113,23 @@ def fill(
         remove(file)
         with replacing(file) as temporary:
             make_array(temporary, shape, kind)
-    return run(partial(written, file, work), units, things=things, label=label, kept=notes, file=file)
+    notes.mkdir(exist_ok=True)
+    with NamedTemporaryFile(dir=notes, suffix=".here") as here:
+        return run(
+            partial(written, file, Path(here.name), work), units, things=things, label=label, kept=notes, file=file
+        )
 
 
-def written(file: Path, work: Callable[[Unit], tuple[np.ndarray, np.ndarray]], unit: Unit) -> np.ndarray:
-    """The note of a unit, whose rows are written."""
+def written(file: Path, here: Path, work: Callable[[Unit], tuple[np.ndarray, np.ndarray]], unit: Unit) -> np.ndarray:
+    """The note of a unit, whose rows are written.
+
+    Raises UserError where the file `here`, which is there while the stage is, is not: rows would go into another file.
+    """
+    if not here.exists():
+        raise UserError(
+            f"{file.parent} on the machine {platform.node()} is not the folder where the stage was started; all "
+            "machines need the repository at the same path on a disk that they share"
+        )
     rows, note = work(unit)
     write_rows(file, unit.rows.start, rows)
     return note

@@ -1,5 +1,6 @@
 """Maps of gradient energy: how likely each place of an image is to become a seed, and where its cells lie."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from exemplar.surrogate.kernels.smoothing import smooth
 STEP = 4
 HIGH_PASS_SIGMA, SMOOTHING_SIGMA = 2.0, 2.0  # cells of the map
 BORDER = 5
+NEIGHBOURHOOD = 2  # cells around a drawn one, in which none is drawn again
 SMALLEST_ENERGY = 1e-9
 
 
@@ -21,15 +23,35 @@ def energy_maps(images: UInt8[Tensor, "b 3 h w"], scale: float) -> Float[Tensor,
 
     An image whose scaled side is between 32 and 40 pixels has room for one patch only, in its middle.
     """
-    height, width = (int(side * scale + 1e-6) for side in images.shape[-2:])
     coarse = images[:, :, ::STEP, ::STEP].float() / 255
-    size = [-(-height // STEP), -(-width // STEP)]
+    size = cells_of(images.shape[-2:], scale)
     grey = functional.interpolate(coarse, size, mode="bilinear", antialias=True).sum(1, keepdim=True)
     energy = smooth((grey - smooth(grey, HIGH_PASS_SIGMA)) ** 2, SMOOTHING_SIGMA)[:, 0].clamp_min(0)
     if min(size) <= 2 * BORDER:
         return energy.mean((1, 2), keepdim=True)
     inner = energy[:, BORDER:-BORDER, BORDER:-BORDER]
     return functional.pad(inner, [BORDER] * 4)
+
+
+def cells_of(size: Sequence[int], scale: float) -> list[int]:
+    """How many cells high and wide the map of an image of `size` (height, width) is."""
+    return [-(-int(side * scale + 1e-6) // STEP) for side in size]
+
+
+def room(size: Sequence[int], scale: float, *, most_overlap: float | None) -> int:
+    """How many seeds of one scale an image may give at most: of cells that exclude each other, a square holds one."""
+    cells, near = cells_of(size, scale), NEIGHBOURHOOD
+    if min(cells) <= 2 * BORDER:
+        return 1
+    while most_overlap is not None and overlap_at(near + 1) > most_overlap + 1e-9:
+        near += 1
+    return math.prod(-(-(side - 2 * BORDER) // (near + 1)) for side in cells)
+
+
+def overlap_at(cells: int) -> float:
+    """Intersection over union of two seeds of one scale, so many cells apart in both directions."""
+    common = max(PATCH_PIXELS - cells * STEP, 0) ** 2
+    return common / (2 * PATCH_PIXELS**2 - common)
 
 
 def centres(

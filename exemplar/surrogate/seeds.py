@@ -25,11 +25,10 @@ from exemplar.errors import UserError
 from exemplar.io.arrays import from_bytes
 from exemplar.runtime import units
 from exemplar.surrogate.counters import open_uniforms
-from exemplar.surrogate.energy import STEP, centres, energy_maps, has_energy, overlaps
+from exemplar.surrogate.energy import NEIGHBOURHOOD, centres, energy_maps, has_energy, overlaps, room
 
 IMAGES = 2048  # of a unit
 CHUNK = 512  # of them in memory at a time
-NEIGHBOURHOOD = 2
 MOST_BYTES = 1 << 26  # of one array; the four million seeds that params.yaml takes have 64 million
 # what a zip that is broken anywhere raises
 UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, BadZipFile, struct.error, zlib.error)
@@ -145,7 +144,7 @@ def draw(
     Images are drawn by energy, so that flat ones come last. What is done of it stays in the folder `kept`. Raises
     UserError when the images cannot give that many seeds.
     """
-    usable = require_places(images, scales, count=count)
+    usable = require_room(images, count=count, scales=scales, most_overlap=most_overlap)
     order = draw_order(images, scale=max(usable), random_seed=random_seed, kept=kept)
     place = order.argsort()
     taken, rounds = min(count, len(images)), -(-count // len(images))
@@ -175,8 +174,13 @@ def draw(
     return Seeds(image=image[first], centre=rows[first, 2:4], side=rows[first, 4])
 
 
-def require_places(images: UInt8[np.ndarray, "n 3 h w"], scales: Sequence[float], *, count: int) -> list[float]:
-    """The scales at which a seed fits an image; raises UserError where none is, or too few cells for `count` seeds."""
+def require_room(
+    images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[float], most_overlap: float | None
+) -> list[float]:
+    """The scales at which a seed fits an image; raises UserError where none is, or no room for `count` seeds.
+
+    It looks at the images' number and size only: what flat ones lack, `draw` finds out.
+    """
     usable = [scale for scale in scales if int(min(images.shape[2:]) * scale + 1e-6) >= PATCH_PIXELS]
     if not usable:
         needed = math.ceil(1000 * PATCH_PIXELS / min(images.shape[2:])) / 1000
@@ -184,9 +188,11 @@ def require_places(images: UInt8[np.ndarray, "n 3 h w"], scales: Sequence[float]
             f"seeds.scales {list(scales)} make images of {images.shape[2]} x {images.shape[3]} smaller than seeds; "
             + (f"expected a scale of at least {needed}" if needed <= 1 else f"expected {PATCH_PIXELS} pixels or more")
         )
-    most = len(images) * sum(math.prod(math.ceil(side * scale / STEP) for side in images.shape[2:]) for scale in usable)
+    most = len(images) * sum(room(images.shape[2:], scale, most_overlap=most_overlap) for scale in usable)
     if count > most:
-        raise UserError(f"seeds.count is {count}, but these {len(images)} images have only {most} places; lower it")
+        raise UserError(
+            f"seeds.count is {count}, but these {len(images)} images have room for {most} at most; lower it"
+        )
     return usable
 
 

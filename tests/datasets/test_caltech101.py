@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exemplar.datasets import caltech101
-from exemplar.datasets.base import Labeled, load_images
+from exemplar.datasets import caltech, caltech101
+from exemplar.datasets.base import UNFINISHED, Labeled, load_images
 from exemplar.errors import UserError
 
 Pack = Callable[[str, dict[str, bytes]], Path]
@@ -96,6 +96,42 @@ def test_a_broken_picture_is_told(pack: Pack, files: dict[str, bytes], out: Path
     files[name] = files[name][:-200]
     with pytest.raises(UserError, match=rf"a.tar.gz: '{name}' is no whole picture"):
         caltech101.write_unlabeled(pack("a.tar.gz", files), out)
+
+
+def test_any_number_of_processes_decodes_the_same(
+    pack: Pack, files: dict[str, bytes], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done already is not done again, and of the copy of the pictures nothing is left."""
+    archive = zipped(pack("101_ObjectCategories.tar.gz", files))
+    caltech101.write_unlabeled(archive, out)
+    whole = (out / "images.npy").read_bytes()
+    monkeypatch.setattr(caltech, "PICTURES", 100)
+    monkeypatch.setenv("EXEMPLAR_THREADS", "2")
+    (out / UNFINISHED).mkdir()
+    caltech101.write_unlabeled(archive, out)
+    assert (out / "images.npy").read_bytes() == whole
+    notes = [out / UNFINISHED / "images.units" / f"{number:06}.npy" for number in range(2)]
+    assert not (out / UNFINISHED / "pictures").exists()
+    before = notes[0].stat().st_mtime_ns
+    notes[1].unlink()
+    caltech101.write_unlabeled(archive, out)
+    assert (out / "images.npy").read_bytes() == whole
+    assert notes[0].stat().st_mtime_ns == before
+
+
+def test_more_pictures_than_caltechs_sets_have_are_told(
+    pack: Pack, files: dict[str, bytes], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their number or their bytes, before they fill the disk; nothing is left there."""
+    archive = pack("a.tar.gz", files)
+    for limit in ("MOST_PICTURES", "MOST_BYTES_TOGETHER"):
+        with monkeypatch.context() as patch:
+            patch.setattr(caltech, limit, 100)
+            with pytest.raises(
+                UserError, match=r"a.tar.gz has more than [\d,]+ pictures, or [\d,]+ bytes of them; exp"
+            ):
+                caltech101.write_unlabeled(archive, out)
+    assert not list(out.iterdir())
 
 
 def test_an_archive_of_something_else_is_told(pack: Pack, out: Path) -> None:

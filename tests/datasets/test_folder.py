@@ -14,6 +14,7 @@ from PIL import Image
 
 from exemplar.datasets import folder
 from exemplar.datasets.base import UNFINISHED, Labeled, load_images
+from exemplar.datasets.tree import survey
 from exemplar.errors import UserError
 
 Picture = Callable[..., bytes]
@@ -302,6 +303,24 @@ def test_a_name_cannot_write_lines_of_its_own(tree: Path, out: Path, capsys: pyt
     assert len(lines) == 1
     assert lines[0].startswith("folder: skipped: ")
     assert "\x1b" not in lines[0]
+
+
+@pytest.mark.parametrize("other", [b"another picture", None])
+def test_pictures_that_differ_between_machines_are_told(tree: Path, out: Path, other: bytes | None) -> None:
+    """By their number of bytes, also where broken ones are skipped; nothing of it counts as done."""
+    found, path = survey(tree), tree / "blue" / "0.JPG"
+    content = path.read_bytes()
+    (out / UNFINISHED).mkdir()
+    path.unlink()
+    if other:
+        path.write_bytes(other)
+    said = r"has 15 bytes" if other else r"cannot be read \(No such file or directory\)"
+    line = rf"blue/0.JPG {said} on the machine .+, and had {len(content):,} bytes when the pictures were listed; all"
+    with pytest.raises(UserError, match=line):
+        folder.write_images(found, out, side=24, skip_broken=True)
+    assert not (out / "images.npy").exists()
+    path.write_bytes(content)
+    assert len(folder.write_images(found, out, side=24, skip_broken=True).paths) == 12
 
 
 def test_any_number_of_processes_reads_a_tree_the_same(

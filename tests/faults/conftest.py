@@ -149,7 +149,8 @@ def run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], No
     # YAML's lists become tuples, which the types that are checked in tests ask for
     photos = settings.probe["photos"].model_copy(update={"cells": (2,), "cell_weights": (1.0,)})
     tuning = settings.finetune.model_copy(update={"scales": (0.64,)})
-    settings = settings.model_copy(update={"probe": {"photos": photos}, "finetune": tuning})
+    few = settings.seeds.model_copy(update={"count": 30})  # images
+    settings = settings.model_copy(update={"probe": {"photos": photos}, "finetune": tuning, "seeds": few})
     monkeypatch.setattr(load, "load_params", lambda: settings)
     for module, name in ((runs, "run"), (seeds, "draw"), (build, "build")):
         monkeypatch.setattr(module, name, reached)

@@ -1,12 +1,14 @@
-"""Arrays in memory lie where PyTorch's own tensors lie."""
+"""Arrays in memory lie where PyTorch's own tensors lie; a mapped file is the same for all processes."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from exemplar.io.arrays import ALIGNMENT_BYTES, aligned_empty, load_array
+from exemplar.errors import UserError
+from exemplar.io.arrays import ALIGNMENT_BYTES, aligned_empty, load_array, map_array
 from exemplar.surrogate.sets import SurrogateSet
 
 
@@ -30,6 +32,28 @@ def test_pytorch_aligns_its_own_memory_so() -> None:
     """Also what it reads from a checkpoint, so that nothing in a training lies by chance."""
     assert all(torch.empty(size).data_ptr() % ALIGNMENT_BYTES == 0 for size in range(1, 200, 7))
     assert aligned_empty((2, 3), np.float32).shape == (2, 3)
+
+
+def test_another_machine_must_have_the_same_file(tmp_path: Path) -> None:
+    """A mapped array travels as its path; other numbers of the same shape, another shape and no file are told."""
+    path, numbers = tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (100, 3, 32, 32), np.uint8)
+    np.save(path, numbers)
+    sent = pickle.dumps(map_array(path, kind=np.uint8, shape=(None, 3, 32, 32), remedy=""))
+    assert len(sent) < 1000
+    assert np.array_equal(pickle.loads(sent), numbers)
+    for others, said in (
+        (numbers[::-1], "holds other numbers; "),
+        (numbers[1:], "it holds uint8"),
+        (None, "No such file"),
+    ):
+        path.unlink()
+        if others is not None:
+            np.save(path, others)
+        with pytest.raises(
+            UserError, match=rf"{said}.*the machine .+ needs the same file there as the one where"
+        ) as told:
+            pickle.loads(sent)
+        assert str(path) in str(told.value)
 
 
 def misplaced(numbers: torch.Tensor, bytes_off: int) -> torch.Tensor:

@@ -114,6 +114,14 @@ def test_what_came_with_a_copied_repository_is_never_written_through(tmp_path: P
     assert not made.is_symlink()
 
 
+def test_a_worker_that_does_not_share_the_disk_is_told(tmp_path: Path):
+    """Before it works: its rows would go into a file of its own, and count as done."""
+    with pytest.raises(
+        UserError, match=rf"^{tmp_path} on the machine .+ is not the folder where the stage was started"
+    ):
+        units.written(tmp_path / "a.npy", tmp_path / "a.units" / "x.here", noted, PIECES[0])
+
+
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch):
     """The line names the variable and what was expected."""
     pytest.importorskip("distributed")

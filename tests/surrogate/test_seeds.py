@@ -10,6 +10,7 @@ from exemplar.datasets.base import copy_images
 from exemplar.errors import UserError
 from exemplar.surrogate import seeds, transformation
 from exemplar.surrogate.counters import open_uniforms
+from exemplar.surrogate.energy import room
 from exemplar.surrogate.seeds import Seeds, draw
 
 SCALES = [1.0, 0.8, 0.64, 0.512]
@@ -149,11 +150,11 @@ def test_images_give_all_the_seeds_they_have_room_for(random_seed: int):
 
 
 @pytest.mark.parametrize(
-    ("images", "count", "room"), [(noise(3, 40, 40), 7, 6), (flat(4), 1, 0), (noise(2, 32, 32), 99, 2)]
+    ("images", "count", "given"), [(np.concatenate([noise(3, 40, 40), flat(2, 40)]), 7, 6), (flat(4), 1, 0)]
 )
-def test_more_seeds_than_the_images_can_give_are_refused(images: np.ndarray, count: int, room: int):
+def test_more_seeds_than_the_images_can_give_are_refused(images: np.ndarray, count: int, given: int):
     """The line quotes the count and says how many there are."""
-    said = f"^seeds.count is {count}, but these {len(images)} images give only {room} seeds; lower it$"
+    said = f"^seeds.count is {count}, but these {len(images)} images give only {given} seeds; lower it$"
     with pytest.raises(UserError, match=said):
         cut(images, count)
 
@@ -170,12 +171,28 @@ def test_images_smaller_than_a_seed_are_refused():
             cut(noise(1, side, side), 1, scales=[0.2])
 
 
-def test_more_seeds_than_the_images_have_cells_are_refused_at_once():
-    """Two images of 41 x 60 pixels have 11 x 15 cells at scale 1 and 9 x 12 at 0.8: nothing is tried for 547 seeds."""
-    with pytest.raises(UserError, match=r"^seeds.count is 547, but these 2 images have only 546 places; lower it$"):
-        cut(noise(2, 41, 60), 547)
-    with pytest.raises(UserError, match=r"^seeds.count is 546, but these 2 images give only \d+ seeds; lower it$"):
-        cut(noise(2, 41, 60), 546)
+def test_more_seeds_than_the_images_have_room_for_are_refused_at_once():
+    """Two images of 41 x 60 pixels: in 1 x 5 cells at scale 1 lie two seeds, one at 0.8; nothing is tried for 7."""
+    with pytest.raises(UserError, match=r"^seeds.count is 7, but these 2 images have room for 6 at most; lower it$"):
+        cut(noise(2, 41, 60), 7)
+    images = np.concatenate([noise(1, 41, 60), flat(1)[:, :, :41, :60]])
+    with pytest.raises(UserError, match=r"^seeds.count is 6, but these 2 images give only [123] seeds; lower it$"):
+        cut(images, 6)
+    million = np.broadcast_to(np.uint8(0), (1_000_000, 3, 96, 96))
+    with pytest.raises(UserError, match=r"these 1000000 images have room for 39000000 at most; lower it$"):
+        cut(million, 39_000_001, most_overlap=0.3)
+
+
+@pytest.mark.parametrize("most", [None, 0.3, 0.05])
+@pytest.mark.parametrize("scale", [1.0, 0.8])
+def test_no_image_gives_more_seeds_than_it_is_said_to_have_room_for(most: float | None, scale: float):
+    """Of even energy, with seeds at random places, it gives more than a quarter of them."""
+    rows = seeds.draw_rounds(noise(4, 128, 128), np.arange(4), rounds=60, scales=[scale], most_overlap=most, key=1)
+    most_seeds = room((128, 128), scale, most_overlap=most)
+    given = np.bincount(rows[:, 1].astype(int))
+    assert given.max() <= most_seeds
+    assert given.max() > most_seeds / 4
+    assert rows[:, 0].max() < 59
 
 
 def test_the_same_random_seed_draws_the_same_seeds():
@@ -276,7 +293,7 @@ def test_no_two_seeds_of_an_image_overlap_more_than_the_limit(most: float):
 def test_a_count_that_the_limit_leaves_no_room_for_is_refused():
     """The line says how many there are at this limit."""
     with pytest.raises(UserError, match=r"give only \d+ seeds at seeds.most_overlap 0.0; lower count$"):
-        cut(noise(3, 96, 96), 40, most_overlap=0.0)
+        cut(noise(3, 96, 96), 30, most_overlap=0.0)
 
 
 def test_an_overlap_of_1_forbids_nothing_and_none_is_the_same():

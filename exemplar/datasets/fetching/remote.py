@@ -75,7 +75,7 @@ def copy_folder(url: str, md5: str, folder: Path) -> Path:
 
 def is_wanted(name: str) -> bool:
     """Whether a file is one of those by which a folder is known."""
-    return is_picture(PurePosixPath(name)) or is_shard(PurePosixPath(name))
+    return is_picture(name) or is_shard(name)
 
 
 def inner(name: str, root: str) -> PurePosixPath:

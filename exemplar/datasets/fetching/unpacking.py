@@ -10,7 +10,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from exemplar.io import contents
 
@@ -73,9 +73,13 @@ class Inspected:
         return block
 
 
-def iter_headers(stream: Stream) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """The tar and the header of each of its members, of which tarfile keeps none; raises ReadError for a broken one."""
-    with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK_BYTES, tarinfo=Header) as tar:
+def iter_headers(stream: Stream, *, seeks: bool = False) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """The tar and the header of each of its members, of which tarfile keeps none; raises ReadError for a broken one.
+
+    In a file that can be read at any place (`seeks`) the bytes between the headers are not read.
+    """
+    mode: Literal["r:", "r|"] = "r:" if seeks else "r|"
+    with tarfile.open(fileobj=stream, mode=mode, bufsize=BLOCK_BYTES, tarinfo=Header) as tar:
         while (info := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # which grows with every member
             if info.size < 0 or len(tar.pax_headers) > MOST_GLOBAL_ENTRIES:

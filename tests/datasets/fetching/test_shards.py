@@ -11,7 +11,8 @@ import pytest
 
 from exemplar.datasets import folder
 from exemplar.datasets.base import load_images
-from exemplar.datasets.fetching.shards import first_missing
+from exemplar.datasets.fetching.shards import Place, first_missing
+from exemplar.datasets.tree import survey
 from exemplar.errors import UserError
 from exemplar.io.sources import source_digest
 
@@ -105,6 +106,21 @@ def test_a_member_that_is_no_picture_is_told(
     assert "1 .heic in shards" in said
     assert "1 hidden" in said
     assert len(load_images(out)) == 12
+
+
+def test_a_shard_that_differs_between_machines_is_told(tree: Path) -> None:
+    """By its number of bytes; a shard that is not there is told in the same words."""
+    place = survey(tree, shards=True).places[5]
+    assert isinstance(place, Place)
+    assert place.read().getvalue().startswith(b"\xff\xd8")
+    length = (tree / "00001.tar").stat().st_size
+    (tree / "00001.tar").write_bytes(b"another one")
+    line = rf" on the machine .+, and had {length:,} bytes when the pictures were listed; all machines need the same"
+    with pytest.raises(UserError, match=r"00001.tar has 11 bytes" + line):
+        place.read()
+    (tree / "00001.tar").unlink()
+    with pytest.raises(UserError, match=r"00001.tar cannot be read \(No such file or directory\)" + line):
+        place.read()
 
 
 def test_shards_are_known_by_their_own_bytes(tree: Path) -> None:
