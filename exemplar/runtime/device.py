@@ -67,7 +67,7 @@ def lack_of_cuda() -> str | None:
         if torch.cuda.is_available():
             return None
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # no types
         said = "none is visible"
     except (RuntimeError, AssertionError) as error:
         said = one_line(error).removesuffix(".")
