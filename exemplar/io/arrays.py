@@ -104,8 +104,16 @@ def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) 
 def make_array(file: Path, shape: tuple[int, ...], kind: type[np.generic]) -> None:
     """Make an array file of zeros; raises OSError where the disk has no room for it."""
     np.lib.format.open_memmap(file, "w+", kind, shape)
-    with file.open("r+b") as opened:  # a disk that is full says so here, and not by a signal while pages are written
-        os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    with file.open("r+b") as opened:
+        reserve(opened.fileno(), file.stat().st_size)
+
+
+def reserve(file: int, size_bytes: int) -> None:
+    """Let a file have so many bytes of the disk: one that is full says so now, and not by a signal later."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size_bytes)
+    else:  # macOS
+        os.truncate(file, size_bytes)
 
 
 def scratch_array(folder: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.ndarray:
@@ -115,7 +123,7 @@ def scratch_array(folder: Path, shape: tuple[int, ...], kind: type[np.generic]) 
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
-        os.posix_fallocate(file.fileno(), 0, np.dtype(kind).itemsize * math.prod(shape))
+        reserve(file.fileno(), np.dtype(kind).itemsize * math.prod(shape))
         return np.memmap(file, kind, "r+", shape=shape)
 
 
