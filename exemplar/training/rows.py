@@ -138,7 +138,7 @@ class LazyRows(nn.Module):
     def put(self, index: Int64[Tensor, " n"], weights: Float[Tensor, "n d"], momentum: Float[Tensor, "n d"]) -> None:
         """Write the rows and momenta that this process owns."""
         self.rows.index_copy_(0, self.place(index), torch.stack([weights, momentum], 1).to(self.rows.device))
-        self.rows[-1] = 0
+        self.rows[-1].zero_()
 
     def pass_step(self, matrix: Matrix) -> None:
         """Let a step pass for every row."""
