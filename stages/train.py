@@ -59,8 +59,10 @@ def fit(method: str, settings: "Params", team: "Team") -> None:
     )
     if team.rank > 0:
         with redirect_stderr(StringIO()):  # process 0 shows the progress
-            for _ in fit_method(train_inputs(compute=team.choose(**settings.compute.model_dump()))).epochs:
+            fitting = fit_method(train_inputs(compute=team.choose(**settings.compute.model_dump())))
+            for _ in fitting.epochs:
                 pass
+            fitting.examples()  # those of process 0 need what the others have
         return
     encoder_path, folder = Path(f"data/encoders/{method}.safetensors"), Path(f"results/training/{method}")
     run_settings = settings.model_dump(

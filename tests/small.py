@@ -56,7 +56,7 @@ def sampled(
         negatives=negatives,
         key=9,
         generator=generator,
-        device=torch.device("cpu"),
+        compute=Compute(torch.device("cpu"), torch.float32),
         checkpoint=checkpoint,
     )
 

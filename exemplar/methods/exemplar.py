@@ -34,7 +34,7 @@ def untrained(inputs: TrainInputs) -> ClassLearner | Sampled:
         negatives=negatives,
         key=key,
         generator=generator,
-        device=inputs.compute.device,
+        compute=inputs.compute,
         checkpoint=inputs.checkpoint,
     )
 

@@ -3,10 +3,12 @@
 A plain sum after the backward pass: no wrapper stands around the network, and one process takes the same path.
 """
 
+import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed
@@ -85,6 +87,28 @@ def add_up(tensors: Iterable[Tensor], compute: Compute) -> None:
         with answered():
             for work in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
                 work.wait()
+
+
+def agreed(answer: bool, compute: Compute) -> bool:
+    """The answer of process 0, in every process."""
+    if compute.processes == 1:
+        return answer
+    return from_first(bytes([answer]), compute) == b"\1"
+
+
+def same_path(path: Path | None, compute: Compute) -> Path | None:
+    """The path that process 0 has, in every process; all of them see the same files there."""
+    if compute.processes == 1:
+        return path
+    given = os.fsdecode(from_first(os.fsencode(path or os.devnull), compute))
+    return Path(given) if given != os.devnull else None
+
+
+def same_numbers(tensors: Iterable[Tensor]) -> None:
+    """Replace each tensor by that of process 0, in place."""
+    with answered():
+        for tensor in tensors:
+            distributed.broadcast(tensor, 0)
 
 
 def from_first(content: bytes, compute: Compute) -> bytes:

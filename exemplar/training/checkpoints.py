@@ -53,8 +53,8 @@ class Checkpoint:
         self.written = time.monotonic()
         self.cost_seconds = self.written - started
 
-    def load(self, apply: Callable[[dict[str, Any]], None]) -> bool:
-        """Give the newest state that can be read to `apply`; False where none was ever written.
+    def load(self, apply: Callable[[dict[str, Any]], None]) -> Path | None:
+        """Give the newest state that can be read to `apply`, and return its file; None where none was ever written.
 
         A state that is damaged, or that `apply` cannot use, is removed and told where the other one serves. Raises
         UserError where none does.
@@ -69,10 +69,10 @@ class Checkpoint:
                 for other, told in broken.items():
                     say(f"{told}; going on from the one before it")
                     other.unlink()
-                return True
+                return path
         if broken:
             raise UserError(f"{'; '.join(broken.values())}; remove {self.path.parent} to train from the start")
-        return False
+        return None
 
 
 def load_state(path: Path) -> dict[str, Any]:

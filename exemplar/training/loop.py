@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -10,11 +9,11 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from exemplar.datasets.streams import torch_seed
-from exemplar.errors import say
+from exemplar.errors import UserError, reason, say
 from exemplar.runtime import collective
 from exemplar.runtime.device import Compute, enough_memory
 from exemplar.runtime.progress import Progress, track
-from exemplar.training.checkpoints import Checkpoint
+from exemplar.training.checkpoints import UNREADABLE, Checkpoint, load_state
 from exemplar.training.contract import Epoch, Settings
 from exemplar.training.learner import Learner, Outcome, Samples
 from exemplar.training.order import Order, draw_order
@@ -48,9 +47,7 @@ def fit(
     model.begin(data)
     state, kept = TrainState(model, settings), Checkpoint(checkpoint) if checkpoint else None
     require_trained(model, state.optimizer)
-    if kept:
-        kept.load(state.load_state_dict)
-    same_start(state, compute)
+    same_start(state, kept.load(state.load_state_dict) if kept else None, compute)
     yield from state.epochs
     share = settings.share(len(data))
     done = len(state.epochs) * share + state.progress.steps * settings.batch_size
@@ -64,8 +61,8 @@ def fit(
             with enough_memory(smaller_batches(settings)):
                 record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
             state.end_epoch(record)
-            if kept and (kept.is_due() or record.epoch == settings.epochs):
-                kept.save(state.state_dict())
+            if collective.agreed(bool(kept and (kept.is_due() or record.epoch == settings.epochs)), compute):
+                save(state, kept)
             yield record
 
 
@@ -100,9 +97,10 @@ def train_epoch(
             shown = {name: float(value) / len(indices) for name, value in scores.items()}
             progress.show(loss=float(outcome.loss), **shown)
         progress.advance(len(indices))
-        if checkpoint and checkpoint.is_due_inside() and part.steps < steps:
+        is_asked = part.steps < steps and (compute.processes == 1 or step % STEPS_BETWEEN_NUMBERS == 0)
+        if is_asked and collective.agreed(bool(checkpoint and checkpoint.is_due_inside()), compute):
             watch.check_loss(float(part.loss_sum))
-            checkpoint.save(state.state_dict())
+            save(state, checkpoint)
     watch.check_loss(float(part.loss_sum))
     watch.check_network(state.model, signal=float(signal))
     seconds = part.seconds()
@@ -158,13 +156,27 @@ def require_trained(model: Learner, optimizer: torch.optim.Optimizer) -> None:
             )
 
 
-def same_start(state: TrainState, compute: Compute) -> None:
-    """Let every process begin with the weights, momenta and records of process 0, which has the checkpoint."""
+def same_start(state: TrainState, found: Path | None, compute: Compute) -> None:
+    """Let every process begin with the weights, momenta and records of process 0, which has `found` a state or none."""
     if compute.processes > 1:
-        content = BytesIO()
-        torch.save(state.state_dict(), content)
-        given = collective.from_first(content.getvalue(), compute)
-        state.load_state_dict(torch.load(BytesIO(given), map_location="cpu", weights_only=True))
+        path = collective.same_path(found, compute)
+        if path is None:
+            collective.same_numbers(weights.detach() for weights in state.model.parameters())
+        elif compute.rank:
+            try:
+                state.load_state_dict(load_state(path))
+            except UNREADABLE as error:
+                raise UserError(
+                    f"process {compute.rank} cannot read the checkpoint {path} ({reason(error)}), which process 0 has "
+                    "read; all machines need the same folder there"
+                ) from None
+
+
+def save(state: TrainState, checkpoint: Checkpoint | None) -> None:
+    """Write a state. All processes call it, because each has a part of it, and only process 0 has a checkpoint."""
+    content = state.state_dict()
+    if checkpoint:
+        checkpoint.save(content)
 
 
 def measure(model: Learner, data: Samples, compute: Compute) -> dict[str, float]:

@@ -18,7 +18,8 @@ from torch.optim import Optimizer
 
 from exemplar.errors import UserError, reason, say
 from exemplar.io.arrays import scratch_array
-from exemplar.runtime.device import free_memory
+from exemplar.runtime import collective
+from exemplar.runtime.device import Compute, free_memory
 from exemplar.training.muon import Muon
 
 SHARE_OF_MEMORY = 0.5  # of what is free on a device; rows and momenta that take more are mapped from a file
@@ -43,24 +44,27 @@ def still_step(group: dict[str, Any], *, nesterov: bool) -> Matrix:
     return (1 - rate * step[0], -rate * step[1]), (decay, momentum)
 
 
-def folder_of_rows(size_bytes: int, classes: int, *, device: torch.device, checkpoint: Path | None) -> Path | None:
-    """Where rows and momenta of so many bytes are mapped from a file, which is told; None: they lie on the device.
+def folder_of_rows(size_bytes: int, classes: int, *, compute: Compute, checkpoint: Path | None) -> Path | None:
+    """Where a process maps its rows and momenta, of so many bytes, from a file; None: they lie on the device.
 
-    They lie there, too, where a training has no folder for its checkpoint.
+    They lie there, too, where a training has no folder for its checkpoint. That they are mapped is told.
     """
-    free = free_memory(device)
+    free, checkpoint = free_memory(compute.device), collective.same_path(checkpoint, compute)
     if checkpoint is None or size_bytes <= SHARE_OF_MEMORY * free:
         return None
     say(
         f"the rows of {classes:,} classes and their momenta take {size_bytes / 1e9:.2f} GB, more than half of the "
-        f"{free / 1e9:.2f} GB free on {device}; they are mapped from a file in {checkpoint.parent}, which needs "
-        "as much room, and as much again for each of up to three states"
+        f"{free / 1e9:.2f} GB free on {compute.device}; they are mapped from a file in {checkpoint.parent}, which "
+        "needs as much room, and as much again for each of up to three states"
     )
     return checkpoint.parent
 
 
-def mapped(folder: Path, shape: tuple[int, ...]) -> Tensor:
-    """Zeros in a file that is mapped; raises UserError where the disk has no room for them."""
+def zeros(classes: int, width: int, folder: Path | None) -> Float[Tensor, "n 2 d"]:
+    """Rows and momenta of 0 in memory, or in a file that is mapped; raises UserError where the disk has no room."""
+    shape = (classes, 2, width)
+    if folder is None:
+        return torch.zeros(shape)
     try:
         return torch.from_numpy(scratch_array(folder, shape, np.float32))
     except OSError as error:
@@ -73,19 +77,23 @@ def mapped(folder: Path, shape: tuple[int, ...]) -> Tensor:
 class LazyRows(nn.Module):
     """The rows of all classes, and one more that stays 0 and stands in for no class.
 
-    `rows` has each class's row and behind it its momentum. With a `folder` they lie in a file there that is mapped,
-    whatever the device of all else. `passed[:, :, k]` is the product of the matrices of the last k steps; no row may
-    wait for more than `longest`.
+    `rows` has each class's row and behind it its momentum. One of several processes owns those of a range of classes:
+    it gives what it owns of the rows of a step to all, and takes it back afterwards. With a `folder` they lie in a file
+    there that is mapped, whatever the device of all else. `passed[:, :, k]` is the product of the matrices of the last
+    k steps; no row may wait for more than `longest`.
     """
 
     rows: Tensor
     passed: Tensor
 
-    def __init__(self, classes: int, width: int, *, longest: int, folder: Path | None = None) -> None:
+    def __init__(self, classes: int, width: int, *, longest: int, compute: Compute, folder: Path | None = None) -> None:
         super().__init__()
-        self.classes, self.is_mapped = classes, folder is not None
-        shape = (classes + 1, 2, width)
-        self.register_buffer("rows", mapped(folder, shape) if folder else torch.zeros(shape), persistent=False)
+        self.classes, self.compute, self.is_mapped = classes, compute, folder is not None
+        self.first, last = (classes * (compute.rank + step) // compute.processes for step in (0, 1))
+        self.own = last - self.first
+        self.register_buffer("rows", zeros(self.own + 1, width, folder), persistent=False)
+        leads = compute.processes > 1 and compute.rank == 0  # and writes the states
+        self.gathered = zeros(classes + 1, width, folder) if leads else None
         self.register_buffer("passed", torch.zeros(2, 2, longest + 1, dtype=torch.float64))
         self.passed[:, :, 0] = torch.eye(2)
 
@@ -105,21 +113,32 @@ class LazyRows(nn.Module):
             drawn = torch.empty(len(classes), self.rows.shape[2]).normal_(0, spread, generator=generator)
             self.put(classes, drawn, torch.zeros_like(drawn))
 
+    def place(self, index: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
+        """Where the rows of classes lie; the last one, which is 0, stands for no class and for those of others."""
+        place = index.to(self.rows.device) - self.first
+        return place.masked_fill((place < 0) | (place > self.own), self.own)
+
+    def stored(self, index: Int64[Tensor, " n"]) -> list[Float[Tensor, "n d"]]:
+        """Rows and their momenta as they were last written, for all processes together."""
+        place = self.place(index)
+        found = [each.index_select(0, place).to(index.device) for each in (self.weights, self.momentum)]
+        collective.add_up(found, self.compute)
+        return found
+
     def settled(
         self, index: Int64[Tensor, " n"], waited: Int64[Tensor, " n"]
     ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
         """Rows and their momenta as they are after the steps that each waited for; nothing is written."""
-        place = index.to(self.rows.device)
-        weights, momentum = (each.index_select(0, place).to(index.device) for each in (self.weights, self.momentum))
+        weights, momentum = self.stored(index)
         factors = self.passed.index_select(2, waited).to(weights.dtype)[..., None]
         (kept, moved), (decayed, left) = factors
         settled = (kept * weights).addcmul_(moved, momentum)
         return settled, momentum.mul_(left).addcmul_(decayed, weights)
 
     def put(self, index: Int64[Tensor, " n"], weights: Float[Tensor, "n d"], momentum: Float[Tensor, "n d"]) -> None:
-        """Write rows and momenta; what is written to the row of no class is always the same."""
-        place = index.to(self.rows.device)
-        self.rows.index_copy_(0, place, torch.stack([weights, momentum], 1).to(self.rows.device))
+        """Write the rows and momenta that this process owns."""
+        self.rows.index_copy_(0, self.place(index), torch.stack([weights, momentum], 1).to(self.rows.device))
+        self.rows[-1].zero_()
 
     def pass_step(self, matrix: Matrix) -> None:
         """Let a step pass for every row."""
@@ -127,12 +146,17 @@ class LazyRows(nn.Module):
         self.passed[:, :, 1:] = torch.stack([by_row * row + by_momentum * momentum for by_row, by_momentum in matrix])
 
     def get_extra_state(self) -> Tensor:
-        """Rows and momenta, for a state."""
-        return self.rows
+        """Rows and momenta of all classes, for a state that process 0 writes; it gets those of the others."""
+        if self.compute.processes > 1:
+            for index in torch.split(torch.arange(self.classes + 1, device=self.passed.device), ROWS_AT_ONCE):
+                stored = self.stored(index)
+                if self.gathered is not None:
+                    self.gathered.index_copy_(0, index.cpu(), torch.stack(stored, 1).cpu())
+        return self.rows if self.gathered is None else self.gathered
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take them over from a state, which may be mapped from its file too."""
-        self.rows.copy_(state)
+        """Take over from a state, which may be mapped from its file, what this process owns."""
+        self.rows[:-1].copy_(state[self.first : self.first + self.own])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LazyRows":
         """Leave mapped rows where they are when all else moves to a device."""

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from exemplar.models.network import Encoder
 from exemplar.runtime.collective import Share
+from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import Batch, SurrogateSet
 from exemplar.training import candidates, rows
 from exemplar.training.candidates import Candidates
@@ -48,7 +49,7 @@ class Sampled(Learner):
         negatives: int,
         key: int,
         generator: torch.Generator,
-        device: torch.device,
+        compute: Compute,
         checkpoint: Path | None = None,
     ) -> None:
         super().__init__()
@@ -58,9 +59,9 @@ class Sampled(Learner):
         self.in_turn = max(self.places // TURNS, 1)
         self.turns = -(-(classes + 1) // self.in_turn)
         widths = [weights[0].numel() for weights in self.heads]
-        size_bytes = 8 * (classes + 1) * sum(widths)
-        folder = rows.folder_of_rows(size_bytes, classes, device=device, checkpoint=checkpoint)
-        self.tables = [LazyRows(classes, width, longest=self.turns, folder=folder) for width in widths]
+        size_bytes = 8 * (classes + 1) * sum(widths) // compute.processes
+        folder = rows.folder_of_rows(size_bytes, classes, compute=compute, checkpoint=checkpoint)
+        self.tables = [LazyRows(classes, width, longest=self.turns, compute=compute, folder=folder) for width in widths]
         self.start_from_samples = not network.rows()[0][1]
         for table, (_, spread) in zip(self.tables, network.rows(), strict=True):
             if spread:

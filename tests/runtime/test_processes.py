@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,8 +18,8 @@ from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, measure_mean, save_mean
 
 PROGRAM = Path(__file__).parent / "together.py"
-# Two processes on the CPU, started as the stage starts one for each GPU.
-LAUNCH = "import sys; from exemplar.runtime import processes; processes.start(sys.argv[1:], count=2)"
+# Processes on the CPU, started as the stage starts one for each GPU.
+LAUNCH = "import sys; from exemplar.runtime import processes; processes.start(sys.argv[2:], count=int(sys.argv[1]))"
 
 
 @pytest.fixture
@@ -29,10 +30,10 @@ def folder(surrogate_set: SurrogateSet, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def together(task: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """What two processes say."""
+def together(task: str, folder: Path, *, count: int = 2) -> "subprocess.CompletedProcess[str]":
+    """What several processes say."""
     environment = {**os.environ, "PYTHONPATH": str(Path(processes.__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-c", LAUNCH, str(PROGRAM), task, str(folder)]
+    words = [sys.executable, "-c", LAUNCH, str(count), str(PROGRAM), task, str(folder)]
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -54,9 +55,12 @@ def test_every_row_of_a_batch_counts_once(count: int, processes: int) -> None:
     ("recipe", "rounding"), [("release", 1e-5), ("fast", 1e-4), ("release, sampled", 1e-5), ("fast, sampled", 1e-4)]
 )
 def test_two_processes_learn_what_one_does(folder: Path, recipe: str, rounding: float) -> None:
-    """The same curve but for rounding, with uneven batches, interrupted, and from the checkpoint of one process."""
+    """The same curve but for rounding, with uneven batches, interrupted, and from the checkpoint of one process.
+
+    Where classes are drawn each owns the rows of some, in a file, and their checkpoint is one for any number of them.
+    """
     sys.path.insert(0, str(PROGRAM.parent))
-    from together import curves
+    from together import curves, given
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -71,6 +75,13 @@ def test_two_processes_learn_what_one_does(folder: Path, recipe: str, rounding: 
         for (loss, accuracy), (other, same_accuracy) in zip(one[name], two[name], strict=True):
             assert other == pytest.approx(loss, abs=rounding)
             assert same_accuracy == accuracy
+    if recipe == "release, sampled":
+        shutil.copytree(folder / "given", folder / "given to one")
+        alone = given(folder, processes.Team(0, 1, None), path=folder / "given to one" / "state.pt")
+        done = together("given", folder, count=3)
+        assert done.returncode == 0, done.stderr
+        for curve in (alone, json.loads((folder / "given3.json").read_text())):
+            assert np.array(curve) == pytest.approx(np.array(one["16"]), abs=rounding)
 
 
 def test_two_processes_learn_every_task_as_one_does(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from exemplar.params.names import METHOD, names_in
 from exemplar.runtime import processes
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, load_mean
+from exemplar.training import rows
 from exemplar.training.classifier import draw_classifier
 from exemplar.training.contract import Epoch, Settings
 from exemplar.training.fast import draw_fast
@@ -29,6 +31,7 @@ from small import begun
 # 60 samples: batches of 16 leave one of 12, batches of 59 one of a single sample, which two processes cannot share.
 BATCHES, EPOCHS = (16, 59), 4
 DRAW = {"release": draw_classifier, "fast": draw_fast}
+GIVEN = "given"  # where two processes leave the checkpoint of an interrupted training
 SAMPLED = {f"{recipe}, sampled": recipe for recipe in DRAW}
 
 
@@ -40,7 +43,9 @@ def train(
     draw, places = DRAW[SAMPLED.get(recipe, recipe)], negatives + batch_size if negatives < 3 else 3
     model = draw(parse("8c5-8c5-16f"), places, mean=load_mean(folder), generator=generator)
     if negatives < 3:
-        model = Sampled(model, 3, negatives=negatives, key=9, generator=generator, device=torch.device("cpu"))
+        model = Sampled(
+            model, 3, negatives=negatives, key=9, generator=generator, compute=compute, checkpoint=checkpoint
+        )
     settings = Settings(epochs=EPOCHS, batch_size=batch_size, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
     data = SurrogateSet.load(folder)
     begun = fit(model, data, settings, compute=compute, random_seed=5, label="test", checkpoint=checkpoint)
@@ -58,6 +63,8 @@ def curves(folder: Path, team: processes.Team, *, recipe: str) -> None:
     losses = {f"{size}": begin(batch_size=size, checkpoint=None) for size in BATCHES}
     halved, handed = (path if compute.rank == 0 else None for path in checkpoints(folder, compute.processes))
     go_on(checkpoint=halved, epochs=2)
+    if halved and compute.processes == 2:
+        shutil.copytree(halved.parent, folder / GIVEN)
     losses["halved"] = go_on(checkpoint=halved)
     if compute.processes == 1:
         go_on(checkpoint=handed, epochs=2)
@@ -67,6 +74,14 @@ def curves(folder: Path, team: processes.Team, *, recipe: str) -> None:
     if compute.rank == 0:
         curves = {name: [[epoch.loss, epoch.score] for epoch in epochs] for name, epochs in losses.items()}
         (folder / f"curves{compute.processes}.json").write_text(json.dumps(curves))
+
+
+def given(folder: Path, team: processes.Team, *, path: Path) -> list[list[float]]:
+    """Go on from a checkpoint among classes that are drawn, whoever wrote it; the curve."""
+    compute = team.choose(device="cpu", precision="float32")
+    checkpoint = path if compute.rank == 0 else None
+    epochs = train(folder, compute, recipe="release, sampled", batch_size=16, checkpoint=checkpoint)
+    return [[epoch.loss, epoch.score] for epoch in epochs]
 
 
 def tasks(folder: Path, team: processes.Team) -> None:
@@ -88,9 +103,15 @@ def checkpoints(folder: Path, count: int) -> tuple[Path, Path]:
 
 
 def main(task: str, folder: Path) -> None:
+    rows.SHARE_OF_MEMORY = 0.0  # so that they are mapped
     with processes.joined() as team:
         if task in (*DRAW, *SAMPLED):
             curves(folder, team, recipe=task)
+            return
+        if task == GIVEN:
+            curve = given(folder, team, path=folder / GIVEN / "state.pt")
+            if team.rank == 0:
+                (folder / f"{GIVEN}{team.size}.json").write_text(json.dumps(curve))
             return
         if task == "tasks":
             tasks(folder, team)

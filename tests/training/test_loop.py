@@ -192,6 +192,18 @@ def test_a_broken_checkpoint_says_what_to_do(data: SurrogateSet, compute: Comput
         assert path.read_bytes() == content
 
 
+def test_a_checkpoint_that_another_machine_does_not_see_is_told(
+    data: SurrogateSet, compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every process of a training reads the one that process 0 has found; one line names the process and the file."""
+    monkeypatch.setattr("exemplar.runtime.collective.same_path", lambda *_: tmp_path / "state.pt")
+    state, second = TrainState(classifier(data), SETTINGS), replace(compute, rank=1, processes=2)
+    with pytest.raises(
+        UserError, match=r"^process 1 cannot read the checkpoint .*state\.pt \(No such file or directory\)"
+    ):
+        loop.same_start(state, None, second)
+
+
 def test_a_curve_is_a_table_with_a_row_per_epoch_and_without_its_speed(tmp_path: Path) -> None:
     """The same training leaves the same file on a slower machine; without epochs there is the head alone."""
     epochs = [Epoch(number, 2.0 / number, 0.5, 0.4, 0.3, 0.1, 60, 900.0, further={"skill": 0.2}) for number in (1, 2)]

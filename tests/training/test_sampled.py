@@ -128,10 +128,10 @@ def optimizer_of(weights: torch.nn.Parameter, *, nesterov: bool) -> torch.optim.
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_rows_that_waited_are_where_every_single_step_would_have_brought_them(nesterov: bool) -> None:
+def test_rows_that_waited_are_where_every_single_step_would_have_brought_them(nesterov: bool, compute: Compute) -> None:
     """1,000 steps at rates that change, 5 of 40 rows met in each: the same rows as those that take all steps."""
     generator, longest = torch.Generator().manual_seed(0), 200
-    table = LazyRows(40, 3, longest=longest).double()
+    table = LazyRows(40, 3, longest=longest, compute=compute).double()
     table.weights[:40] = torch.randn(40, 3, generator=generator)
     dense, places = (torch.nn.Parameter(torch.zeros(count, 3).double()) for count in (40, 5))
     dense.data.copy_(table.weights[:40])
@@ -307,13 +307,13 @@ def length_before_the_fourth_visit(classes: int, decay: float) -> float:
     return abs(float(row[0]))
 
 
-def test_decay_leaves_as_much_of_a_class_among_a_million_as_among_16000(many: SurrogateSet) -> None:
+def test_decay_leaves_as_much_of_a_class_among_a_million_as_among_16000(compute: Compute) -> None:
     """The release's own would leave less than a thousandth between two visits."""
     decays = []
     for classes in (16_000, 1_000_000):
         generator = torch.Generator().manual_seed(0)
         network = DRAW["release"](parse("4c5-4c5-2f"), 4, mean=torch.zeros(3, 32, 32), generator=generator)
-        model = Sampled(network, classes, negatives=2, key=0, generator=generator, device=torch.device("cpu"))
+        model = Sampled(network, classes, negatives=2, key=0, generator=generator, compute=compute)
         decays.append(model.optimizer(SETTINGS).param_groups[-2]["weight_decay"])
     assert decays == pytest.approx([4 * 0.004, 4 * 0.004 * 0.016])
     few, million = (length_before_the_fourth_visit(*each) for each in zip((16_000, 1_000_000), decays, strict=True))
