@@ -25,6 +25,11 @@ if [ "$1" = get ]; then
   : > "$last"
 fi
 """
+# `python -m benchmarks.stages dvc ...` calls it as the real one does.
+MEASURER = """#!/bin/sh
+shift 2
+exec "$@"
+"""
 
 
 @dataclass
@@ -50,8 +55,9 @@ class Runs:
         self.folder, self.calls = folder, folder / ".venv/bin/calls"
         shutil.copytree(ROOT / "runs", folder / "runs")
         self.calls.parent.mkdir(parents=True)
-        (self.calls.parent / "dvc").write_text(RECORDER)
-        (self.calls.parent / "dvc").chmod(0o755)
+        for program, text in (("dvc", RECORDER), ("python", MEASURER)):
+            (self.calls.parent / program).write_text(text)
+            (self.calls.parent / program).chmod(0o755)
 
     def record(self, name: str, *extra: str) -> list[list[str]]:
         """Run a file from another folder and return the arguments of each call of `dvc`."""

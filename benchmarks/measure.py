@@ -153,12 +153,15 @@ def watched(count: int, work: Callable[..., Any], *arguments: object) -> tuple[A
         watcher.join()
 
 
-def anonymous_memory() -> float:
-    """Memory of this process and its children that no file stands behind, in GB; all of it so far on other systems."""
+def anonymous_memory(of: psutil.Process | None = None) -> float:
+    """Memory of a process, or of this one, and of its children that no file stands behind, in GB (10^9 bytes).
+
+    Other systems than Linux do not tell it apart: there it is all that this process had so far.
+    """
     if not Path("/proc/self/status").exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    whole = 0
-    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+    whole, first = 0, of or psutil.Process()
+    for process in (first, *first.children(recursive=True)):
         with suppress(OSError):  # it has ended
             lines = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines()
             whole += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon:"))

@@ -1,7 +1,13 @@
-"""A training step at a million classes against one at 8,000 with the same settings, and its memory."""
+"""A training step at a million classes against one at 8,000 with the same settings, and its memory.
 
+One more row is a step at ten million classes, their rows mapped from a file, against one at a million in memory.
+"""
+
+import os
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -11,18 +17,22 @@ from exemplar.methods.exemplar import untrained
 from exemplar.models.architecture import parse
 from exemplar.runtime.device import Compute, choose
 from exemplar.surrogate.sets import SurrogateSet
+from exemplar.training import rows as head_rows
 from exemplar.training.contract import Settings, TrainInputs
 from exemplar.training.loop import train_step
 from exemplar.training.sampled import Sampled
 from exemplar.training.state import TrainState
 
 BATCH, NEGATIVES, WINDOWS = 64, 8192, 500
-FEW, MANY = 8_000, 1_000_000
+FEW, MANY, MAPPED = 8_000, 1_000_000, 10_000_000
 SMALL, MEDIUM = "64c5-64c5-128f", "64c5-128c5-256c5-512f"
 # Steps of one run, and how often as long a step at a million classes may take. The rows of the medium network under
 # `fast` would take 12 GB with their momenta.
 ROWS = {(SMALL, "release"): (20, 1.5), (SMALL, "fast"): (20, 1.5), (MEDIUM, "release"): (5, 1.2)}
 MOST_MEMORY = 0.3
+# The mapped rows take 10 GB of the disk of the working folder. A step writes to some 8,256 pages, and Linux slows down
+# who writes to more than the disk takes, once they are a seventh of the memory: after some 90 steps with 23 GB of it.
+MAPPED_STEPS, MAPPED_MOST = 10, 1.3
 SETTINGS = Settings(
     epochs=1, batch_size=BATCH, learning_rate=0.01, momentum=0.9, weight_decay=0.004, negatives=NEGATIVES
 )
@@ -31,7 +41,15 @@ SETTINGS = Settings(
 class Steps:
     """A training behind its first pass, in which rows would start from samples: here they are drawn."""
 
-    def __init__(self, model: str, recipe: str, classes: int, compute: Compute, settings: Settings = SETTINGS) -> None:
+    def __init__(
+        self,
+        model: str,
+        recipe: str,
+        classes: int,
+        compute: Compute,
+        settings: Settings = SETTINGS,
+        checkpoint: Path | None = None,
+    ) -> None:
         self.data, self.compute = surrogate_set(classes), compute
         inputs = TrainInputs(
             architecture=parse(model),
@@ -43,13 +61,15 @@ class Steps:
             recipe=recipe,
             random_seed=0,
             compute=compute,
+            checkpoint=checkpoint,
         )
         learner = untrained(inputs).to(memory_format=torch.channels_last).train()
         if isinstance(learner, Sampled):
             learner.start_from_samples = False
-        for rows in learner.state_dict().values():
-            if len(rows.shape) == 2 and not rows.any():
-                rows.normal_()
+            for table in learner.tables:
+                for rows in (table.weights, table.momentum):
+                    if not (table.is_mapped or rows.any()):
+                        rows.normal_()
         self.state, self.generator = TrainState(learner, settings), torch.Generator().manual_seed(0)
 
     def run(self, count: int) -> None:
@@ -69,6 +89,8 @@ def works(*, quick: bool, repeats: int) -> Works:
     for (model, recipe), (steps, most) in ROWS.items():
         yield partial(times, model, recipe, many, 1 if quick else steps, most=most, repeats=repeats)
         yield partial(memory, model, recipe, many, repeats=repeats)
+    steps = 1 if quick else MAPPED_STEPS
+    yield partial(mapped, many, many if quick else MAPPED, steps, repeats=repeats)
 
 
 def surrogate_set(classes: int) -> SurrogateSet:
@@ -88,6 +110,21 @@ def times(model: str, recipe: str, many: int, steps: int, *, most: float, repeat
     ratios = [slow / fast for slow, fast in zip(long, short, strict=True)]
     name = f"a step of {model} under {recipe} at {many:,} classes, in steps at {FEW:,}, one thread"
     yield limit(name, ratios, most=most, unit="times")
+
+
+def mapped(many: int, most_of_all: int, steps: int, *, repeats: int) -> Rows:
+    """Steps with rows in a file against steps with fewer in memory, in turn, on one thread."""
+    compute, usual = choose(device="cpu", precision=measure.precision()), head_rows.SHARE_OF_MEMORY
+    with threads(1), TemporaryDirectory(dir=Path.cwd()) as folder:
+        in_memory = Steps(SMALL, "release", many, compute)
+        head_rows.SHARE_OF_MEMORY = 0.0
+        in_file = Steps(SMALL, "release", most_of_all, compute, checkpoint=Path(folder, "state.pt"))
+        head_rows.SHARE_OF_MEMORY = usual
+        os.sync()  # the rows were drawn and are written once
+        short, long = in_turn(lambda: in_memory.run(steps), lambda: in_file.run(steps), repeats=repeats)
+    ratios = [slow / fast for slow, fast in zip(long, short, strict=True)]
+    name = f"a step of {SMALL} under release at {most_of_all:,} classes in a file, in steps at {many:,} in memory"
+    yield limit(name, ratios, most=MAPPED_MOST, unit="times")
 
 
 def memory(model: str, recipe: str, many: int, *, repeats: int) -> Rows:

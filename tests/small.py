@@ -39,11 +39,26 @@ def classifier(data: SurrogateSet, *, random_seed: int = 0) -> Classifier:
     return Classifier(encoder, draw_head(encoder.width, len(data.label), generator=generator))
 
 
-def sampled(data: SurrogateSet, *, recipe: str = "release", negatives: int = 2, batch_size: int = 16) -> Sampled:
+def sampled(
+    data: SurrogateSet,
+    *,
+    recipe: str = "release",
+    negatives: int = 2,
+    batch_size: int = 16,
+    checkpoint: Path | None = None,
+) -> Sampled:
     """The same for either recipe, with so many classes drawn in a step, and all of them where so many are."""
     generator, mean = torch.Generator().manual_seed(0), measure_mean(data, device=torch.device("cpu"))
     network = DRAW[recipe](parse(MODEL), negatives + batch_size, mean=mean, generator=generator)
-    return Sampled(network, len(data.label), negatives=negatives, key=9, generator=generator)
+    return Sampled(
+        network,
+        len(data.label),
+        negatives=negatives,
+        key=9,
+        generator=generator,
+        device=torch.device("cpu"),
+        checkpoint=checkpoint,
+    )
 
 
 def training(

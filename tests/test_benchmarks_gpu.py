@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -13,7 +15,7 @@ import torch
 from imports import ROOT
 from test_library import BLOCKED
 
-from benchmarks.gpu import cifar10, networks, program
+from benchmarks.gpu import cifar10, networks, program, rates, session
 from exemplar.errors import UserError
 from exemplar.params.load import load_params, load_yaml
 from exemplar.surrogate.ranges import RELEASE
@@ -61,6 +63,12 @@ def test_a_quick_look_runs_every_part_with_the_core_dependencies(tmp_path: Path)
     assert {row["unit"] for row in parts["rates"]["rows"] if "unit" in row} == {"samples/s", "images/s", "s"}
     assert 0 <= parts["cifar10"]["rows"][-1]["value"] <= 100
     assert parts["pair"]["rows"][0]["name"].startswith("gloo, 2 processes")
+    skipped = {row["skipped"] for part in parts.values() for row in part["rows"] if "skipped" in row}
+    assert skipped == {
+        "this device gains nothing from bfloat16",
+        "the compiler takes longer than a quick look",
+        "there is no CUDA device",
+    }
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -69,6 +77,33 @@ def test_without_a_gpu_one_line_says_so(tmp_path: Path):
     with pytest.raises(SystemExit, match=r"^error: PyTorch .* can use no GPU here.*; --quick runs on the CPU$"):
         program.main(["--out", str(tmp_path / "found.json")])
     assert not list(tmp_path.iterdir())
+
+
+OLD_DRIVER = "int cuInit(unsigned flags) { return 0; } int cuDriverGetVersion(int *v) { return *v = 11000, 0; }"
+
+
+@pytest.mark.skipif(not torch.version.cuda or not shutil.which("gcc"), reason="needs a build for CUDA and a C compiler")
+def test_a_driver_that_is_older_than_the_build_is_told(tmp_path: Path):
+    """With both versions; here the driver is a library that has a version and nothing else."""
+    command = ["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(tmp_path / "libcuda.so.1")]
+    subprocess.run(command, input=OLD_DRIVER, text=True, check=True)
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "gpu", "--out", str(tmp_path / "found.json")],
+        cwd=ROOT,
+        env={"LD_LIBRARY_PATH": f"{tmp_path}"},
+        capture_output=True,
+        text=True,
+    )
+    too_old = r"\(The NVIDIA driver on your system is too old \(found version 11000\)\. .*\)"
+    line = rf"error: PyTorch \S+, built for CUDA \S+, can use no GPU here {too_old}; --quick runs on the CPU\n"
+    assert re.fullmatch(line, finished.stderr), finished.stderr
+
+
+def test_memory_that_is_too_little_is_told_with_the_batch_to_try(tmp_path: Path):
+    """In one line."""
+    looking = session.Session(session.CPU, True, 16, 1.0, None, tmp_path / "found.json")
+    with pytest.raises(UserError, match=r"^out of memory: rendering: lower --batch from \d+ to \d+$"):
+        list(rates.rendering(looking, rates.surrogate(looking), (10**14,)))
 
 
 def test_results_that_cannot_be_written_are_told_first():

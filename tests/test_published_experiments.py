@@ -23,6 +23,7 @@ COUNTS = {
     "figure4": 30,
     "figure5": 9,
     "figure6": 9,
+    "million": 1,
     "recipes_cifar10": 6,
     "table1_large": 1,
     "table1_medium": 1,

@@ -19,7 +19,6 @@ import platform
 import sys
 import time
 import traceback
-import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ from exemplar.io.atomic import replacing
 from exemplar.runtime import device
 from exemplar.runtime.device import Compute
 
+SHARED = "end what else takes memory there"  # where nothing that can be lowered takes much
 PARTS = ("ceilings", "equal", "rates", "cifar10", "pair")
 
 
@@ -104,22 +104,12 @@ def begun(asked: argparse.Namespace) -> Session:
         device.cap_threads()
         compute = CPU
     else:
-        require_cuda()
+        if reason := device.lack_of_cuda():
+            raise UserError(f"{reason}; --quick runs on the CPU")
         compute = device.choose(device="cuda", precision="float32")
         if device.has_bfloat16_units(compute.device):
             compute = Compute(compute.device, torch.bfloat16)
     return Session(compute, asked.quick, asked.batch, asked.minutes, asked.cifar10, out)
-
-
-def require_cuda() -> None:
-    """Raise UserError where PyTorch can use no card, with its reason, such as a driver that is too old."""
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        if torch.cuda.is_available():
-            return
-    built = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built without CUDA"
-    said = "".join(f" ({each.message})" for each in told[:1])
-    raise UserError(f"PyTorch {torch.__version__} {built} and can use no GPU here{said}; --quick runs on the CPU")
 
 
 def machine(session: Session) -> dict[str, Any]:
@@ -163,7 +153,7 @@ def measure(name: str, session: Session, record: Record) -> None:
     try:
         for piece, work in import_module(f"benchmarks.gpu.{name}").works(session):
             try:
-                with redirect_stderr(StringIO()):  # the library's progress
+                with redirect_stderr(StringIO()), device.enough_memory(f"{piece}; {SHARED}"):  # no progress is shown
                     for row in work():
                         keep(row)
             except Exception as error:  # a card that was never met may fail in any way

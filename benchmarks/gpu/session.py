@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from exemplar.errors import UserError, one_line
 from exemplar.runtime.device import Compute
 
 Work = Callable[[], object]
@@ -82,6 +83,15 @@ def measured(name: str, value: float, unit: str, **more: object) -> Row:
 def compared(name: str, largest: float, *, allowed: float, **more: object) -> Row:
     """A row of a comparison: the largest difference, and how large it may be."""
     return {"name": name, "largest": largest, "allowed": allowed, "equal": largest <= allowed, **more}
+
+
+def optional(name: str, work: Callable[[], Iterator[Row]]) -> Iterator[Row]:
+    """The rows of what the library does without; where it fails, one row says why, and nothing else is lost."""
+    try:
+        yield from work()
+    except Exception as error:  # a compiler or a card that was never met may fail in any way
+        told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        yield {"name": name, "skipped": one_line(told)}
 
 
 def line(row: Row) -> str:

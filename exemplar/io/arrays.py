@@ -6,9 +6,11 @@ with bytes too many; of a broken header it says anything from a warning to a req
 
 import hashlib
 import io
+import math
 import mmap
 import os
 import platform
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, SupportsIndex
@@ -102,8 +104,27 @@ def map_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) 
 def make_array(file: Path, shape: tuple[int, ...], kind: type[np.generic]) -> None:
     """Make an array file of zeros; raises OSError where the disk has no room for it."""
     np.lib.format.open_memmap(file, "w+", kind, shape)
-    with file.open("r+b") as opened:  # a disk that is full says so here, and not by a signal while pages are written
-        os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    with file.open("r+b") as opened:
+        reserve(opened.fileno(), file.stat().st_size)
+
+
+def reserve(file: int, size_bytes: int) -> None:
+    """Let a file have so many bytes of the disk: one that is full says so now, and not by a signal later."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size_bytes)
+    else:  # macOS
+        os.truncate(file, size_bytes)
+
+
+def scratch_array(folder: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.ndarray:
+    """An array of zeros that can be written and lies in a file of a folder; raises OSError where there is no room.
+
+    The file has no name, so that the system gives its room back when this process ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        reserve(file.fileno(), np.dtype(kind).itemsize * math.prod(shape))
+        return np.memmap(file, kind, "r+", shape=shape)
 
 
 def write_rows(path: Path, first: int, rows: np.ndarray) -> None:

@@ -28,7 +28,15 @@ def untrained(inputs: TrainInputs) -> ClassLearner | Sampled:
     places = negatives + inputs.settings.batch_size
     network = draw_network(inputs.architecture, places, mean=inputs.mean, generator=generator)
     key = torch_seed(inputs.random_seed, "negatives")
-    return Sampled(network, classes, negatives=negatives, key=key, generator=generator)
+    return Sampled(
+        network,
+        classes,
+        negatives=negatives,
+        key=key,
+        generator=generator,
+        device=inputs.compute.device,
+        checkpoint=inputs.checkpoint,
+    )
 
 
 def examples(model: ClassLearner | Sampled, data: SurrogateSet, batch: Batch) -> list[Examples]:

@@ -3,13 +3,15 @@
 import ctypes
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
+import psutil
 import torch
 
-from exemplar.errors import UserError, say
+from exemplar.errors import UserError, one_line, say
 from exemplar.runtime import machine
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -54,9 +56,23 @@ def find(*, device: str, precision: str) -> Compute:
         raise UserError(
             f"compute: {device!r}, {precision!r} is unknown; expected one of {DEVICES} and one of {PRECISIONS}"
         )
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("compute.device is 'cuda', but PyTorch sees no CUDA device here; use 'auto' or 'cpu'")
+    if device == "cuda" and (reason := lack_of_cuda()):
+        raise UserError(f"compute.device is 'cuda', but {reason}; use 'auto' or 'cpu'")
     return Compute(wanted(device), getattr(torch, precision))
+
+
+def lack_of_cuda() -> str | None:
+    """Why PyTorch can use no GPU here, in its own words: no driver, one that is too old, a build without CUDA."""
+    with warnings.catch_warnings(action="ignore"):  # what it warns of is in its error too
+        if torch.cuda.is_available():
+            return None
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # no types
+        said = "none is visible"
+    except (RuntimeError, AssertionError) as error:
+        said = one_line(error).removesuffix(".")
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    return f"PyTorch {torch.__version__}, {built}, can use no GPU here ({said})"
 
 
 def wanted(device: str) -> torch.device:
@@ -84,6 +100,13 @@ def choose(*, device: str, precision: str) -> Compute:
     chosen = torch.device("cuda", own_gpu(gpu_names(), local_rank=os.environ.get("LOCAL_RANK")))
     torch.cuda.set_device(chosen)
     return replace(found, device=chosen)
+
+
+def free_memory(device: torch.device) -> int:
+    """The bytes of a device that nobody has taken yet; processes that were started together share a machine's."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def repeatable_on_cuda() -> None:

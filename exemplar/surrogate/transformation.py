@@ -54,7 +54,7 @@ def bounds(ranges: Ranges, device: torch.device) -> Float[Tensor, "2 p"]:
         (ranges.value_power, ranges.value_factor, ranges.value_offset),
     ):
         pairs += [(math.log2(low), math.log2(high)) for low, high in (power, factor)] + [offset]
-    with torch.inference_mode(mode=False):  # one that was made in inference mode could not be used in training
+    with torch.inference_mode(False):  # one that was made in inference mode could not be used in training
         return torch.tensor([*pairs, ranges.hue_offset_turns], dtype=torch.float64, device=device).T
 
 

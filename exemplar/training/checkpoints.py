@@ -76,11 +76,14 @@ class Checkpoint:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """A state's content. PyTorch does not compare checksums: of 600 files with one flipped bit it read 558 wrong."""
+    """A state's content, whose tensors are mapped from the file: a large one need not fit into memory.
+
+    PyTorch does not compare checksums: of 600 files with one flipped bit it read 558 wrong.
+    """
     with ZipFile(path) as archive:
         if any(info.compress_type for info in archive.infolist()):  # PyTorch packs none, so that none can be a bomb
             raise BadZipFile("it is packed")
         if broken := archive.testzip():
             raise BadZipFile(broken)
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     return content

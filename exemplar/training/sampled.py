@@ -1,4 +1,4 @@
-"""A softmax over some of the classes at a time, for as many classes as memory holds (docs/method.md).
+"""A softmax over some of the classes at a time, for as many classes as memory or a disk holds (docs/method.md).
 
 The network's heads have places for the classes that a step sees. Their rows are brought to the moment and copied there
 before a step, changed by the network's own optimizer, and copied back.
@@ -6,6 +6,7 @@ before a step, changed by the network's own optimizer, and copied back.
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int64
@@ -40,7 +41,15 @@ class Sampled(Learner):
     now: Candidates
 
     def __init__(
-        self, network: ClassLearner, classes: int, *, negatives: int, key: int, generator: torch.Generator
+        self,
+        network: ClassLearner,
+        classes: int,
+        *,
+        negatives: int,
+        key: int,
+        generator: torch.Generator,
+        device: torch.device,
+        checkpoint: Path | None = None,
     ) -> None:
         super().__init__()
         self.network, self.classes, self.negatives, self.key = network, classes, negatives, key
@@ -48,11 +57,14 @@ class Sampled(Learner):
         self.places, self.steps = len(self.heads[0]), 0
         self.in_turn = max(self.places // TURNS, 1)
         self.turns = -(-(classes + 1) // self.in_turn)
-        self.tables = [LazyRows(classes, weights[0].numel(), longest=self.turns) for weights in self.heads]
+        widths = [weights[0].numel() for weights in self.heads]
+        size_bytes = 8 * (classes + 1) * sum(widths)
+        folder = rows.folder_of_rows(size_bytes, classes, device=device, checkpoint=checkpoint)
+        self.tables = [LazyRows(classes, width, longest=self.turns, folder=folder) for width in widths]
         self.start_from_samples = not network.rows()[0][1]
         for table, (_, spread) in zip(self.tables, network.rows(), strict=True):
             if spread:
-                table.weights[:classes].normal_(0, spread, generator=generator)
+                table.draw(spread, generator)
         self.lazy_rows = nn.ModuleList(self.tables)
         self.register_buffer("settled_at", torch.zeros(classes + 1, dtype=torch.int32))
 

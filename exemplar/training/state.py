@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
 
@@ -89,6 +90,8 @@ class TrainState:
     def load_state_dict(self, content: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self.model.load_state_dict(content["model"])
+        # Copies, because a tensor that is mapped would keep its file on the disk when another state has its name.
+        content = deepcopy({name: value for name, value in content.items() if name != "model"})
         self.optimizer.load_state_dict(content["optimizer"])
         self.progress.load_state_dict(content["part"])
         self.epochs[:] = [Epoch(**epoch) for epoch in content["epochs"]]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small import classifier, same_weights, timeless, training
+from small import classifier, same_weights, sampled, timeless, training
 
 from exemplar.errors import UserError
 from exemplar.io import unfinished
@@ -106,6 +106,20 @@ def test_a_full_disk_does_not_stop_a_training(small: Path, capsys: pytest.Captur
     kept.save({"number": 3})
     assert kept.load(seen.append)
     assert [content["number"] for content in seen] == [1, 3]
+
+
+def test_a_disk_without_room_for_the_rows_of_all_classes_is_told_before_the_training(
+    small: Path, surrogate_set: SurrogateSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are mapped from a file where memory is short; what was taken for it is free again."""
+    monkeypatch.setattr("exemplar.training.rows.SHARE_OF_MEMORY", 0.0)
+    (small / "ballast").write_bytes(b"x" * ((1 << 20) - (1 << 12)))
+    with pytest.raises(
+        UserError, match=r"^the rows of all classes need .* GB of disk in .* \(No space left on device\)"
+    ):
+        sampled(surrogate_set, checkpoint=small / "state.pt")
+    (small / "ballast").unlink()
+    assert sampled(surrogate_set, checkpoint=small / "state.pt").tables[0].is_mapped
 
 
 def test_a_read_only_disk_is_told(frozen: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

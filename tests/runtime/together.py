@@ -40,7 +40,7 @@ def train(
     draw, places = DRAW[SAMPLED.get(recipe, recipe)], negatives + batch_size if negatives < 3 else 3
     model = draw(parse("8c5-8c5-16f"), places, mean=load_mean(folder), generator=generator)
     if negatives < 3:
-        model = Sampled(model, 3, negatives=negatives, key=9, generator=generator)
+        model = Sampled(model, 3, negatives=negatives, key=9, generator=generator, device=torch.device("cpu"))
     settings = Settings(epochs=EPOCHS, batch_size=batch_size, learning_rate=0.1, momentum=0.9, weight_decay=0.004)
     data = SurrogateSet.load(folder)
     begun = fit(model, data, settings, compute=compute, random_seed=5, label="test", checkpoint=checkpoint)

@@ -62,6 +62,21 @@ def test_nothing_is_found_where_nothing_was_written(tmp_path: Path) -> None:
     assert not Checkpoint(tmp_path / "none" / "state.pt").load(dict)
 
 
+def test_a_state_need_not_fit_into_memory(tmp_path: Path) -> None:
+    """Its tensors are mapped from the file until somebody copies them."""
+
+    def anonymous_kilobytes() -> int:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+
+    checkpoint, seen = Checkpoint(tmp_path / "state.pt"), list[dict[str, Any]]()
+    checkpoint.save({"rows": torch.ones(1 << 23)})
+    before = anonymous_kilobytes()
+    checkpoint.load(seen.append)
+    assert float(seen[0]["rows"].sum()) == 1 << 23
+    assert anonymous_kilobytes() - before < 1 << 14
+
+
 @pytest.mark.parametrize("harm", [cut, Path.touch, lambda path: path.write_bytes(b"")], ids=["cut", "whole", "empty"])
 def test_a_damaged_state_gives_way_to_the_one_before(
     kept: Checkpoint, harm: Callable[[Path], object], capsys: pytest.CaptureFixture[str]

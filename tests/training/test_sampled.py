@@ -178,6 +178,31 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
     assert straight.steps == resumed.steps == 30
 
 
+@pytest.mark.parametrize("recipe", DRAW)
+def test_rows_that_are_mapped_from_a_file_are_those_in_memory(
+    many: SurrogateSet,
+    compute: Compute,
+    tmp_path: Path,
+    recipe: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Bit for bit, also after an interruption; one line tells it, and beside the states no file is seen."""
+    path, in_memory = tmp_path / "state.pt", sampled(many, recipe=recipe, negatives=7)
+    records = list(training(in_memory, many, compute, SHORT))
+    monkeypatch.setattr("exemplar.training.rows.SHARE_OF_MEMORY", 0.0)
+    capsys.readouterr()
+    halved, resumed = (sampled(many, recipe=recipe, negatives=7, checkpoint=path) for _ in range(2))
+    told = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("mean: ")]
+    assert len(told) == 2
+    assert all(line.startswith("the rows of 60 classes and their momenta take 0.00 GB, more than ") for line in told)
+    next(training(halved, many, compute, SHORT, checkpoint=path))
+    assert timeless(list(training(resumed, many, compute, SHORT, checkpoint=path))) == timeless(records)
+    assert same_weights(in_memory, resumed)
+    assert all(table.is_mapped for table in resumed.tables)
+    assert {each.name for each in tmp_path.iterdir()} == {"state.pt", "earlier.pt"}
+
+
 def test_a_class_takes_part_from_when_it_is_first_seen(many: SurrogateSet, compute: Compute) -> None:
     """Under `fast` its directions start from a sample of it, by the network of that moment, and then stay.
 
@@ -288,7 +313,7 @@ def test_decay_leaves_as_much_of_a_class_among_a_million_as_among_16000(many: Su
     for classes in (16_000, 1_000_000):
         generator = torch.Generator().manual_seed(0)
         network = DRAW["release"](parse("4c5-4c5-2f"), 4, mean=torch.zeros(3, 32, 32), generator=generator)
-        model = Sampled(network, classes, negatives=2, key=0, generator=generator)
+        model = Sampled(network, classes, negatives=2, key=0, generator=generator, device=torch.device("cpu"))
         decays.append(model.optimizer(SETTINGS).param_groups[-2]["weight_decay"])
     assert decays == pytest.approx([4 * 0.004, 4 * 0.004 * 0.016])
     few, million = (length_before_the_fourth_visit(*each) for each in zip((16_000, 1_000_000), decays, strict=True))
