@@ -1,6 +1,7 @@
 """The measurements of a GPU: they run whole on a CPU, keep what they have, and say in a line what they lack."""
 
 import json
+import os
 import pickle
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,6 +106,51 @@ def test_memory_that_is_too_little_is_told_with_the_batch_to_try(tmp_path: Path)
     looking = session.Session(session.CPU, True, 16, 1.0, None, tmp_path / "found.json")
     with pytest.raises(UserError, match=r"^out of memory: rendering: lower --batch from \d+ to \d+$"):
         list(rates.rendering(looking, rates.surrogate(looking), (10**14,)))
+
+
+COMPILED = """
+from json import dumps
+from pathlib import Path
+from benchmarks import material
+from benchmarks.gpu import rates
+from benchmarks.gpu.session import CPU, Session, optional
+session, data = Session(CPU, False, 16, 1.0, None, Path()), material.surrogate_set(8, 8)
+print(dumps(list(optional("compiled", lambda: rates.compiled(session, data, 16)))))
+"""
+
+
+def compiled_row(compiler: str, folder: Path) -> dict[str, Any]:
+    """What is told of the compiled rendering with this C++ compiler, in a process that checks no types."""
+    finished = subprocess.run(
+        [sys.executable, "-c", COMPILED],
+        cwd=ROOT,
+        env={
+            "CXX": compiler,
+            "PATH": os.environ["PATH"],
+            "TORCHINDUCTOR_CACHE_DIR": f"{folder}",
+            "EXEMPLAR_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+    )
+    [row] = json.loads(finished.stdout)
+    found: dict[str, Any] = row
+    return found
+
+
+@pytest.mark.soak  # the compiler takes half a minute
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
+def test_compiled_rendering_gives_the_same_samples(tmp_path: Path):
+    """It is traced whole, and differs by what rounding makes of a steep colour chain: one digit in gives 3e-6."""
+    row = compiled_row("g++", tmp_path)
+    assert row["largest_difference"] < 3e-5, row
+    assert row["mean_difference"] < 2e-7
+
+
+@pytest.mark.soak  # it is missed only after the tracing
+def test_a_compiler_that_is_not_there_costs_a_line(tmp_path: Path):
+    """Nothing else is lost."""
+    assert "No working C++ compiler found" in compiled_row("/nowhere/c++", tmp_path)["skipped"]
 
 
 def test_results_that_cannot_be_written_are_told_first():
