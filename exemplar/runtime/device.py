@@ -1,8 +1,6 @@
 """Where the arithmetic happens: the device, and the precision of its products."""
 
-import ctypes
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -13,12 +11,10 @@ import torch
 
 from exemplar.errors import UserError, one_line, say
 from exemplar.runtime import machine
+from exemplar.runtime.memory import keep_freed_memory
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
-# Numbers of <malloc.h>; glibc keeps no block above 32 MiB.
-MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3
-LARGEST_KEPT_BLOCK, MOST_KEPT_BYTES = 32 << 20, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -140,17 +136,6 @@ def summary(compute: Compute) -> str:
     name = torch.cuda.get_device_name(compute.device) if on_cuda else f"{torch.get_num_threads()} threads"
     times = f"{compute.processes} x " if compute.processes > 1 else ""
     return f"{times}{compute.device.type} ({name}), {str(compute.precision).removeprefix('torch.')}"
-
-
-def keep_freed_memory() -> None:
-    """Ask glibc to keep the memory of one step for the next.
-
-    It returns large blocks to the system, and getting them back took 10 to 18 % of a step (docs/log.md).
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:  # not in other C libraries
-        mallopt(MALLOPT_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK)
-        mallopt(MALLOPT_TRIM_THRESHOLD, MOST_KEPT_BYTES)
 
 
 def cap_threads() -> None:

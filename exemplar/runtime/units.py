@@ -24,6 +24,7 @@ from exemplar.errors import UserError, reason, say
 from exemplar.io.arrays import make_array, write_rows
 from exemplar.io.atomic import flush_to_disk, remove, replacing
 from exemplar.runtime import machine
+from exemplar.runtime.memory import keep_freed_memory
 from exemplar.runtime.progress import track
 
 SCHEDULER = "EXEMPLAR_SCHEDULER"  # the environment variable that names one of Dask
@@ -136,6 +137,7 @@ def written(file: Path, here: Path, work: Callable[[Unit], tuple[np.ndarray, np.
 
 def on_one_thread(work: Work, unit: Unit) -> Any:  # noqa: ANN401  # whatever work gives
     """What a unit gives, which must not depend on how many threads another machine has."""
+    keep_freed_memory()
     torch = sys.modules.get("torch")  # what decodes pictures knows nothing of it
     if torch is None:
         return work(unit)
