@@ -12,7 +12,7 @@ from exemplar.datasets.fetching.shards import Place
 from exemplar.datasets.images import decode, stretched
 from exemplar.datasets.splits import draw_orders, require_members, take
 from exemplar.errors import UserError
-from exemplar.io.atomic import put_beside
+from exemplar.io.atomic import put_beside, replacing
 from exemplar.io.integrity import require_space
 from exemplar.runtime import units
 from exemplar.runtime.units import Unit
@@ -58,7 +58,7 @@ def copy_pictures(
 ) -> dict[PurePosixPath, tuple[str, int, int]]:
     """Copy the pictures one behind the other into a file; of each its name for messages, first byte and length."""
     found: dict[PurePosixPath, tuple[str, int, int]] = {}
-    with copied.open("wb") as file:
+    with replacing(copied) as temporary, temporary.open("wb") as file:
         for member in members(archive, inside=root):
             path = PurePosixPath(*member.path.parts[-2:])
             # what lies deeper or has another suffix (056.dog/greg/, 198.spider/RENAME2) was left behind by its authors

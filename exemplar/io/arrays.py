@@ -13,7 +13,7 @@ import platform
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, SupportsIndex
+from typing import Any, Literal, NamedTuple, NoReturn, SupportsIndex
 
 import numpy as np
 
@@ -69,12 +69,28 @@ class Mapped(np.memmap):
         return map_again, (path, self.dtype.type, self.shape, digest_of_pieces(path))
 
 
-def map_again(path: Path, kind: type[np.generic], shape: Shape, digest: str) -> Mapped:
-    """Map what another process has mapped, perhaps on another machine, where the same file must be."""
+class Refused:
+    """In place of an array that cannot be had: whoever reads from it gets the error."""
+
+    def __init__(self, error: UserError) -> None:
+        self.error = error
+
+    def __getitem__(self, _: object) -> NoReturn:
+        raise self.error
+
+
+def map_again(path: Path, kind: type[np.generic], shape: Shape, digest: str) -> Mapped | Refused:
+    """Map what another process has mapped, perhaps on another machine, where the same file must be.
+
+    Where it is not, that is told once the array is read: an error on arrival would end a worker of Dask without a word.
+    """
     remedy = f"the machine {platform.node()} needs the same file there as the one where the stage was started"
-    mapped = map_array(path, kind=kind, shape=shape, remedy=remedy)
-    if digest_of_pieces(path) != digest:
-        raise UserError(f"{path} holds other numbers; {remedy}")
+    try:
+        mapped = map_array(path, kind=kind, shape=shape, remedy=remedy)
+        if digest_of_pieces(path) != digest:
+            raise UserError(f"{path} holds other numbers; {remedy}")
+    except UserError as error:
+        return Refused(error)
     return mapped
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FULL_BYTES = 1 << 16  # with less than this free, a disk counts as full
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def remove(path: Path) -> None:
@@ -65,7 +66,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` and rename it over `path` once the block has succeeded.
 
     The block writes a file or makes a folder there. When it fails, what it wrote is removed and `path` stays as it was.
-    Raises OSError with ENOSPC where the disk is full, whatever the library that wrote raises.
+    Raises OSError with ENOSPC and `path` where the disk is full, whatever the library that wrote raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -79,6 +80,8 @@ def replacing(path: Path) -> Iterator[Path]:
     except Exception as error:  # the block may use any library
         if is_full(path.parent, error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
+            error.filename = str(path)
         raise
     finally:
         remove(temporary)

@@ -114,8 +114,7 @@ def fill(
         remove(file)
         with replacing(file) as temporary:
             make_array(temporary, shape, kind)
-    notes.mkdir(exist_ok=True)
-    with NamedTemporaryFile(dir=notes, suffix=".here") as here:
+    with NamedTemporaryFile(dir=file.parent, prefix=f"{file.stem}.", suffix=".here") as here:
         return run(
             partial(written, file, Path(here.name), work), units, things=things, label=label, kept=notes, file=file
         )

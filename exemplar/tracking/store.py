@@ -7,9 +7,8 @@ import gc
 import logging
 import os
 import re
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
@@ -20,6 +19,7 @@ from exemplar.errors import UserError, one_line
 from exemplar.io import foreign, provenance
 from exemplar.io.atomic import replacing
 from exemplar.tracking import owners, view
+from exemplar.tracking.database import ARTIFACTS, SECONDS_FOR_THE_LOCK, follow_move, make_database
 from exemplar.tracking.deadline import TIMEOUT, Timely
 from exemplar.tracking.remedies import remedy
 
@@ -38,17 +38,8 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a header must not stop a training for hours
     TIMEOUT: "10",
 }
-SECONDS_FOR_THE_LOCK = 120.0
 MOST_RUNS = 50_000
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-ARTIFACTS = "mlartifacts"  # where a database's artifacts lie, in the user's repository
-ADDRESSES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-)
 WORK_TAG, WORK_BYTES = "work", 32
 ORPHANED = "its process is gone and did not say why (kill -9, power cut, out of memory)"
 
@@ -126,26 +117,6 @@ def connect(uri: str) -> "tuple[MlflowClient, str]":
         return client, experiment
 
 
-def make_database(file: Path) -> None:
-    """Make the tables in another file and rename it: MLflow cannot repair a database whose creation was interrupted.
-
-    Raises UserError for a path that is no file, such as a device: a database would take its place.
-    """
-    if file.exists() and not file.is_file():
-        raise UserError(f"{file} is no file; expected a database of MLflow, or a path where none is yet")
-    if file.exists() and file.stat().st_size:
-        return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    unfinished = file.with_name(f"{file.name}.unfinished")
-    for left in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
-        left.unlink(missing_ok=True)
-    artifacts = file.with_name(ARTIFACTS).as_uri()
-    database = SqlAlchemyStore(f"sqlite:///{unfinished}", artifacts)  # type: ignore[no-untyped-call]  # no types
-    database.engine.dispose()
-    unfinished.replace(file)
-
-
 def experiment_name() -> str:
     """The experiment of all runs: MLFLOW_EXPERIMENT_NAME, else ours."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or OURS
@@ -176,23 +147,6 @@ def find_experiment(client: "MlflowClient", *, artifacts: Path | None) -> str:
     with suppress(MlflowException):  # who may only read finds the runs all the same
         view.describe(client, number, experiment.tags, ours=name == OURS)
     return str(number)
-
-
-def follow_move(file: Path, before: str) -> None:
-    """Correct the artifact addresses in the repository's own database after the repository was moved.
-
-    MLflow stores absolute addresses and has no call that changes them, so it would read and write in the old folder.
-    """
-    now = file.with_name(ARTIFACTS)
-    if before == now.as_uri() or Path(before).name != ARTIFACTS or not now.is_dir():
-        return
-    with closing(sqlite3.connect(file, timeout=SECONDS_FOR_THE_LOCK)) as database, database:
-        for table, column in ADDRESSES:
-            database.execute(
-                f"UPDATE {table} SET {column} = :now || substr({column}, length(:before) + 1)"  # noqa: S608  # names of ours
-                f" WHERE substr({column} || '/', 1, length(:before) + 1) = :before || '/'",
-                {"before": before, "now": now.as_uri()},
-            )
 
 
 def find_orphans(client: "MlflowClient", experiment: str) -> list[str]:

@@ -19,6 +19,7 @@ from exemplar.errors import UserError
 from exemplar.io import unfinished
 from exemplar.io.arrays import make_array
 from exemplar.io.atomic import replacing
+from exemplar.runtime import units
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet
 from exemplar.tracking import runs, store
@@ -73,9 +74,20 @@ def test_a_full_disk_leaves_the_earlier_result(small: Path, write: Callable[[Pat
     (small / "result").write_text("earlier")
     with pytest.raises(OSError, match="No space left") as told, replacing(small / "result") as temporary:
         write(temporary)
-    assert told.value.errno == errno.ENOSPC
+    assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(small / "result"))
     assert [path.name for path in small.iterdir()] == ["result"]
     assert (small / "result").read_text() == "earlier"
+
+
+def test_a_disk_without_room_for_all_images_is_told_before_any_is_made(small: Path) -> None:
+    """Or for all windows: the error names their file, and nothing is left of it."""
+    pieces = [units.Unit(rows, None) for rows in units.ranges(200, 100)]
+    with pytest.raises(OSError, match="No space left") as told:
+        units.fill(
+            small / "images.npy", pytest.fail, pieces, shape=(200, 10_000), kind=np.uint8, things="images", label="test"
+        )
+    assert (told.value.errno, told.value.filename) == (errno.ENOSPC, str(small / "images.npy"))
+    assert not list(small.iterdir())
 
 
 def test_a_full_disk_does_not_stop_a_training(small: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,7 +35,10 @@ def test_pytorch_aligns_its_own_memory_so() -> None:
 
 
 def test_another_machine_must_have_the_same_file(tmp_path: Path) -> None:
-    """A mapped array travels as its path; other numbers of the same shape, another shape and no file are told."""
+    """A mapped array travels as its path; other numbers of the same shape, another shape and no file are told.
+
+    It is told when the array is read, within the work that is done there.
+    """
     path, numbers = tmp_path / "images.npy", np.random.default_rng(0).integers(0, 256, (100, 3, 32, 32), np.uint8)
     np.save(path, numbers)
     sent = pickle.dumps(map_array(path, kind=np.uint8, shape=(None, 3, 32, 32), remedy=""))
@@ -52,7 +55,7 @@ def test_another_machine_must_have_the_same_file(tmp_path: Path) -> None:
         with pytest.raises(
             UserError, match=rf"{said}.*the machine .+ needs the same file there as the one where"
         ) as told:
-            pickle.loads(sent)
+            pickle.loads(sent)[:1]
         assert str(path) in str(told.value)
 
 

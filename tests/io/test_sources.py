@@ -1,13 +1,14 @@
 """Sources: what lies in a folder, and the digest by which a folder is known."""
 
+import os
 from hashlib import md5
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 from somebody import as_somebody
 
 from exemplar.io.sources import digest, source_digest
-from exemplar.io.trees import look
+from exemplar.io.trees import look, suffix_of
 
 
 @pytest.fixture
@@ -60,6 +61,30 @@ def test_a_linked_folder_is_part_of_the_tree_and_of_its_digest(tree: Path, tmp_p
     assert {name: cause.split()[0] for name, cause in found.passed_over.items()} == dict.fromkeys(
         ("a/loop", "d", "self"), "links"
     )
+
+
+def test_files_lie_in_the_order_of_the_parts_of_their_paths(tmp_path: Path) -> None:
+    """As `PurePath` orders them: a folder comes before what its name begins, whatever sign follows there."""
+    names = [
+        "a/b/1.jpg",
+        "a/1.jpg",
+        "a b/1.jpg",
+        "a.b/1.jpg",
+        "a\n/1.jpg",
+        "A/1.jpg",
+        "ä.jpg",
+        os.fsdecode(b"\xff.jpg"),
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert look(tmp_path).files == [str(path) for path in sorted(map(PurePath, names))]
+
+
+@pytest.mark.parametrize("name", ["a.JPG", "a.", ".jpg", "..jpg", "a..png", "a.b/c", "a.tar.gz", "a", "a.b/.c.d"])
+def test_a_suffix_is_that_of_the_last_part(name: str) -> None:
+    """As `PurePath` has it, in lower case."""
+    assert suffix_of(name) == PurePath(name).suffix.lower()
 
 
 @pytest.mark.parametrize("closed", ["a", "a/1.jpg"])

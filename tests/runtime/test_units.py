@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
 
 from exemplar.errors import UserError
 from exemplar.runtime import units
+from exemplar.runtime.signals import sigterm_raises
 from exemplar.runtime.units import SCHEDULER, Unit
 
 PIECES = [Unit(rows, 10 * rows.start) for rows in units.ranges(23, 5)]
@@ -119,7 +121,7 @@ def test_a_worker_that_does_not_share_the_disk_is_told(tmp_path: Path):
     with pytest.raises(
         UserError, match=rf"^{tmp_path} on the machine .+ is not the folder where the stage was started"
     ):
-        units.written(tmp_path / "a.npy", tmp_path / "a.units" / "x.here", noted, PIECES[0])
+        units.written(tmp_path / "a.npy", tmp_path / "a.x.here", noted, PIECES[0])
 
 
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch):
@@ -130,6 +132,23 @@ def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(SCHEDULER, address)
         with pytest.raises(UserError, match=f"^{SCHEDULER} is '{address}', where no scheduler of Dask answers"):
             run(squares)
+
+
+@pytest.mark.parametrize(("number", "end"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_waiting_for_workers_ends_at_once(
+    number: int, end: type[BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A scheduler without workers is waited for, which one line says, until Ctrl-C or SIGTERM."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster, sigterm_raises():
+        monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
+        Timer(1, os.kill, (os.getpid(), number)).start()
+        began = time.monotonic()
+        with pytest.raises(end):
+            run(squares)
+        assert time.monotonic() - began < 20
+    said = [line for line in capsys.readouterr().err.splitlines() if "scheduler" in line]
+    assert said == [f"the scheduler at {cluster.scheduler_address} has no workers yet; the work begins when one comes"]
 
 
 def ended(scheduler: int, unit: Unit) -> np.ndarray:
