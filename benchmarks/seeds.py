@@ -86,6 +86,7 @@ def measure_both(*, quick: bool) -> Rows:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images.npy"
         material.write_images(path, images)
+        os.sync()  # else the disk still writes them while the first of the two is timed
         several, peak = in_process(draw_and_cut, path, Path(folder) / "several", most)
         yield limit(f"seeds and windows of {images:,} images in {most} processes", [several], most=90, unit="s")
         yield limit("the same: memory of all processes beside mapped files", [peak], most=1.5, unit="GB")
