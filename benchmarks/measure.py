@@ -1,7 +1,6 @@
 """Rows of the benchmark: two ways to do the same work, timed in turn, or one way against a limit."""
 
 import multiprocessing
-import resource
 import statistics
 import threading
 import time
@@ -156,11 +155,11 @@ def watched(count: int, work: Callable[..., Any], *arguments: object) -> tuple[A
 def anonymous_memory(of: psutil.Process | None = None) -> float:
     """Memory of a process, or of this one, and of its children that no file stands behind, in GB (10^9 bytes).
 
-    Other systems than Linux do not tell it apart: there it is all that this process had so far.
+    Other systems than Linux do not tell it apart: there it is all memory of the process itself.
     """
-    if not Path("/proc/self/status").exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     whole, first = 0, of or psutil.Process()
+    if not Path("/proc/self/status").exists():
+        return first.memory_info().rss / 1e9
     for process in (first, *first.children(recursive=True)):
         with suppress(OSError):  # it has ended
             lines = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines()

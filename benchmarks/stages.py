@@ -88,7 +88,11 @@ def looking(watch: Watch) -> Iterator[None]:
 
 def run(command: list[str]) -> tuple[int, list[Cost]]:
     """The status of a command, whose lines are shown as they come, and what the stages that it ran cost."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as started:
+    try:
+        started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace")
+    except OSError as error:
+        sys.exit(f"error: cannot run {command[0]!r} ({error.strerror}); expected a command of DVC's")
+    with started:
         watch = Watch(psutil.Process(started.pid))
         with looking(watch):
             for line in started.stdout or ():

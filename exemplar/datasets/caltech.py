@@ -12,7 +12,7 @@ from exemplar.datasets.fetching.shards import Place
 from exemplar.datasets.images import decode, stretched
 from exemplar.datasets.splits import draw_orders, require_members, take
 from exemplar.errors import UserError
-from exemplar.io.atomic import put_beside, replacing
+from exemplar.io.atomic import put_beside, remove
 from exemplar.io.integrity import require_space
 from exemplar.runtime import units
 from exemplar.runtime.units import Unit
@@ -37,7 +37,8 @@ def write_images(
             found = copy_pictures(archive, copied, root=root, left_out=left_out)
             length = copied.stat().st_size
             pictures = [(name, Place(copied, length, offset, size)) for name, offset, size in found.values()]
-            require_space(folder, needed_bytes=len(pictures) * 3 * side_pixels**2)
+            if not (unfinished / "images.npy").exists():  # else its room is reserved already
+                require_space(folder, needed_bytes=len(pictures) * 3 * side_pixels**2)
             units.fill(
                 unfinished / "images.npy",
                 partial(squares_of, side_pixels),
@@ -58,7 +59,8 @@ def copy_pictures(
 ) -> dict[PurePosixPath, tuple[str, int, int]]:
     """Copy the pictures one behind the other into a file; of each its name for messages, first byte and length."""
     found: dict[PurePosixPath, tuple[str, int, int]] = {}
-    with replacing(copied) as temporary, temporary.open("wb") as file:
+    remove(copied)  # what a kill has left
+    with copied.open("xb") as file:
         for member in members(archive, inside=root):
             path = PurePosixPath(*member.path.parts[-2:])
             # what lies deeper or has another suffix (056.dog/greg/, 198.spider/RENAME2) was left behind by its authors

@@ -119,10 +119,11 @@ def require_counts(**counts: int) -> None:
 
 def write_images(found: Survey, folder: Path, *, side: int, skip_broken: bool) -> Read:
     """Write the pictures that were found but for broken ones, which end it or are told and skipped."""
-    require_space(folder, needed_bytes=len(found.pictures) * 3 * side * side)
     pictures = list(zip(found.pictures, found.places, strict=True))
     pieces = [Unit(rows, pictures[rows.start : rows.stop]) for rows in units.ranges(len(pictures), PICTURES)]
     with units.unfinished_in(folder / UNFINISHED) as unfinished:
+        if not (unfinished / "images.npy").exists():  # else its room is reserved already
+            require_space(folder, needed_bytes=len(found.pictures) * 3 * side * side)
         read = examine(found, pieces, unfinished)
         notes = units.fill(
             unfinished / "images.npy",

@@ -4,6 +4,7 @@ What the numbers are worth is for the readers to say. NumPy alone would take an 
 with bytes too many; of a broken header it says anything from a warning to a request for exabytes.
 """
 
+import ctypes
 import hashlib
 import io
 import math
@@ -12,6 +13,7 @@ import os
 import platform
 import tempfile
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, SupportsIndex
 
@@ -21,6 +23,7 @@ from exemplar.errors import UserError, reason
 
 Shape = tuple[int | None, ...]  # None is a length that the file may choose
 ALIGNMENT_BYTES = 64  # of PyTorch's own memory
+C_LIBRARY = ctypes.CDLL(None)
 PIECES, PIECE_BYTES = 64, 4096  # of a file that tell it from others
 
 
@@ -155,6 +158,21 @@ def forget_pages(numbers: np.ndarray) -> None:
     """Let the pages of a mapped file that were read or written no longer count as memory of this process."""
     if isinstance(numbers.base, mmap.mmap):
         numbers.base.madvise(mmap.MADV_DONTNEED)
+
+
+def read_at_random(numbers: np.ndarray) -> None:
+    """Let the system read of a mapped file what is asked for, and not the megabytes around it."""
+    if isinstance(numbers.base, mmap.mmap):
+        numbers.base.madvise(mmap.MADV_RANDOM)
+
+
+def ask_for(numbers: np.ndarray, rows: Iterable[int]) -> None:
+    """Let the system read rows of a mapped file from the disk all at once, before each of them is waited for."""
+    start, size = numbers.ctypes.data, numbers[:1].nbytes
+    for row in rows:
+        first = (start + row * size) // mmap.PAGESIZE * mmap.PAGESIZE
+        length = start + (row + 1) * size - first
+        C_LIBRARY.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_WILLNEED)
 
 
 def load_array(path: Path, *, kind: type[np.generic], shape: Shape, remedy: str) -> np.ndarray:

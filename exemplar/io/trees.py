@@ -30,7 +30,7 @@ SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r")
 
 
 def suffix_of(name: str) -> str:
-    """The suffix of a file's name with its dot, in lower case: `PurePath.suffix`, which takes seconds of a million."""
+    """The suffix of a file's name with its dot, in lower case, without what `PurePath` takes: seconds for a million."""
     stem, _, suffix = name.rpartition("/")[2].rpartition(".")
     return f".{suffix.lower()}" if stem and suffix else ""
 

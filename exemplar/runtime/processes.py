@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig
 
 BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
-SECONDS_FOR_AN_ANSWER = 600  # longer than process 0 takes to write a checkpoint
+SECONDS_FOR_AN_ANSWER = 600  # process 0 must write a checkpoint in less
 SECONDS_TO_END = 30  # that all have to answer SIGTERM, process 0 with the closing of its run in MLflow
 DAYS_FOR_THE_LEADER = 365  # it may wait for another training's end
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>

@@ -136,7 +136,10 @@ def written(file: Path, here: Path, work: Callable[[Unit], tuple[np.ndarray, np.
 
 
 def on_one_thread(work: Work, unit: Unit) -> Any:  # noqa: ANN401  # whatever work gives
-    """What a unit gives, which must not depend on how many threads another machine has."""
+    """What a unit gives, which must not depend on how many threads another machine has.
+
+    The process keeps the memory that units give back, for good.
+    """
     keep_freed_memory()
     torch = sys.modules.get("torch")  # what decodes pictures knows nothing of it
     if torch is None:

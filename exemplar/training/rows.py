@@ -45,17 +45,20 @@ def still_step(group: dict[str, Any], *, nesterov: bool) -> Matrix:
 
 
 def folder_of_rows(size_bytes: int, classes: int, *, compute: Compute, checkpoint: Path | None) -> Path | None:
-    """Where a process maps its rows and momenta, of so many bytes, from a file; None: they lie on the device.
+    """Where a process maps rows and momenta, `size_bytes` for all classes, from a file; None: they lie on the device.
 
     They lie there, too, where a training has no folder for its checkpoint. That they are mapped is told.
     """
     free, checkpoint = free_memory(compute.device), collective.same_path(checkpoint, compute)
-    if checkpoint is None or size_bytes <= SHARE_OF_MEMORY * free:
+    whole = 2 * size_bytes if compute.processes > 1 else size_bytes  # process 0 gathers all of them for a state
+    own = size_bytes // compute.processes + (whole - size_bytes if compute.rank == 0 else 0)
+    if checkpoint is None or own <= SHARE_OF_MEMORY * free:
         return None
     say(
-        f"the rows of {classes:,} classes and their momenta take {size_bytes / 1e9:.2f} GB, more than half of the "
-        f"{free / 1e9:.2f} GB free on {compute.device}; they are mapped from a file in {checkpoint.parent}, which "
-        "needs as much room, and as much again for each of up to three states"
+        f"the rows of {classes:,} classes and their momenta take {size_bytes / 1e9:.2f} GB, and what this process "
+        f"keeps of them is more than half of the {free / 1e9:.2f} GB free on {compute.device}; they are mapped from "
+        f"files in {checkpoint.parent}, which need {whole / 1e9:.2f} GB, and {size_bytes / 1e9:.2f} GB more for each "
+        "of up to three states"
     )
     return checkpoint.parent
 
@@ -69,7 +72,7 @@ def zeros(classes: int, width: int, folder: Path | None) -> Float[Tensor, "n 2 d
         return torch.from_numpy(scratch_array(folder, shape, np.float32))
     except OSError as error:
         raise UserError(
-            f"the rows of all classes need {4 * math.prod(shape) / 1e9:.2f} GB of disk in {folder} ({reason(error)}); "
+            f"rows of classes need {4 * math.prod(shape) / 1e9:.2f} GB of disk in {folder} ({reason(error)}); "
             "make room there, or lower seeds.count"
         ) from None
 

@@ -59,7 +59,7 @@ class Sampled(Learner):
         self.in_turn = max(self.places // TURNS, 1)
         self.turns = -(-(classes + 1) // self.in_turn)
         widths = [weights[0].numel() for weights in self.heads]
-        size_bytes = 8 * (classes + 1) * sum(widths) // compute.processes
+        size_bytes = 8 * (classes + 1) * sum(widths)
         folder = rows.folder_of_rows(size_bytes, classes, compute=compute, checkpoint=checkpoint)
         self.tables = [LazyRows(classes, width, longest=self.turns, compute=compute, folder=folder) for width in widths]
         self.start_from_samples = not network.rows()[0][1]

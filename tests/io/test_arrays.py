@@ -1,6 +1,8 @@
 """Arrays in memory lie where PyTorch's own tensors lie; a mapped file is the same for all processes."""
 
+import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from exemplar.errors import UserError
-from exemplar.io.arrays import ALIGNMENT_BYTES, aligned_empty, load_array, map_array
+from exemplar.io.arrays import ALIGNMENT_BYTES, aligned_empty, ask_for, load_array, map_array, read_at_random
 from exemplar.surrogate.sets import SurrogateSet
 
 
@@ -26,6 +28,37 @@ def test_loaded_numbers_begin_at_a_multiple_of_64_bytes(tmp_path: Path, shape: t
         assert loaded.ctypes.data % ALIGNMENT_BYTES == 0
         assert loaded.flags.c_contiguous
         assert np.array_equal(loaded, numbers)
+
+
+def is_in_memory(file: int, place: int) -> bool:
+    """Whether the system need not read a byte of a file from the disk."""
+    try:
+        return os.preadv(file, [bytearray(1)], place, os.RWF_NOWAIT) == 1
+    except BlockingIOError:
+        return False
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="only Linux tells what lies in memory")
+def test_only_the_rows_that_are_asked_for_are_read_from_the_disk(tmp_path: Path) -> None:
+    """They come without being touched, and the megabytes around them stay where they are."""
+    path, size = tmp_path / "numbers.npy", 1 << 20
+    np.save(path, np.ones((30, size), np.uint8))
+    file = os.open(path, os.O_RDONLY)
+    os.fsync(file)
+    os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    asked, other = (path.stat().st_size - (30 - row) * size + size // 2 for row in (20, 10))
+    if is_in_memory(file, asked):
+        pytest.skip("this file system keeps all of its files in memory")
+    numbers = map_array(path, kind=np.uint8, shape=(30, size), remedy="")
+    read_at_random(numbers)
+    ask_for(numbers, [20])
+    end = time.monotonic() + 10
+    while not is_in_memory(file, asked):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert not is_in_memory(file, other)
+    assert numbers[20, size // 2] == 1
+    os.close(file)
 
 
 def test_pytorch_aligns_its_own_memory_so() -> None:

@@ -103,7 +103,8 @@ def checkpoints(folder: Path, count: int) -> tuple[Path, Path]:
 
 
 def main(task: str, folder: Path) -> None:
-    rows.SHARE_OF_MEMORY = 0.0  # so that they are mapped
+    if task != "release, sampled":
+        rows.SHARE_OF_MEMORY = 0.0  # so that rows are mapped
     with processes.joined() as team:
         if task in (*DRAW, *SAMPLED):
             curves(folder, team, recipe=task)

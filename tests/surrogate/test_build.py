@@ -282,6 +282,15 @@ def test_a_saved_set_is_loaded_as_it_was(surrogate_set: SurrogateSet, tmp_path: 
     assert torch.equal(sets.load_mean(tmp_path), mean)
 
 
+def test_windows_that_memory_may_not_hold_give_the_same_samples(
+    surrogate_set: SurrogateSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system is asked for those of a batch before they are read."""
+    surrogate_set.save(tmp_path)
+    monkeypatch.setattr(sets, "MOST_IN_MEMORY", 0)
+    assert torch.equal(rendered(SurrogateSet.load(tmp_path)), rendered(surrogate_set))
+
+
 def test_a_broken_set_says_what_to_do(surrogate_set: SurrogateSet, tmp_path: Path) -> None:
     """A file that is cut short, empty or gone."""
     surrogate_set.save(tmp_path)
