@@ -114,9 +114,7 @@ def test_a_disk_without_room_for_the_rows_of_all_classes_is_told_before_the_trai
     """They are mapped from a file where memory is short; what was taken for it is free again."""
     monkeypatch.setattr("exemplar.training.rows.SHARE_OF_MEMORY", 0.0)
     (small / "ballast").write_bytes(b"x" * ((1 << 20) - (1 << 12)))
-    with pytest.raises(
-        UserError, match=r"^the rows of all classes need .* GB of disk in .* \(No space left on device\)"
-    ):
+    with pytest.raises(UserError, match=r"^rows of classes need .* GB of disk in .* \(No space left on device\)"):
         sampled(surrogate_set, checkpoint=small / "state.pt")
     (small / "ballast").unlink()
     assert sampled(surrogate_set, checkpoint=small / "state.pt").tables[0].is_mapped

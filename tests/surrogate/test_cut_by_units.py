@@ -65,7 +65,7 @@ def test_a_cluster_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.Monk
     """Its workers map the images and write the windows themselves, in the folder that all share."""
     distributed = pytest.importorskip("distributed")
     alone = cut(prepare(tmp_path / "alone"))
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
         assert_same(cut(prepare(tmp_path / "cluster")), alone)
 

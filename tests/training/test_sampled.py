@@ -195,7 +195,7 @@ def test_rows_that_are_mapped_from_a_file_are_those_in_memory(
     halved, resumed = (sampled(many, recipe=recipe, negatives=7, checkpoint=path) for _ in range(2))
     told = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("mean: ")]
     assert len(told) == 2
-    assert all(line.startswith("the rows of 60 classes and their momenta take 0.00 GB, more than ") for line in told)
+    assert all(line.startswith("the rows of 60 classes and their momenta take 0.00 GB, and ") for line in told)
     next(training(halved, many, compute, SHORT, checkpoint=path))
     assert timeless(list(training(resumed, many, compute, SHORT, checkpoint=path))) == timeless(records)
     assert same_weights(in_memory, resumed)
