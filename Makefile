@@ -45,8 +45,8 @@ encoder: $(READY)  ## train the encoder that ships with the package again, from 
 figures: $(READY)  ## draw the paper's figures from all experiments: results/published
 	$(BIN)/python -m stages.figures
 
-test: $(READY)  ## run the tests, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(READY)  ## run the tests, in two processes of one thread each: with more they would wait for one another
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(READY)  ## kill the pipeline at KILLS random points, and what else takes minutes
 	KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -m soak -n 2 -s --durations=5
