@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -134,13 +134,6 @@ def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatc
             run(squares)
 
 
-def send(number: int, ended: Event) -> None:
-    """Send this process a signal, and again where the first one met it in what ignores all errors."""
-    for seconds in (1, 8):
-        if not ended.wait(seconds):
-            os.kill(os.getpid(), number)
-
-
 @pytest.mark.parametrize(("number", "end"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_waiting_for_workers_ends_at_once(
     number: int, end: type[BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -149,14 +142,14 @@ def test_waiting_for_workers_ends_at_once(
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as cluster, sigterm_raises():
         monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
-        ended = Event()
-        Thread(target=send, args=(number, ended)).start()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it
+        Timer(1, os.kill, (os.getpid(), number)).start()
         began = time.monotonic()
         try:
             with pytest.raises(end):
                 run(squares)
         finally:
-            ended.set()
+            signal.signal(signal.SIGINT, before)
         assert time.monotonic() - began < 20
     said = [line for line in capsys.readouterr().err.splitlines() if "scheduler" in line]
     assert said == [f"the scheduler at {cluster.scheduler_address} has no workers yet; the work begins when one comes"]
