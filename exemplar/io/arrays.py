@@ -160,14 +160,11 @@ def forget_pages(numbers: np.ndarray) -> None:
         numbers.base.madvise(mmap.MADV_DONTNEED)
 
 
-def read_at_random(numbers: np.ndarray) -> None:
-    """Let the system read of a mapped file what is asked for, and not the megabytes around it."""
-    if isinstance(numbers.base, mmap.mmap):
-        numbers.base.madvise(mmap.MADV_RANDOM)
+def prefetch(numbers: np.ndarray, rows: Iterable[int]) -> None:
+    """Let the system read rows of a mapped file from the disk all at once, and nothing around them.
 
-
-def ask_for(numbers: np.ndarray, rows: Iterable[int]) -> None:
-    """Let the system read rows of a mapped file from the disk all at once, before each of them is waited for."""
+    A row that is used without that is waited for, while megabytes around it are read (docs/log.md).
+    """
     start, size = numbers.ctypes.data, numbers[:1].nbytes
     for row in rows:
         first = (start + row * size) // mmap.PAGESIZE * mmap.PAGESIZE

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError
-from exemplar.io.arrays import ask_for, load_array, map_array, read_at_random
+from exemplar.io.arrays import load_array, map_array, prefetch
 from exemplar.runtime.progress import track
 from exemplar.surrogate import transformation
 from exemplar.surrogate.draws import HELD_OUT, Draws
 
 DRAWS_FILE = "draws.json"
 MEAN_BATCH = 256
-MOST_IN_MEMORY = 1 << 30  # bytes of windows that the system is thought to have in its memory once they were read
+MOST_IN_MEMORY = 1 << 30  # bytes of windows; fewer stay in the memory of the system once they were read
 MOST_SAMPLES = 5_000_000  # behind the mean; its standard error is below 0.0002 then
 Batch = tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]
 
@@ -89,8 +89,8 @@ class SurrogateSet:
     def transform(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
         """Samples (0..1) of seeds under rows of a table."""
         place = self.window_index[seed]
-        if self.windows.nbytes > MOST_IN_MEMORY and not self.windows.is_cuda:
-            ask_for(self.windows.numpy(), place.tolist())
+        if self.windows.nbytes > MOST_IN_MEMORY and self.windows.device.type == "cpu":
+            prefetch(self.windows.numpy(), place.tolist())
         images = self.windows.index_select(0, place)  # plain indexing took 25 times as long
         return transformation.transform(
             images, rows, centre=self.centre[seed], side=self.side[seed], basis=self.basis, mean=self.colour_mean
@@ -113,7 +113,6 @@ class SurrogateSet:
 
         windows = map_array(folder / "windows.npy", kind=np.uint8, shape=(None, 3, None, None), remedy=remedy)
         label = read("label", np.int64, None)
-        read_at_random(windows)
         surrogate = cls(
             windows=unwritten(windows),
             window_index=read("window_index", np.int64, len(label)),

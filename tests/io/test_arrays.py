@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from exemplar.errors import UserError
-from exemplar.io.arrays import ALIGNMENT_BYTES, aligned_empty, ask_for, load_array, map_array, read_at_random
+from exemplar.io.arrays import ALIGNMENT_BYTES, aligned_empty, load_array, map_array, prefetch
 from exemplar.surrogate.sets import SurrogateSet
 
 
@@ -50,8 +50,7 @@ def test_only_the_rows_that_are_asked_for_are_read_from_the_disk(tmp_path: Path)
     if is_in_memory(file, asked):
         pytest.skip("this file system keeps all of its files in memory")
     numbers = map_array(path, kind=np.uint8, shape=(30, size), remedy="")
-    read_at_random(numbers)
-    ask_for(numbers, [20])
+    prefetch(numbers, [20])
     end = time.monotonic() + 10
     while not is_in_memory(file, asked):
         assert time.monotonic() < end
