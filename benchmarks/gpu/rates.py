@@ -90,13 +90,11 @@ def compiled(session: Session, data: SurrogateSet, batch: int) -> Iterator[Row]:
     """
     if session.quick:
         raise UserError("the compiler takes longer than a quick look")
-    indices, started = drawn(data, batch)[0], time.perf_counter()
-    seed, rows = indices // data.draws.samples, data.rows(indices)
+    indices = drawn(data, batch)[0]
+    seed, rows, started = indices // data.draws.samples, data.rows(indices), time.perf_counter()
     transform = torch.compile(data.transform, fullgraph=True, dynamic=False)
-    apart, compile_seconds = (
-        transform(seed, rows).sub_(data.transform(seed, rows)).abs_(),
-        time.perf_counter() - started,
-    )
+    apart = transform(seed, rows).sub_(data.transform(seed, rows)).abs_()
+    compile_seconds = time.perf_counter() - started
     plain, seconds = (session.seconds(partial(work, seed, rows)) for work in (data.transform, transform))
     yield measured(
         f"rendering, compiled, batches of {batch}",
