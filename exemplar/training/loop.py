@@ -51,7 +51,7 @@ def fit(
     yield from state.epochs
     share = settings.share(len(data))
     done = len(state.epochs) * share + state.progress.steps * settings.batch_size
-    if done and kept:
+    if kept and 0 < done < settings.epochs * share:
         say(f"{label}: goes on after {done} samples of an interrupted training")
     with track(total=settings.epochs * share, unit="samples", label=label, done=done) as progress:
         for epoch in range(len(state.epochs), settings.epochs):
