@@ -73,11 +73,12 @@ def save(found: list[Row], conditions: str, *, anew: bool, folder: Path) -> None
     results, place = folder / "results.json", folder / "table.md"
     before = json.loads(results.read_text("utf-8")) if results.exists() and not anew else []
     names = {row.name for row in found}
-    rows = [table.row(entry) for entry in before if entry["name"] not in names] + found
+    entries = [entry for entry in before if entry["name"] not in names]
+    entries += [{**asdict(row), "conditions": conditions} for row in found]
     with replacing(results) as temporary:
-        temporary.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     with replacing(place) as temporary:
-        temporary.write_text("\n".join([conditions, "", *table.HEAD, *map(table.line, rows), ""]), encoding="utf-8")
+        temporary.write_text("\n".join(table.tables(entries)), encoding="utf-8")
 
 
 if __name__ == "__main__":

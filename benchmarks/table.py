@@ -2,8 +2,12 @@
 
 import os
 import platform
+from collections.abc import Iterator
+from dataclasses import fields
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -64,4 +68,11 @@ def line(row: Row) -> str:
 
 def row(entry: dict[str, Any]) -> Row:
     """A row as it was saved."""
-    return Row(**{**entry, "spread": tuple(entry["spread"])})
+    known = {field.name: entry[field.name] for field in fields(Row)}
+    return Row(**{**known, "spread": tuple(entry["spread"])})
+
+
+def tables(entries: list[dict[str, Any]]) -> Iterator[str]:
+    """The lines of all rows that were saved, those of one run of the program under its conditions."""
+    for conditions, group in groupby(entries, itemgetter("conditions")):
+        yield from (conditions, "", *HEAD, *map(line, map(row, group)), "")

@@ -57,15 +57,15 @@ def test_the_target_is_a_least_ratio_or_a_limit():
 
 
 def test_saved_rows_stay_until_they_are_measured_again(tmp_path: Path):
-    """Named groups replace their own rows; a run of all groups starts the files anew."""
+    """Named groups replace their own rows, each row stands under its conditions; a run of all starts the files anew."""
     program.save([PAIR, LIMIT], "then", anew=True, folder=tmp_path)
     program.save([Row("pair", 50.0, 10.0, 5.0, 2.5, "samples/s", (4.0, 6.0))], "now", anew=False, folder=tmp_path)
     saved = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert [(row["name"], row["ours"]) for row in saved] == [("limit", 0.2), ("pair", 50.0)]
     assert {"name", "ours", "theirs", "ratio", "target", "unit"} <= set(saved[0])
     written = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
-    assert written[0] == "now"
-    assert written[-1] == table.line(table.row(saved[-1]))
+    shown = {name: written.index(table.line(table.row(saved[place]))) for place, name in ((0, "then"), (1, "now"))}
+    assert written.index("then") < shown["then"] < written.index("now") < shown["now"]
     program.save([PAIR], "later", anew=True, folder=tmp_path)
     assert len(json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))) == 1
 
