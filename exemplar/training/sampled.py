@@ -83,8 +83,8 @@ class Sampled(Learner):
         for table in self.tables:
             table.put(turn, *table.settled(turn, self.waited(turn)))
         self.settled_at.index_fill_(0, turn, self.steps)
-        bounds = candidates.strata(self.classes, self.negatives, device=indices.device)
-        self.now = candidates.choose(data.classes(indices), bounds, places=self.places, key=self.key, step=self.steps)
+        strata = candidates.strata(self.classes, self.negatives, device=indices.device)
+        self.now = candidates.choose(data.classes(indices), strata, places=self.places, key=self.key, step=self.steps)
         starting = self.start_from_samples and self.steps * (self.places - self.negatives) < len(data.label)
         if starting:
             self.start(data, indices)
