@@ -3,7 +3,6 @@
 Where a unit runs, and how many run at a time, changes no result, so that nothing of this stands in params.yaml.
 """
 
-import ctypes
 import multiprocessing
 import os
 import platform
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,6 @@ from exemplar.runtime.progress import track
 
 SCHEDULER = "EXEMPLAR_SCHEDULER"  # the environment variable that names one of Dask
 SECONDS_FOR_AN_ANSWER = 30
-PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 
 class Unit(NamedTuple):
@@ -170,9 +169,12 @@ def workers(count: int) -> Iterator[Spread]:
 def pool(processes: int) -> Iterator[Spread]:
     """Processes of this machine, which end with this one however it ends."""
     others = multiprocessing.active_children()
-    # a fork of a process in which threads have computed may hang in PyTorch
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(processes, context, initializer=end_with_parent, initargs=(os.getpid(),))
+    # A fork of a process in which threads have computed may hang in PyTorch; one that computes nothing loads it once,
+    # and every worker of this process is a fork of that.
+    context = multiprocessing.get_context("forkserver")
+    if "torch" in sys.modules:
+        context.set_forkserver_preload(["torch"])
+    executor = ProcessPoolExecutor(processes, context, initializer=end_with_stage)
     try:
         yield partial(in_order, executor)
     except BaseException as error:
@@ -195,13 +197,16 @@ def in_order(executor: Executor, work: Work, units: Iterable[Unit]) -> Iterator[
     return (future.result() for future in futures)
 
 
-def end_with_parent(parent: int) -> None:
-    """Ctrl-C is the parent's to answer; a worker ends with it, also when it is killed."""
+def end_with_stage() -> None:
+    """Ctrl-C is the stage's to answer; a worker ends with it, also when it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was killed meanwhile
-            os._exit(1)
+    Thread(target=wait_and_end, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def wait_and_end(stage: multiprocessing.process.BaseProcess) -> None:
+    """End this process when another one has ended, whatever this one is doing."""
+    stage.join()
+    os._exit(1)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Timer
 
 import numpy as np
+import psutil
 import pytest
 
 from exemplar.errors import UserError
@@ -88,6 +89,24 @@ def test_a_process_that_is_killed_ends_the_work_and_what_was_done_stays(
     again = run(partial(counted, tmp_path), kept=tmp_path / "kept")
     assert again.tolist() == run(squares).tolist()
     assert {path.name: path.read_text() for path in tmp_path.glob("[0-9]*")} == done
+
+
+def waiting(folder: Path, unit: Unit) -> np.ndarray:
+    """Leaves the number of its process, and takes a minute."""
+    (folder / str(unit.rows.start)).write_text(str(os.getpid()))
+    time.sleep(60)
+    return squares(unit)
+
+
+def test_processes_end_with_a_stage_that_is_killed(tmp_path: Path):
+    """In the middle of their units."""
+    program = f"import test_units as t; t.run(t.partial(t.waiting, t.Path({str(tmp_path)!r})))"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "EXEMPLAR_THREADS": "2"}
+    stage = subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL)
+    workers = [psutil.Process(int(awaited(tmp_path / name))) for name in ("0", "5")]
+    stage.kill()
+    stage.wait()
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
 
 
 def test_a_file_that_was_removed_is_made_anew(tmp_path: Path):
