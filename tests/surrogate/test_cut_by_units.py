@@ -5,7 +5,9 @@ import random
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,13 +63,23 @@ def test_two_processes_and_one_give_the_same_bytes(tmp_path: Path, monkeypatch: 
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "1" / "kept").rglob("*")} == before
 
 
-def test_a_cluster_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Its workers map the images and write the windows themselves, in the folder that all share."""
+def killed_once(mark: Path, *given: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The windows of a unit, the last one given; at the third one the process is killed, once."""
+    if given[-1].rows.start == 140 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return build.windows_of(*given)
+
+
+def test_a_cluster_gives_the_same_bytes_though_a_worker_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One of two, in the middle of the windows: they map the images and write the windows, in the folder they share."""
     distributed = pytest.importorskip("distributed")
-    alone = cut(prepare(tmp_path / "alone"))
+    alone, mark = cut(prepare(tmp_path / "alone")), tmp_path / "killed"
+    monkeypatch.setattr(build, "windows_of", partial(killed_once, mark))
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
         assert_same(cut(prepare(tmp_path / "cluster")), alone)
+    assert mark.exists()
 
 
 @pytest.mark.soak
