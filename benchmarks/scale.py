@@ -68,11 +68,11 @@ def files(case: Case) -> float:
 def cut_seconds(case: Case, *, cores: int) -> float:
     """From pictures to images, seeds and windows; names are listed and the mean sample is rendered on one core."""
     rows = {row["name"]: row for row in json.loads(cost.RESULTS.read_text("utf-8"))}
-    energy, whole = rows[ENERGY]["ours"] / IMAGES_CUT, rows[CUT]["theirs"] / IMAGES_CUT
+    energy, cut = rows[ENERGY]["ours"] / IMAGES_CUT, rows[CUT]["theirs"] / IMAGES_CUT
     share = rows[CUT]["ours"] / rows[CUT]["theirs"] if cores == 2 else 1 / cores
-    cut = share * (case.pictures * energy + case.classes * (whole - energy))
+    divided = case.pictures * energy + case.classes * (cut - energy)
     mean = min(MOST_SAMPLES, SAMPLES * case.classes) / rows[RENDERED]["ours"]
-    return case.pictures * (LISTED + DECODED / cores) + cut + mean
+    return float(case.pictures * (LISTED + DECODED / cores) + share * divided + mean)
 
 
 def hash_seconds(case: Case) -> float:
