@@ -1,5 +1,6 @@
 """Arrays in memory lie where PyTorch's own tensors lie; a mapped file is the same for all processes."""
 
+import itertools
 import os
 import pickle
 import sys
@@ -68,7 +69,7 @@ def test_rows_that_are_written_at_random_do_not_take_their_neighbours_to_the_dis
     rows[3] = 1
     start = rows.ctypes.data
     maps = Path("/proc/self/smaps").read_text().split("VmFlags: ")
-    flags = next(after for before, after in zip(maps, maps[1:], strict=False) if f"\n{start:x}-" in f"\n{before}")
+    flags = next(after for before, after in itertools.pairwise(maps) if f"\n{start:x}-" in f"\n{before}")
     assert "rr" in flags.splitlines()[0].split()
     assert (rows.sum(), list(tmp_path.iterdir())) == (1000, [])
 
