@@ -9,7 +9,7 @@ import platform
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -39,7 +39,7 @@ class Unit(NamedTuple):
 
 
 Work = Callable[[Unit], Any]
-Spread = Callable[[Work, Iterable[Unit]], Iterator[Any]]
+Spread = Callable[[Work, Sequence[Unit]], Iterable[tuple[int, Any]]]
 
 
 def ranges(count: int, size: int) -> list[range]:
@@ -62,17 +62,17 @@ def run(
 ) -> list[Any]:
     """What `work` makes of each unit, in their order, whichever process does it; `things` and `label` are for progress.
 
-    In the folder `kept`, of this work alone, stay the arrays that are made, which are not made again after a kill;
-    `file` is what the units write, which is brought to the disk before that. `work` must be known by its module and
-    name, and with several processes it is copied to each.
+    In the folder `kept`, of this work alone, the array of each unit stays from its end on, and is not made again after
+    a kill; `file` is what the units write, which is brought to the disk before that. `work` must be known by its module
+    and name, and with several processes it is copied to each.
     """
     places = [kept / f"{number:06}.npy" if kept else None for number in range(len(units))]
     found = {number: note for number, place in enumerate(places) if place and (note := read_note(place)) is not None}
     missing = [number for number in range(len(units)) if number not in found]
     done, total = sum(len(units[number].rows) for number in found), sum(len(each.rows) for each in units)
     with track(total=total, unit=things, label=label, done=done) as progress, workers(len(missing)) as spread:
-        made = spread(partial(on_one_thread, work), [units[number] for number in missing])
-        for number, result in zip(missing, made, strict=True):
+        for index, result in spread(partial(on_one_thread, work), [units[number] for number in missing]):
+            number = missing[index]
             if place := places[number]:
                 if file:
                     flush_to_disk(file)
@@ -113,7 +113,7 @@ def fill(
         remove(file)
         with replacing(file) as temporary:
             make_array(temporary, shape, kind)
-    with NamedTemporaryFile(dir=file.parent, prefix=f"{file.stem}.", suffix=".here") as here:
+    with NamedTemporaryFile(dir=file.parent, prefix=f".{file.stem}.", suffix=f".{os.getpid()}.tmp") as here:
         return run(
             partial(written, file, Path(here.name), work), units, things=things, label=label, kept=notes, file=file
         )
@@ -162,7 +162,7 @@ def workers(count: int) -> Iterator[Spread]:
         with pool(processes) as spread:
             yield spread
     else:
-        yield map
+        yield lambda work, units: enumerate(map(work, units))
 
 
 @contextmanager
@@ -176,7 +176,7 @@ def pool(processes: int) -> Iterator[Spread]:
         context.set_forkserver_preload(["torch"])
     executor = ProcessPoolExecutor(processes, context, initializer=end_with_stage)
     try:
-        yield partial(in_order, executor)
+        yield partial(as_they_end, executor)
     except BaseException as error:
         for child in multiprocessing.active_children():
             if child not in others:
@@ -191,10 +191,23 @@ def pool(processes: int) -> Iterator[Spread]:
         executor.shutdown(cancel_futures=True)
 
 
-def in_order(executor: Executor, work: Work, units: Iterable[Unit]) -> Iterator[Any]:
-    """What each unit gives, in their order, while others are at work."""
+def as_they_end(executor: Executor, work: Work, units: Sequence[Unit]) -> Iterator[tuple[int, Any]]:
+    """The number of each unit and what it gives, in the order in which they end.
+
+    Where some fail, the error of the first of them in the units' order is raised once all before it have ended.
+    """
     futures = [executor.submit(work, unit) for unit in units]
-    return (future.result() for future in futures)
+    numbers = {future: number for number, future in enumerate(futures)}
+    ended, failed = 0, len(futures)  # how many have ended before the first that has not; the first that failed
+    for future in as_completed(futures):
+        if future.exception():
+            failed = min(failed, numbers[future])
+        else:
+            yield numbers[future], future.result()
+        while ended < len(futures) and futures[ended].done():
+            ended += 1
+        if ended > failed:
+            futures[failed].result()
 
 
 def end_with_stage() -> None:
@@ -228,7 +241,7 @@ def cluster(address: str) -> Iterator[Spread]:
         if not client.nthreads():
             say(f"the scheduler at {address} has no workers yet; the work begins when one comes")
         try:
-            yield partial(in_order, client.get_executor(pure=False))
+            yield partial(as_they_end, client.get_executor(pure=False))
         except KilledWorker:
             raise UserError("several workers of the cluster died at the same unit; look at their logs") from None
         except CancelledError:

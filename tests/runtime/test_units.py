@@ -91,6 +91,22 @@ def test_a_process_that_is_killed_ends_the_work_and_what_was_done_stays(
     assert {path.name: path.read_text() for path in tmp_path.glob("[0-9]*")} == done
 
 
+def after_the_others(kept: Path, unit: Unit) -> np.ndarray:
+    """The first unit ends when all others are noted, and fails where they do not get there."""
+    until = time.monotonic() + 20
+    while unit.rows.start == 0 and len(list(kept.glob("[0-9]*.npy"))) < len(PIECES) - 1:
+        if time.monotonic() > until:
+            raise UserError("the others are not noted")
+        time.sleep(0.01)
+    return squares(unit)
+
+
+def test_a_unit_is_noted_when_it_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whichever is still at work before it; so a kill costs no unit that was whole."""
+    monkeypatch.setenv("EXEMPLAR_THREADS", "2")
+    assert run(partial(after_the_others, tmp_path), kept=tmp_path).tolist() == run(squares).tolist()
+
+
 def waiting(folder: Path, unit: Unit) -> np.ndarray:
     """Leaves the number of its process, and takes a minute."""
     (folder / str(unit.rows.start)).write_text(str(os.getpid()))
@@ -140,7 +156,7 @@ def test_a_worker_that_does_not_share_the_disk_is_told(tmp_path: Path):
     with pytest.raises(
         UserError, match=rf"^{tmp_path} on the machine .+ is not the folder where the stage was started"
     ):
-        units.written(tmp_path / "a.npy", tmp_path / "a.x.here", noted, PIECES[0])
+        units.written(tmp_path / "a.npy", tmp_path / ".a.x.1.tmp", noted, PIECES[0])
 
 
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch):
@@ -216,11 +232,13 @@ def awaited(file: Path) -> str:
 
 
 def test_a_cluster_gives_the_same_though_one_of_its_workers_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The unit that was lost runs again elsewhere, and a mistake is told in its own words."""
+    """The unit that was lost runs again elsewhere, each is noted when it has ended, and a mistake has its own words."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
         assert run(partial(counted, tmp_path)).tolist() == run(squares).tolist()
         assert (tmp_path / "10").read_text() == "xx"
+        kept = tmp_path / "kept"
+        assert run(partial(after_the_others, kept), kept=kept).tolist() == run(squares).tolist()
         with pytest.raises(UserError, match=r"^picture 10 is broken$"):
             units.run(told, PIECES[2:], things="rows", label="test")
