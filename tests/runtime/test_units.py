@@ -16,9 +16,10 @@ import psutil
 import pytest
 
 from exemplar.errors import UserError
-from exemplar.runtime import units
+from exemplar.runtime import units, workers
 from exemplar.runtime.signals import sigterm_raises
-from exemplar.runtime.units import SCHEDULER, Unit
+from exemplar.runtime.units import Unit
+from exemplar.runtime.workers import SCHEDULER
 
 PIECES = [Unit(rows, 10 * rows.start) for rows in units.ranges(23, 5)]
 
@@ -119,10 +120,10 @@ def test_processes_end_with_a_stage_that_is_killed(tmp_path: Path):
     program = f"import test_units as t; t.run(t.partial(t.waiting, t.Path({str(tmp_path)!r})))"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "EXEMPLAR_THREADS": "2"}
     stage = subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL)
-    workers = [psutil.Process(int(awaited(tmp_path / name))) for name in ("0", "5")]
+    processes = [psutil.Process(int(awaited(tmp_path / name))) for name in ("0", "5")]
     stage.kill()
     stage.wait()
-    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
 
 
 def test_a_file_that_was_removed_is_made_anew(tmp_path: Path):
@@ -159,10 +160,23 @@ def test_a_worker_that_does_not_share_the_disk_is_told(tmp_path: Path):
         units.written(tmp_path / "a.npy", tmp_path / ".a.x.1.tmp", noted, PIECES[0])
 
 
+def test_a_worker_of_another_version_is_told():
+    """One line names it, before it works where versions differ, at its first unit where only the code does."""
+    mine, other, none = ({"packages": {"exemplar": version}} for version in ("1.0", "0.9", None))
+    workers.require_version(mine, {"tcp://a:1": mine})
+    with pytest.raises(UserError, match=r"^exemplar 0.9 is installed where the worker tcp://b:1 runs, and 1.0 where"):
+        workers.require_version(mine, {"tcp://a:1": mine, "tcp://b:1": other})
+    with pytest.raises(UserError, match=r"^exemplar is not installed where the worker tcp://b:1 runs, and 1.0 where"):
+        workers.require_version(mine, {"tcp://b:1": none})
+    assert workers.on_same_code(workers.digest_of_code(), squares, PIECES[0]).tolist() == squares(PIECES[0]).tolist()
+    with pytest.raises(UserError, match=r"^.+exemplar on the machine .+ has other code than where the stage was"):
+        workers.on_same_code("0" * 32, squares, PIECES[0])
+
+
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch):
     """The line names the variable and what was expected."""
     pytest.importorskip("distributed")
-    monkeypatch.setattr(units, "SECONDS_FOR_AN_ANSWER", 1)
+    monkeypatch.setattr(workers, "SECONDS_FOR_AN_ANSWER", 1)
     for address in ("tcp://127.0.0.1:9", "nonsense://x"):
         monkeypatch.setenv(SCHEDULER, address)
         with pytest.raises(UserError, match=f"^{SCHEDULER} is '{address}', where no scheduler of Dask answers"):
