@@ -24,11 +24,12 @@ from exemplar.datasets.streams import torch_seed
 from exemplar.errors import UserError
 from exemplar.io.arrays import from_bytes
 from exemplar.runtime import units
+from exemplar.runtime.memory import at_once
 from exemplar.surrogate.counters import open_uniforms
 from exemplar.surrogate.energy import NEIGHBOURHOOD, centres, energy_maps, has_energy, overlaps, room
 
 IMAGES = 2048  # of a unit
-CHUNK = 512  # of them in memory at a time
+CHUNK = 512  # of them in memory at a time; fewer large ones
 MOST_BYTES = 1 << 26  # of one array; the four million seeds that params.yaml takes have 64 million
 # what a zip that is broken anywhere raises
 UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, BadZipFile, struct.error, zlib.error)
@@ -212,14 +213,17 @@ def draw_order(
 
 def energies(images: UInt8[np.ndarray, "n 3 h w"], scale: float, unit: units.Unit) -> Float[np.ndarray, " m"]:
     """The mean energy of the images of a unit."""
-    found = [energy_maps(part, scale).mean((1, 2)) for part in chunks(images, unit)]
+    found = [energy_maps(part, scale).mean((1, 2)) for part, _ in chunks(images, unit)]
     return torch.cat(found).numpy()
 
 
-def chunks(images: UInt8[np.ndarray, "n 3 h w"], unit: units.Unit) -> Iterator[UInt8[Tensor, "b 3 h w"]]:
-    """The images of a unit, a few at a time."""
-    for rows in units.ranges(len(unit.of), CHUNK):
-        yield torch.from_numpy(copy_images(images, unit.of[rows.start : rows.stop]))
+def chunks(
+    images: UInt8[np.ndarray, "n 3 h w"], unit: units.Unit
+) -> Iterator[tuple[UInt8[Tensor, "b 3 h w"], Int64[Tensor, " b"]]]:
+    """The images of a unit, a few at a time, and their numbers."""
+    for rows in units.ranges(len(unit.of), at_once(CHUNK, bytes_each=math.prod(images.shape[1:]))):
+        which = unit.of[rows.start : rows.stop]
+        yield torch.from_numpy(copy_images(images, which)), torch.from_numpy(which)
 
 
 def draw_rounds(
@@ -245,5 +249,4 @@ def unit_rows(
     **settings: Any,  # noqa: ANN401  # those of draw_from
 ) -> Float[np.ndarray, "m 5"]:
     """The seeds of the images of a unit."""
-    parts = zip(chunks(images, unit), torch.split(torch.from_numpy(unit.of), CHUNK), strict=True)
-    return np.concatenate([draw_from(part, which, **settings) for part, which in parts])
+    return np.concatenate([draw_from(part, which, **settings) for part, which in chunks(images, unit)])
