@@ -104,8 +104,8 @@ def deadlines(url: str) -> dict[str, Any]:
     if url.startswith(("gs://", "http://", "https://")):
         from aiohttp import ClientTimeout
 
-        silence = ClientTimeout(total=None, sock_connect=SECONDS_TO_CONNECT, sock_read=SECONDS_OF_SILENCE)
-        return {"requests_timeout": silence} if url.startswith("gs://") else {"client_kwargs": {"timeout": silence}}
+        timeout = ClientTimeout(total=None, sock_connect=SECONDS_TO_CONNECT, sock_read=SECONDS_OF_SILENCE)
+        return {"requests_timeout": timeout} if url.startswith("gs://") else {"client_kwargs": {"timeout": timeout}}
     return {}
 
 
