@@ -1,4 +1,4 @@
-"""What the C library does with memory that is given back."""
+"""How much memory is taken at a time, and what the C library does with memory that is given back."""
 
 import ctypes
 import sys
@@ -6,6 +6,12 @@ import sys
 # Numbers of <malloc.h>; glibc keeps no block above 32 MiB.
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3
 LARGEST_KEPT_BLOCK, MOST_KEPT_BYTES = 32 << 20, 1 << 30
+MOST_BYTES_AT_ONCE = 128 << 20  # of pixels; 512 images of 256 x 256 have 101 MB
+
+
+def at_once(most: int, *, bytes_each: int) -> int:
+    """How many things are in memory at a time: `most`, or of larger ones as many as have room, at least one."""
+    return max(1, min(most, MOST_BYTES_AT_ONCE // bytes_each))
 
 
 def keep_freed_memory() -> None:

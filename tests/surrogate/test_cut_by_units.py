@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from exemplar.io.arrays import map_array
-from exemplar.runtime.units import SCHEDULER
+from exemplar.runtime.workers import SCHEDULER
 from exemplar.surrogate import build, seeds
 from exemplar.surrogate.seeds import Seeds
 
