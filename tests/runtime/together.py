@@ -88,12 +88,21 @@ def given(folder: Path, team: processes.Team, *, path: Path) -> list[list[float]
     return [[epoch.loss, epoch.score] for epoch in epochs]
 
 
-def killed(folder: Path, team: processes.Team) -> None:
-    """A whole training, of which a copy is kept after seven steps, and one in which all processes are killed there."""
-    compute = team.choose(device="cpu", precision="float32")
+def be_killed(folder: Path) -> None:
+    """Let a fork of each process take part in a whole training, and in one where SIGKILL ends all before a step.
+
+    Of the whole one the copy `left` is kept before that step, and of the killed one the copy `alone`.
+    """
     states.SECONDS_BETWEEN, states.SHARE_OF_TIME = 0.0, 1e9
-    go_on(folder, compute, "whole", lambda: shutil.copytree(folder / "whole", folder / "left", dirs_exist_ok=True))
-    go_on(folder, compute, "killed", lambda: os.kill(os.getpid(), signal.SIGKILL))
+    if (fork := os.fork()) == 0:
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = "fork"  # so that it meets the other forks
+        with processes.joined() as team:
+            compute = team.choose(device="cpu", precision="float32")
+            go_on(folder, compute, "whole", lambda: compute.rank or shutil.copytree(folder / "whole", folder / "left"))
+            go_on(folder, compute, "killed", lambda: os.kill(os.getpid(), signal.SIGKILL))
+    assert os.waitpid(fork, 0)[1] == signal.SIGKILL
+    if os.environ["RANK"] == "0":
+        shutil.copytree(folder / "killed", folder / "alone")
 
 
 def go_on(folder: Path, compute: Compute, name: str, act: Callable[[], Any] = int) -> None:
@@ -101,7 +110,7 @@ def go_on(folder: Path, compute: Compute, name: str, act: Callable[[], Any] = in
     usual, steps = loop.train_step, itertools.count()
 
     def step(*inputs: Any, **more: Any) -> Any:
-        if next(steps) == 7 and (compute.rank == 0 or name == "killed"):
+        if next(steps) == 7:
             act()
         return usual(*inputs, **more)
 
@@ -132,6 +141,8 @@ def checkpoints(folder: Path, count: int) -> tuple[Path, Path]:
 def main(task: str, folder: Path) -> None:
     if task != "release, sampled":
         rows.SHARE_OF_MEMORY = 0.0  # so that rows are mapped
+    if task == "after a kill":
+        be_killed(folder)
     with processes.joined() as team:
         if task in (*DRAW, *SAMPLED):
             curves(folder, team, recipe=task)
@@ -141,10 +152,7 @@ def main(task: str, folder: Path) -> None:
             if team.rank == 0:
                 (folder / f"{GIVEN}{team.size}.json").write_text(json.dumps(curve))
             return
-        if task == "killed":
-            killed(folder, team)
-            return
-        if task == "after the kill":
+        if task == "after a kill":
             go_on(folder, team.choose(device="cpu", precision="float32"), "killed")
             return
         if task == "tasks":
