@@ -60,7 +60,7 @@ def load(tables: Sequence[LazyRows], folder: Path, parts: Iterable[Part]) -> Non
         table = tables[part["table"]]
         if table.compute.rank == 0 or table.owned(part["first"], part["count"]):
             for first, rows in read(folder, part, width=table.rows.shape[2]):
-                table.take(first, rows)
+                table.take(first, rows, into=table.rows)
 
 
 def write(path: Path, rows: Float[Tensor, "n 2 d"]) -> int:

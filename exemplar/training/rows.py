@@ -107,10 +107,11 @@ class LazyRows(nn.Module):
         return self.rows[:, 1]
 
     def draw(self, spread: float, generator: torch.Generator) -> None:
-        """Draw the rows of all classes, with momenta of 0."""
-        for classes in torch.split(torch.arange(self.classes), ROWS_AT_ONCE):
-            drawn = torch.empty(len(classes), self.rows.shape[2]).normal_(0, spread, generator=generator)
-            self.put(classes, drawn, torch.zeros_like(drawn))
+        """Draw the rows of all classes."""
+        for first in range(0, self.classes, ROWS_AT_ONCE):
+            count = min(ROWS_AT_ONCE, self.classes - first)
+            drawn = torch.empty(count, self.rows.shape[2]).normal_(0, spread, generator=generator)
+            self.take(first, drawn, into=self.weights)
 
     def place(self, index: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
         """Where the rows of classes lie; the last one, which is 0, stands for no class and for those of others."""
@@ -136,7 +137,9 @@ class LazyRows(nn.Module):
 
     def put(self, index: Int64[Tensor, " n"], weights: Float[Tensor, "n d"], momentum: Float[Tensor, "n d"]) -> None:
         """Write the rows and momenta that this process owns."""
-        self.rows.index_copy_(0, self.place(index), torch.stack([weights, momentum], 1).to(self.rows.device))
+        place = self.place(index)
+        for target, values in ((self.weights, weights), (self.momentum, momentum)):
+            target.index_copy_(0, place, values.to(target.device))
         self.rows[-1].zero_()
 
     def pass_step(self, matrix: Matrix) -> None:
@@ -148,11 +151,11 @@ class LazyRows(nn.Module):
         """Which of so many classes, from `first` on, this process owns."""
         return range(max(first, self.first), min(first + count, self.first + self.own))
 
-    def take(self, first: int, rows: Float[Tensor, "n 2 d"]) -> None:
-        """Take over what this process owns of rows and momenta of the classes from `first` on."""
+    def take(self, first: int, rows: Float[Tensor, "n ..."], *, into: Float[Tensor, "own ..."]) -> None:
+        """Take over what this process owns of the classes from `first` on, `into` the rows, the momenta or both."""
         if own := self.owned(first, len(rows)):
             here, there = (slice(own.start - begin, own.stop - begin) for begin in (self.first, first))
-            self.rows[here].copy_(rows[there])
+            into[here].copy_(rows[there])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LazyRows":
         """Leave mapped rows where they are when all else moves to a device."""

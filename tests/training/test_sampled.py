@@ -290,6 +290,27 @@ def test_a_score_is_measured_on_rows_that_are_spread_evenly(many: SurrogateSet, 
 
 
 @pytest.mark.parametrize("recipe", DRAW)
+def test_a_score_passes_over_the_rows_once(
+    many: SurrogateSet, compute: Compute, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many batches are measured; it is the same score."""
+    model, passed = sampled(many, recipe=recipe), list[int]()
+
+    def fill(index: torch.Tensor) -> list[torch.Tensor]:
+        passed.extend(index.tolist())
+        return Sampled.fill(model, index)
+
+    monkeypatch.setattr(model, "fill", fill)
+    scores = []
+    for count in (256, 20):
+        monkeypatch.setattr("exemplar.training.loop.SAMPLES_AT_ONCE", count)
+        scores.append(measure(model, many, compute))
+        assert passed == list(range(CLASSES))
+        passed.clear()
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("recipe", DRAW)
 def test_what_processes_exchange_does_not_grow_with_the_classes(many: SurrogateSet, recipe: str) -> None:
     """Gradients are those of filters and of the heads' places."""
     sets = (first_of(many, 20), many)
