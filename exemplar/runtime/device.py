@@ -11,7 +11,7 @@ import torch
 
 from exemplar.errors import UserError, one_line, say
 from exemplar.runtime import machine
-from exemplar.runtime.memory import keep_freed_memory
+from exemplar.runtime.memory import keep_freed_memory, left_by_limits
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
@@ -99,10 +99,11 @@ def choose(*, device: str, precision: str) -> Compute:
 
 
 def free_memory(device: torch.device) -> int:
-    """The bytes of a device that nobody has taken yet; processes that were started together share a machine's."""
+    """The bytes of a device that this process may still take; those that were started together share a machine's."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    free = min(psutil.virtual_memory().available, left_by_limits())
+    return int(free) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def repeatable_on_cuda() -> None:
