@@ -1,7 +1,9 @@
-"""What the C library does with memory that is given back."""
+"""What memory is free on a GPU, and what the C library does with memory that is given back."""
 
 import ctypes
 import sys
+
+import torch
 
 # Numbers of <malloc.h>; glibc keeps no block above 32 MiB.
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3
@@ -18,3 +20,9 @@ def keep_freed_memory() -> None:
     if mallopt:  # not in other C libraries
         mallopt(MALLOPT_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK)
         mallopt(MALLOPT_TRIM_THRESHOLD, MOST_KEPT_BYTES)
+
+
+def free_on_cuda(device: torch.device) -> int:
+    """The bytes of a GPU that nobody has taken yet, or that PyTorch keeps for the next tensors of this process."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept

@@ -11,7 +11,7 @@ from torch import Tensor
 from exemplar.datasets.streams import torch_seed
 from exemplar.errors import UserError, reason, say
 from exemplar.runtime import collective
-from exemplar.runtime.device import Compute, enough_memory
+from exemplar.runtime.device import Compute, enough_memory, more_room
 from exemplar.runtime.progress import Progress, track
 from exemplar.training.checkpoints import UNREADABLE, Checkpoint, load_state
 from exemplar.training.contract import Epoch, Settings
@@ -41,13 +41,13 @@ def fit(
     only process 0 has a checkpoint. Raises UserError when memory is short, or loss, weights or gradients show that
     nothing is learnt.
     """
-    with enough_memory(f"{label}: the samples find no room on {compute.device}; set compute.device to 'cpu'"):
+    with enough_memory(f"{label}: network and samples; choose a smaller model, {more_room(compute.device)}"):
         data = data.to(compute.device)
-    model.to(compute.device).to(memory_format=torch.channels_last).train()
-    model.begin(data)
-    state, kept = TrainState(model, settings), Checkpoint(checkpoint) if checkpoint else None
-    require_trained(model, state.optimizer)
-    same_start(state, kept.load(state.load_state_dict) if kept else None, compute)
+        model.to(compute.device).to(memory_format=torch.channels_last).train()
+        model.begin(data)
+        state, kept = TrainState(model, settings), Checkpoint(checkpoint) if checkpoint else None
+        require_trained(model, state.optimizer)
+        same_start(state, kept.load(state.load_state_dict) if kept else None, compute)
     yield from state.epochs
     share = settings.share(len(data))
     done = len(state.epochs) * share + state.progress.steps * settings.batch_size
@@ -140,7 +140,8 @@ def train_step(state: TrainState, data: Samples, indices: Int64[Tensor, " b"], *
     loss = loss.detach()
     gradients = [weights.grad for weights in state.model.parameters() if weights.grad is not None]
     collective.add_up([loss, score, *sums.values(), *gradients], compute)
-    state.optimizer.step()
+    with compute.autocast_step():
+        state.optimizer.step()
     state.model.end_step(state.optimizer)
     return Outcome(loss, score, sums)
 
