@@ -89,6 +89,16 @@ def test_a_card_that_the_build_has_no_kernels_for_is_told(capsys: pytest.Capture
     assert re.fullmatch(rf"warning: PyTorch .*, {NO_KERNELS}; the CPU is used\n", capsys.readouterr().err)
 
 
+@pytest.mark.skipif(HAS_CUDA, reason="this machine has what the test wants to miss")
+def test_a_card_that_the_driver_knows_and_pytorch_cannot_use_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """With PyTorch's reason, such as a driver that is too old; the CPU does the work."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose(device="auto", precision="float32").device.type == "cpu"
+    assert re.fullmatch(r"warning: PyTorch .* can use no GPU here \(.+\); the CPU is used\n", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     "said",
     [
