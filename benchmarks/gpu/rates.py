@@ -17,7 +17,6 @@ from benchmarks.gpu import networks
 from benchmarks.gpu.session import Row, Session, Work, Works, measured, optional
 from exemplar.errors import UserError
 from exemplar.methods.exemplar import RECIPES
-from exemplar.models.images import CUDA_FACTOR
 from exemplar.probe import features, svm
 from exemplar.runtime.device import enough_memory
 from exemplar.surrogate.sets import Batch, SurrogateSet
@@ -216,13 +215,9 @@ def feature_rate(session: Session, model: str) -> Iterator[Row]:
     """From bytes of 96 x 96 pixels in memory to pooled features in memory, in float32."""
     images = material.draw_images(4 if session.quick else 4096, random_seed=0)
     encoder = networks.draw("release", model, 2).finish()
-    advice = (
-        f"features of {model}: lower CUDA_FACTOR in exemplar/models/images.py from {CUDA_FACTOR} to {CUDA_FACTOR // 4}"
-    )
-    with enough_memory(advice):
-        forget_peak(session)
-        work = partial(features.measure, encoder, images, side=material.SIDE, cells=CELLS, compute=session.exact)
-        seconds = session.seconds(work)
+    forget_peak(session)
+    work = partial(features.measure, encoder, images, side=material.SIDE, cells=CELLS, compute=session.exact)
+    seconds = session.seconds(work)
     yield measured(f"features of {model}", len(images) / seconds, "images/s", peak_GB=peak(session))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from exemplar.datasets.streams import torch_seed
 from exemplar.errors import UserError, reason, say
 from exemplar.runtime import collective
-from exemplar.runtime.device import Compute, enough_memory
+from exemplar.runtime.device import Compute, enough_memory, more_room
 from exemplar.runtime.progress import Progress, track
 from exemplar.training.checkpoints import UNREADABLE, Checkpoint, restore
 from exemplar.training.contract import Epoch, Settings
@@ -41,15 +41,15 @@ def fit(
     only process 0 is told where the checkpoint is. Raises UserError when memory is short, or loss, weights or gradients
     show that nothing is learnt.
     """
-    with enough_memory(f"{label}: the samples find no room on {compute.device}; set compute.device to 'cpu'"):
+    with enough_memory(f"{label}: network and samples; choose a smaller model, {more_room(compute.device)}"):
         data = data.to(compute.device)
-    model.to(compute.device).to(memory_format=torch.channels_last).train()
-    model.begin(data)
-    state, path = TrainState(model, settings), collective.same_path(checkpoint, compute)
-    kept = Checkpoint(path, compute) if path else None
-    require_trained(model, state.optimizer)
-    found = kept.load(state.load_state_dict, model.tables) if kept and compute.rank == 0 else None
-    same_start(state, found, compute)
+        model.to(compute.device).to(memory_format=torch.channels_last).train()
+        model.begin(data)
+        state, path = TrainState(model, settings), collective.same_path(checkpoint, compute)
+        kept = Checkpoint(path, compute) if path else None
+        require_trained(model, state.optimizer)
+        found = kept.load(state.load_state_dict, model.tables) if kept and compute.rank == 0 else None
+        same_start(state, found, compute)
     yield from state.epochs
     share = settings.share(len(data))
     done = len(state.epochs) * share + state.progress.steps * settings.batch_size
@@ -142,7 +142,8 @@ def train_step(state: TrainState, data: Samples, indices: Int64[Tensor, " b"], *
     loss = loss.detach()
     gradients = [weights.grad for weights in state.model.parameters() if weights.grad is not None]
     collective.add_up([loss, score, *sums.values(), *gradients], compute)
-    state.optimizer.step()
+    with compute.autocast_step():
+        state.optimizer.step()
     state.model.end_step(state.optimizer)
     return Outcome(loss, score, sums)
 
