@@ -43,7 +43,7 @@ FOLDS = Probe(
 PROBES = {"cifar10_400": FOLDS, "cifar10": replace(FOLDS, C_draws=30, validation="nested")}
 PAPER = {"cifar10_400": 75.4, "cifar10": 82.2}  # Table 1, in percent
 AT_LEAST, SECONDS_IN_ALL = {"cifar10_400": 74.0}, {"cifar10_400": 600.0}  # to reach
-TRIAL_STEPS, MEAN_SAMPLES = 100, 10
+TRIAL_STEPS, QUICK_STEPS, MEAN_SAMPLES = 100, 5, 10
 SECONDS_OF_PROBES = 150  # that training leaves of the time; nobody knows how long they take on a card
 
 
@@ -84,8 +84,8 @@ class Learnt:
         if self.data is None:
             raise LackingError("there is no surrogate set")
         session, classes, started = self.session, len(self.data.label), time.perf_counter()
-        batch = session.batch if session.quick else BATCH
-        _, trial = self.begun(max(1, TRIAL_STEPS * batch // classes), batch, epochs=2)
+        batch, steps = (session.batch, QUICK_STEPS) if session.quick else (BATCH, TRIAL_STEPS)
+        _, trial = self.begun(max(1, steps * batch // classes), batch, epochs=2)
         rate = [epoch.samples_per_second for epoch in trial][-1]
         seconds = min(60 * session.minutes, session.left - SECONDS_OF_PROBES)
         if seconds <= 0:

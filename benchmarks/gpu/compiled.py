@@ -15,16 +15,16 @@ from benchmarks.gpu.rates import advice, bare_step, batches, drawn, rate, surrog
 from benchmarks.gpu.session import Row, Session, Work, Works, enough, measured
 from exemplar.errors import UserError
 from exemplar.methods.exemplar import RECIPES
-from exemplar.surrogate.sets import SurrogateSet
 
 FEW_WINDOWS = 200  # batches are rendered before the graph begins
 WARMING_STEPS = 3
 
 
 def works(session: Session) -> Works:
-    """The rendering, then a step of each network, with large batches first."""
-    name = "rendering, compiled"
-    yield name, partial(alone.rows, name, compiled_rendering, session)
+    """The rendering, then a step of each network, with large batches first; in a quick look one step, which fails."""
+    if not session.quick:
+        name = "rendering, compiled"
+        yield name, partial(alone.rows, name, compiled, session)
     for batch in reversed(batches(session)):
         for model in networks.models(session):
             for recipe in RECIPES:
@@ -34,28 +34,22 @@ def works(session: Session) -> Works:
                     return
 
 
-def compiled_rendering(session: Session) -> Iterator[Row]:
-    """Raises UserError in a quick look."""
-    if session.quick:
-        raise UserError("the compiler takes longer than a quick look")
-    yield from compiled(session, surrogate(session).to(session.device), session.batch)
-
-
-def compiled(session: Session, data: SurrogateSet, batch: int) -> Iterator[Row]:
+def compiled(session: Session) -> Iterator[Row]:
     """Samples of rows that are drawn, as the library renders them and as PyTorch's compiler would; how far they differ.
 
     Rows are never compiled, so both render the same squares: what the compiler makes of them for a CPU ends the process
     (docs/log.md).
     """
-    [indices] = drawn(data, batch, count=1)
+    data = surrogate(session).to(session.device)
+    [indices] = drawn(data, session.batch, count=1)
     seed, rows, started = indices // data.draws.samples, data.rows(indices), time.perf_counter()
     transform = torch.compile(data.transform, fullgraph=True, dynamic=False)
     distance = transform(seed, rows).sub_(data.transform(seed, rows)).abs_()
     compile_seconds = time.perf_counter() - started
     plain, seconds = (session.seconds(partial(work, seed, rows)) for work in (data.transform, transform))
     yield measured(
-        f"rendering, compiled, batches of {batch}",
-        batch / seconds,
+        f"rendering, compiled, batches of {session.batch}",
+        session.batch / seconds,
         "samples/s",
         milliseconds=1e3 * seconds,
         times_the_plain_one=plain / seconds,

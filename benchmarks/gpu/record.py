@@ -19,6 +19,8 @@ from exemplar.runtime.device import enough_memory
 
 SHARED = "end what else takes memory there"  # where nothing that can be lowered takes much
 
+END_OF_PROGRESS = " s left"  # exemplar/runtime/progress.py
+
 
 @dataclass
 class Record:
@@ -83,7 +85,8 @@ class Part:
                     self.keep(skipped(piece, f"the {self.session.seconds_in_all:.0f} s of --seconds ended it"))
                 except Exception as error:  # a card that was never met may fail in any way
                     self.fail(piece, error)
-                self.pieces[piece] = {"seconds": time.perf_counter() - started, "said": said.getvalue().splitlines()}
+                told = [each for each in said.getvalue().splitlines() if not each.endswith(END_OF_PROGRESS)]
+                self.pieces[piece] = {"seconds": time.perf_counter() - started, "said": told}
                 self.write()
                 gc.collect()  # a failure's frames hold the memory that was too little
         except LackingError as error:
