@@ -1,7 +1,9 @@
 """Arrays in memory lie where PyTorch's own tensors lie; a mapped file is the same for all processes."""
 
+import itertools
 import os
 import pickle
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from exemplar.errors import UserError
-from exemplar.io.arrays import ALIGNMENT_BYTES, aligned_empty, load_array, map_array, prefetch
+from exemplar.io.arrays import ALIGNMENT_BYTES, aligned_empty, load_array, map_array, prefetch, scratch_array
 from exemplar.surrogate.sets import SurrogateSet
 
 
@@ -58,6 +60,18 @@ def test_only_the_rows_that_are_asked_for_are_read_from_the_disk(tmp_path: Path)
     assert not is_in_memory(file, other)
     assert numbers[20, size // 2] == 1
     os.close(file)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what it was told of a map")
+def test_rows_that_are_written_at_random_do_not_take_their_neighbours_to_the_disk(tmp_path: Path) -> None:
+    """The map of a file without a name is marked so (rr), and the folder stays empty."""
+    rows = scratch_array(tmp_path, (5, 1000), np.float32)
+    rows[3] = 1
+    start = rows.ctypes.data
+    maps = Path("/proc/self/smaps").read_text().split("VmFlags: ")
+    flags = next(after for before, after in itertools.pairwise(maps) if f"\n{start:x}-" in f"\n{before}")
+    assert "rr" in flags.splitlines()[0].split()
+    assert (rows.sum(), list(tmp_path.iterdir())) == (1000, [])
 
 
 def test_pytorch_aligns_its_own_memory_so() -> None:
