@@ -3,6 +3,7 @@
 import gc
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from io import StringIO
@@ -65,34 +66,35 @@ class Part:
         print(f"  {piece}: failed: {self.failed[-1]['error']}", flush=True)
 
     def measure(self, works: Works) -> None:
-        """All pieces; what keeps one of them from being measured is written, and the next follows."""
+        """All pieces that time is left for; nothing that happens in one keeps the next from being measured."""
         try:
             for piece, work in works:
-                if self.session.left <= 0:
+                if self.session.left > 0:
+                    self.do(piece, work)
+                else:
                     self.keep(skipped(piece, f"the {self.session.seconds_in_all:.0f} s of --seconds were over"))
-                    continue
-                started, said = time.perf_counter(), StringIO()
-                try:
-                    with (
-                        redirect_stderr(said),
-                        interrupted_after(self.session.left),
-                        enough_memory(f"{piece}; {SHARED}"),
-                    ):
-                        self.session.release()
-                        for row in work():
-                            self.keep(row)
-                except Overdue:
-                    self.keep(skipped(piece, f"the {self.session.seconds_in_all:.0f} s of --seconds ended it"))
-                except Exception as error:  # a card that was never met may fail in any way
-                    self.fail(piece, error)
-                told = [each for each in said.getvalue().splitlines() if not each.endswith(END_OF_PROGRESS)]
-                self.pieces[piece] = {"seconds": time.perf_counter() - started, "said": told}
-                self.write()
-                gc.collect()  # a failure's frames hold the memory that was too little
         except LackingError as error:
             self.keep(skipped(self.name, error))
         except Exception as error:  # nor may a piece that cannot begin end the others
             self.fail(self.name, error)
+
+    def do(self, piece: str, work: Callable[[], Iterator[Row]]) -> None:
+        """Keep the rows of a piece, and what keeps it from giving more."""
+        started, said = time.perf_counter(), StringIO()
+        lacking = enough_memory(f"{piece}; {SHARED}")
+        try:
+            with redirect_stderr(said), interrupted_after(self.session.left), lacking:
+                self.session.release()
+                for row in work():
+                    self.keep(row)
+        except Overdue:
+            self.keep(skipped(piece, f"the {self.session.seconds_in_all:.0f} s of --seconds ended it"))
+        except Exception as error:  # a card that was never met may fail in any way
+            self.fail(piece, error)
+        told = [each for each in said.getvalue().splitlines() if not each.endswith(END_OF_PROGRESS)]
+        self.pieces[piece] = {"seconds": time.perf_counter() - started, "said": told}
+        self.write()
+        gc.collect()  # a failure's frames hold the memory that was too little
 
 
 def failure(piece: str, error: Exception) -> dict[str, str]:
