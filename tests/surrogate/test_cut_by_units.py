@@ -17,7 +17,7 @@ from PIL import Image
 
 from exemplar.datasets.folder import write_unlabeled
 from exemplar.io.arrays import map_array
-from exemplar.runtime.units import SCHEDULER
+from exemplar.runtime.workers import SCHEDULER
 from exemplar.surrogate import build, seeds
 from exemplar.surrogate.seeds import Seeds
 

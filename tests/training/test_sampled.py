@@ -230,7 +230,8 @@ def test_rows_that_are_mapped_from_a_file_are_those_in_memory(
     assert timeless(list(training(resumed, many, compute, SHORT, checkpoint=path))) == timeless(records)
     assert same_weights(in_memory, resumed)
     assert all(table.is_mapped for table in resumed.tables)
-    assert {each.name for each in tmp_path.iterdir()} == {"state.pt", "earlier.pt"}
+    files = sorted(each.name.split("-")[0] for each in tmp_path.iterdir())
+    assert files == ["earlier.pt", *["rows"] * 4, "state.pt"]
 
 
 def test_a_class_takes_part_from_when_it_is_first_seen(many: SurrogateSet, compute: Compute) -> None:
@@ -316,6 +317,27 @@ def test_a_score_is_measured_on_rows_that_are_spread_evenly(many: SurrogateSet, 
 
     measure(model, Noting(**vars(many)), compute)
     assert seen == list(range(0, 240, 3))
+
+
+@pytest.mark.parametrize("recipe", DRAW)
+def test_a_score_passes_over_the_rows_once(
+    many: SurrogateSet, compute: Compute, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many batches are measured; it is the same score."""
+    model, passed = sampled(many, recipe=recipe), list[int]()
+
+    def fill(index: torch.Tensor) -> list[torch.Tensor]:
+        passed.extend(index.tolist())
+        return Sampled.fill(model, index)
+
+    monkeypatch.setattr(model, "fill", fill)
+    scores = []
+    for count in (256, 20):
+        monkeypatch.setattr("exemplar.training.loop.SAMPLES_AT_ONCE", count)
+        scores.append(measure(model, many, compute))
+        assert passed == list(range(CLASSES))
+        passed.clear()
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize("recipe", DRAW)
