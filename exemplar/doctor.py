@@ -157,9 +157,8 @@ def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
     interrupted = unfinished.interrupted(root / ".checkpoints")
     for folder in (*made, *interrupted):
         for path in abandoned(folder):
-            yield Finding(
-                f"{path} is half a result of a killed process, which nobody reads", f"rm -r {shlex.quote(str(path))}"
-            )
+            what = f"{path} is half a result of a killed process, which nobody reads"
+            yield Finding(what, f"rm -r {shlex.quote(str(path))}")
     for path in sorted((root / "downloads").glob("*.part")):
         size = (integrity.size(path) if path.is_dir() else path.stat().st_size) / GIGABYTE
         yield Finding(f"{path} has {size:.3f} GB of a source", "dvc repro fetches the rest")
