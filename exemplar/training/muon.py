@@ -27,7 +27,10 @@ def orthogonalized(step: Float[Tensor, "out ..."], *, precision: torch.dtype | N
     wide = (wide / (wide.norm() + SMALLEST)).to(precision or step.dtype)
     for _ in range(ITERATIONS):
         square = wide @ wide.T
-        wide = a * wide + (b * square + c * square @ square) @ wide
+        if precision is None:
+            wide = a * wide + (b * square + c * square @ square) @ wide
+        else:  # the same in three launches, each of which rounds once
+            wide = torch.addmm(wide, torch.addmm(square, square, square, beta=b, alpha=c), wide, beta=a)
     result: Tensor = wide if len(matrix) <= matrix.shape[1] else wide.T
     return result.reshape(step.shape).to(step.dtype)
 
