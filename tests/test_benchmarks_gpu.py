@@ -1,13 +1,17 @@
 """The measurements of a GPU: they run whole on a CPU, keep what they have, and say in a line what they lack."""
 
 import json
+import math
 import os
 import pickle
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,60 +21,134 @@ import torch
 from imports import ROOT
 from test_library import BLOCKED
 
-from benchmarks.gpu import cifar10, networks, program, rates, session
-from exemplar.errors import UserError
+from benchmarks import material
+from benchmarks.gpu import alone, bounds, cifar10, networks, program, rates, record, session
+from benchmarks.table import processor
+from exemplar.errors import UserError, say
 from exemplar.params.load import load_params, load_yaml
 from exemplar.surrogate.ranges import RELEASE
 
-LEAN = f"""
-import sys
-sys.modules.update(dict.fromkeys({BLOCKED}))  # None there makes an import fail
-sys.argv[0] = "benchmarks"
-from benchmarks.gpu import program
-if __name__ == "__main__":
-    program.main(sys.argv[1:])
-"""
+TRAINING_IMAGES = 2050  # two units of work
 
 
 def write_cifar(folder: Path) -> Path:
-    """An unpacked CIFAR-10 of noise with ten training images a class: too few for the protocol of 400."""
+    """An unpacked CIFAR-10 of noise with 205 training images a class: too few for the protocol of 400."""
     folder.mkdir()
     random = np.random.default_rng(0)
-    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
-        rows = random.integers(0, 256, (20, 3072), dtype=np.uint8)
-        batch = {b"data": rows, b"labels": [place % 10 for place in range(20)]}
+    counts = dict.fromkeys((f"data_batch_{number}" for number in range(1, 6)), TRAINING_IMAGES // 5)
+    for name, count in (counts | {"test_batch": 20}).items():
+        rows = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        batch = {b"data": rows, b"labels": [place % 10 for place in range(count)]}
         (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
     names = {b"label_names": [f"class {number}".encode() for number in range(10)]}
     (folder / "batches.meta").write_bytes(pickle.dumps(names, protocol=2))
     return folder
 
 
+def without_the_pipeline(folder: Path) -> Path:
+    """The packages that are installed here without those that the pipeline alone needs."""
+    folder.mkdir()
+    for entry in Path(torch.__file__).parents[1].iterdir():
+        if entry.name not in BLOCKED:
+            (folder / entry.name).symlink_to(entry)
+    return folder
+
+
 def test_a_quick_look_runs_every_part_with_the_core_dependencies(tmp_path: Path):
-    """On the CPU, all comparisons are equal, and a piece that fails is kept with its reason while the others go on."""
-    (tmp_path / "lean.py").write_text(LEAN)
+    """On the CPU, all comparisons are equal, and a piece that fails is kept with its reason while the others go on.
+
+    Two worker processes draw the seeds, two more share a training, and one tries a CUDA graph.
+    """
     out, archive = tmp_path / "found.json", write_cifar(tmp_path / "cifar")
-    command = [sys.executable, "lean.py", "--quick", "--out", str(out), "--cifar10", str(archive), "--minutes", "0.001"]
+    command = [sys.executable, "-S", "-m", "benchmarks", "gpu", "--quick", "--out", str(out), "--cifar10", str(archive)]
     finished = subprocess.run(
-        command, cwd=tmp_path, env={"PYTHONPATH": f"{ROOT}", "EXEMPLAR_THREADS": "1"}, capture_output=True, text=True
+        [*command, "--minutes", "0.001"],
+        cwd=ROOT,
+        env={"PYTHONPATH": f"{without_the_pipeline(tmp_path / 'packages')}", "EXEMPLAR_THREADS": "2"},
+        capture_output=True,
+        text=True,
     )
     parts = json.loads(out.read_text())["parts"]
     assert list(parts) == list(program.PARTS), finished.stderr
     failed = [failure["error"] for part in parts.values() for failure in part["failed"]]
-    assert failed == ["the class 'class 0' has 10 images; the protocol needs at least 400"]
+    assert failed == ["the class 'class 0' has 205 images; the protocol needs at least 400"], failed
     assert finished.returncode == 1
     assert "Traceback" not in finished.stdout + finished.stderr
-    compared = [row["equal"] for part in parts.values() for row in part["rows"] if "equal" in row]
-    assert len(compared) >= 8
+    rows = [row for part in parts.values() for row in part["rows"]]
+    compared = [row["equal"] for row in rows if "equal" in row]
+    assert len(compared) >= 10
     assert all(compared)
-    assert {row["unit"] for row in parts["rates"]["rows"] if "unit" in row} == {"samples/s", "images/s", "s"}
-    assert 0 <= parts["cifar10"]["rows"][-1]["value"] <= 100
+    assert {row["unit"] for row in parts["rates"]["rows"]} == {"samples/s", "images/s", "x", "share", "ms", "s"}
+    assert {row["device"] for row in rows} == {processor()}
+    assert 0 <= parts["cifar10"]["rows"][-2]["value"] <= 100
     assert parts["pair"]["rows"][0]["name"].startswith("gloo, 2 processes")
-    skipped = {row["skipped"] for part in parts.values() for row in part["rows"] if "skipped" in row}
-    assert skipped == {
-        "this device gains nothing from bfloat16",
-        "the compiler takes longer than a quick look",
-        "there is no CUDA device",
-    }
+    skipped = {row["skipped"] for row in rows if "skipped" in row}
+    assert skipped == {"this device gains nothing from bfloat16", "there is no CUDA device"}
+
+
+def looking(folder: Path, *, seconds: float = 1e4) -> session.Session:
+    """A quick look of so many seconds."""
+    return session.Session(session.CPU, True, 16, 0.001, seconds, None, folder / "found.json")
+
+
+def recorded(works: session.Works, looks: session.Session) -> dict[str, Any]:
+    """What the file says of a part, after all of its pieces."""
+    record.Part("part", looks, record.Record(looks.out, {"card": "a card", "parts": {}})).measure(works)
+    part: dict[str, Any] = json.loads(looks.out.read_text())["parts"]["part"]
+    return part
+
+
+def test_the_time_is_kept(tmp_path: Path):
+    """What lasts too long is interrupted and keeps its rows, and nothing begins after it; both are listed."""
+
+    def endless() -> Iterator[session.Row]:
+        say("warning: the card is hot")
+        yield session.measured("first", 1.0, "s", at_most=2.0)
+        while True:
+            time.sleep(0.01)
+
+    pieces = iter([("endless", endless), ("late", endless)])
+    assert recorded(pieces, looking(tmp_path, seconds=1.0))["rows"] == [
+        {"name": "first", "value": 1.0, "unit": "s", "at_most": 2.0, "reached": True, "device": "a card"},
+        {"name": "endless", "skipped": "the 1 s of --seconds ended it", "device": "a card"},
+        {"name": "late", "skipped": "the 1 s of --seconds were over", "device": "a card"},
+    ]
+    assert json.loads((tmp_path / "found.json").read_text())["parts"]["part"]["pieces"]["endless"]["said"] == [
+        "warning: the card is hot"
+    ]
+
+
+def hang(looks: session.Session) -> Iterator[session.Row]:
+    """A number, and then a device that never answers."""
+    yield session.measured("first", 1.0, "s")
+    with bounds.ended_after(0.1):
+        threading.Event().wait()
+
+
+def test_what_hangs_in_a_process_of_its_own_costs_no_other_row(tmp_path: Path):
+    """The process is ended, its rows are kept, and another says how it ended."""
+    assert list(alone.rows("second", hang, looking(tmp_path))) == [
+        {"name": "first", "value": 1.0, "unit": "s"},
+        {"name": "second", "skipped": "its process ended with exit code 1"},
+    ]
+
+
+def test_a_loss_that_is_no_number_is_not_equal():
+    """Wherever it stands."""
+    assert session.compared("losses", session.apart([1.0, 2.0], [1.0, 2.0]), allowed=0.0)["equal"]
+    for losses in ([math.nan, 2.0], [1.0, math.nan]):
+        assert not session.compared("losses", session.apart(losses, [1.0, 2.0]), allowed=1.0)["equal"]
+
+
+def test_a_training_that_is_cut_leaves_no_encoder(tmp_path: Path):
+    """Neither that of the trial nor one that is half trained is measured, or lies there as the result."""
+    learnt = cifar10.Learnt(looking(tmp_path), tmp_path, tmp_path)
+    learnt.data = material.surrogate_set(8, 4)
+    rows = learnt.train()
+    assert next(rows)["name"] == "CIFAR-10: epoch 1"
+    rows.close()
+    assert learnt.encoder is None
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -103,19 +181,29 @@ def test_a_driver_that_is_older_than_the_build_is_told(tmp_path: Path):
 
 def test_memory_that_is_too_little_is_told_with_the_batch_to_try(tmp_path: Path):
     """In one line."""
-    looking = session.Session(session.CPU, True, 16, 1.0, None, tmp_path / "found.json")
-    with pytest.raises(UserError, match=r"^out of memory: rendering: lower --batch from \d+ to \d+$"):
-        list(rates.rendering(looking, rates.surrogate(looking), (10**14,)))
+    looks = replace(looking(tmp_path), batch=10**14)
+    told = r"^out of memory: rendering batches of 10{14}: lower --batch from 10{14} to 50{13}$"
+    with pytest.raises(UserError, match=told):
+        list(rates.rendering(looks, lambda: material.surrogate_set(4, 4), looks.batch))
+
+
+def test_the_advice_of_the_library_gives_way_to_that_of_the_measurement():
+    """Which has no params.yaml; all other errors stay as they are."""
+    for error, told in (
+        ("out of memory: lower train.batch_size from 4 to 2", "out of memory: lower --batch"),
+        ("odd", "odd"),
+    ):
+        with pytest.raises(UserError, match=f"^{told}$"), session.enough("lower --batch"):
+            raise UserError(error)
 
 
 COMPILED = """
 from json import dumps
 from pathlib import Path
-from benchmarks import material
-from benchmarks.gpu import rates
+from benchmarks.gpu.compiled import compiled
 from benchmarks.gpu.session import CPU, Session, optional
-session, data = Session(CPU, False, 16, 1.0, None, Path()), material.surrogate_set(8, 8)
-print(dumps(list(optional("compiled", lambda: rates.compiled(session, data, 16)))))
+session = Session(CPU, True, 16, 1.0, 100.0, None, Path())
+print(dumps(list(optional("compiled", lambda: compiled(session)))))
 """
 
 
@@ -165,6 +253,7 @@ def test_results_that_cannot_be_written_are_told_first():
         (["speed"], "no part is called speed; expected some of ceilings"),
         (["--batch", "1"], "--batch of 2 or more"),
         (["--minutes", "0"], "--minutes above 0"),
+        (["--seconds", "0"], "--seconds above 0"),
         (["--cifar10", "nowhere.tar.gz"], "there is no nowhere.tar.gz"),
     ],
 )
@@ -177,11 +266,11 @@ def test_wrong_options_are_refused(arguments: list[str], said: str, capsys: pyte
 
 def test_a_failure_of_ours_is_kept_with_its_traceback():
     """A card may be far away; a user's mistake is a line alone."""
-    assert program.failure("copy", UserError("lower --batch to 64")) == {
+    assert record.failure("copy", UserError("lower --batch to 64")) == {
         "piece": "copy",
         "error": "lower --batch to 64",
     }
-    kept = program.failure("copy", ValueError("odd"))
+    kept = record.failure("copy", ValueError("odd"))
     assert kept["error"] == "ValueError: odd"
     assert "traceback" in kept
 
@@ -206,7 +295,8 @@ def test_operations_are_counted():
     """Two for each multiplication and addition, forward, for the weights and for what is below; not below the first."""
     first, second, full, head = 32 * 32 * 4 * 3 * 25, 16 * 16 * 4 * 4 * 25, 8 * 8 * 4 * 8, 8 * 5
     counted = networks.operations("release", "4c5-4c5-8f", 5)
-    assert counted == 2 * (2 * first + 3 * (second + full + head))
+    assert counted == (2 * (2 * first + 3 * (second + full + head)), 0)
+    assert networks.operations("fast", "4c5-4c5-8f", 5)[1] > 0
 
 
 def test_a_plan_spends_the_samples():

@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from benchmarks.gpu.session import Row, Session, Works, measured
+from benchmarks.gpu.session import Row, Session, Works, measured, skipped
 
 COPIED_BYTES = 2 << 30
 SIDE, QUICK_SIDE = 8192, 64
@@ -29,16 +29,27 @@ def copy(session: Session) -> Iterator[Row]:
 
 
 def product(session: Session, precision: str) -> Iterator[Row]:
-    """Operations of a square matrix product of random numbers, which a later part's shares are of."""
-    side, kind = QUICK_SIDE if session.quick else SIDE, PRECISIONS[precision]
-    if kind is torch.bfloat16 and session.compute.precision is not kind:
-        yield {"name": "matrix product in bfloat16", "skipped": "this device gains nothing from bfloat16"}
+    """Operations of a square matrix product of random numbers."""
+    if precision == "bfloat16" and session.compute.precision is not torch.bfloat16:
+        yield skipped("matrix product in bfloat16", "this device gains nothing from bfloat16")
         return
-    one, other = (torch.randn(side, side, device=session.device).to(kind) for _ in range(2))
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    try:
-        seconds = session.seconds(lambda: one @ other)
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = False
-    session.ceilings[precision] = 2 * side**3 / seconds / 1e12
-    yield measured(f"matrix product in {precision}, {side} x {side}", session.ceilings[precision], "TFLOP/s")
+    yield measured(f"matrix product in {precision}, {side(session)} squared", reach(session, precision), "TFLOP/s")
+
+
+def side(session: Session) -> int:
+    """Of the matrices."""
+    return QUICK_SIDE if session.quick else SIDE
+
+
+def reach(session: Session, precision: str) -> float:
+    """TFLOP/s of the product, which are measured when they are first asked for: shares of other parts are of them."""
+    if precision not in session.ceilings:
+        shape, kind = (side(session), side(session)), PRECISIONS[precision]
+        one, other = (torch.randn(shape, device=session.device).to(kind) for _ in range(2))
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        try:
+            seconds = session.seconds(lambda: one @ other)
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = False
+        session.ceilings[precision] = 2 * side(session) ** 3 / seconds / 1e12
+    return session.ceilings[precision]

@@ -1,4 +1,4 @@
-"""Whether the card computes what the CPU computes: samples, losses, features, answers of SVMs and neighbours.
+"""Whether the card computes what the CPU computes: rows, order, samples, losses, features, answers of two readers.
 
 Allowed differences are those of rounding, and of a colour chain that is steep near black and grey.
 """
@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import material, svms
 from benchmarks.gpu import networks
-from benchmarks.gpu.session import CPU, Row, Session, Works, compared
+from benchmarks.gpu.session import CPU, Row, Session, Works, apart, compared, skipped
 from exemplar.methods.exemplar import RECIPES
 from exemplar.models import initial
 from exemplar.models.architecture import parse
@@ -20,6 +20,7 @@ from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.classifier import Classifier
 from exemplar.training.loop import train_step
+from exemplar.training.order import draw_order
 
 STEPS, BATCH = 20, 64
 CELLS = (2,)
@@ -27,6 +28,8 @@ CELLS = (2,)
 
 def works(session: Session) -> Works:
     """A row or two for each thing that is computed."""
+    yield "rows", partial(rows, session)
+    yield "order", partial(order, session)
     yield "samples", partial(samples, session)
     for recipe in RECIPES:
         yield f"losses of {recipe}", partial(losses_of_both, session, recipe)
@@ -40,14 +43,40 @@ def surrogate(session: Session) -> SurrogateSet:
     return material.surrogate_set(8, 8) if session.quick else material.surrogate_set(200, 50)
 
 
+def any_of(session: Session, data: SurrogateSet) -> torch.Tensor:
+    """Indices of samples."""
+    return torch.randint(len(data), (16 if session.quick else 4096,), generator=torch.Generator().manual_seed(0))
+
+
+def rows(session: Session) -> Iterator[Row]:
+    """Those of the transformation table, drawn on the device; a square that is chosen otherwise differs by far more."""
+    data = surrogate(session)
+    indices = any_of(session, data)
+    ours, theirs = data.to(session.device).rows(indices.to(session.device)).cpu(), data.rows(indices)
+    share = float((ours != theirs).double().mean())
+    largest = float((ours - theirs).abs().max())
+    yield compared("rows of the transformation table", largest, allowed=1e-5, share_that_differs=share)
+
+
+def order(session: Session) -> Iterator[Row]:
+    """That of an epoch's samples, which is drawn on the device."""
+    data, settings = surrogate(session), networks.settings("release", BATCH)
+    ours, theirs = (
+        draw_order(data, settings, random_seed=0, epoch=1, device=device)[: len(data)].cpu()
+        for device in (session.device, CPU.device)
+    )
+    yield compared("order of the samples, share of places", float((ours != theirs).double().mean()), allowed=0.0)
+
+
 def samples(session: Session) -> Iterator[Row]:
     """The mean difference, and how many values differ visibly."""
     data = surrogate(session)
-    indices = torch.randint(len(data), (16 if session.quick else 4096,), generator=torch.Generator().manual_seed(0))
+    indices = any_of(session, data)
     ours, _ = data.to(session.device).render(indices.to(session.device))
-    apart = (ours.cpu() - data.render(indices)[0]).abs()
-    yield compared("samples, mean difference", float(apart.mean()), allowed=1e-5, largest_of_all=float(apart.max()))
-    share = float((apart > 1e-3).double().mean())
+    distance = (ours.cpu() - data.render(indices)[0]).abs()
+    mean, largest = float(distance.mean()), float(distance.max())
+    yield compared("samples, mean difference", mean, allowed=1e-5, largest_of_all=largest)
+    share = float((distance > 1e-3).double().mean())
     yield compared("samples, share of values that differ by more than 0.001", share, allowed=1e-3)
 
 
@@ -62,11 +91,6 @@ def losses(recipe: str, model: str, data: SurrogateSet, compute: Compute) -> lis
     return [float(train_step(state, there, indices, compute=compute).loss) for indices in order]
 
 
-def apart(ours: list[float], theirs: list[float]) -> float:
-    """The largest difference between losses, as a share of theirs."""
-    return max(abs(one - other) / abs(other) for one, other in zip(ours, theirs, strict=True))
-
-
 def losses_of_both(session: Session, recipe: str) -> Iterator[Row]:
     """In float32 on both."""
     model, data = networks.models(session)[0], surrogate(session)
@@ -78,7 +102,7 @@ def losses_of_both(session: Session, recipe: str) -> Iterator[Row]:
 def bfloat16(session: Session) -> Iterator[Row]:
     """Of the same device's float32."""
     if session.compute.precision is not torch.bfloat16:
-        yield {"name": "bfloat16 against float32", "skipped": "this device gains nothing from bfloat16"}
+        yield skipped("bfloat16 against float32", "this device gains nothing from bfloat16")
         return
     model, data = networks.models(session)[0], surrogate(session)
     ours, exact = (losses("release", model, data, compute) for compute in (session.compute, session.exact))

@@ -1,6 +1,7 @@
 """The paper's three networks, the recipes that train them, and their operations, counted and not estimated."""
 
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -62,10 +63,17 @@ def step(state: TrainState, batch: Batch, compute: Compute) -> None:
     state.optimizer.step()
 
 
-def operations(recipe: str, model: str, outputs: int) -> float:
-    """Of one sample, forward and backward: two for each multiplication and addition in products, by PyTorch's count."""
-    learner, count = draw(recipe, model, outputs), 2  # batch normalisation needs two
-    samples, targets = torch.zeros(count, 3, 32, 32), torch.zeros(count, dtype=torch.int64)
+@cache
+def operations(recipe: str, model: str, outputs: int) -> tuple[float, float]:
+    """Of one sample, forward and backward, and of the optimizer in a step, whatever the batch.
+
+    Two for each multiplication and addition in products, by PyTorch's count, which computes nothing.
+    """
+    nowhere, count = torch.device("meta"), 2  # batch normalisation needs two samples
+    state = TrainState(draw(recipe, model, outputs).to(nowhere), settings(recipe, count))
+    samples = torch.zeros(count, 3, 32, 32, device=nowhere)
     with FlopCounterMode(display=False) as counter:
-        learner((samples, targets)).loss.backward()
-    return float(counter.get_total_flops() / count)
+        state.model((samples, torch.zeros(count, dtype=torch.int64, device=nowhere))).loss.backward()
+    with FlopCounterMode(display=False) as optimizer:
+        state.optimizer.step()
+    return counter.get_total_flops() / count, float(optimizer.get_total_flops())

@@ -12,8 +12,8 @@ import torch
 from torch.distributed.elastic.utils.distributed import get_free_port
 
 from benchmarks import material
-from benchmarks.gpu import lean, networks
-from benchmarks.gpu.session import Row, Session, Works, compared, measured
+from benchmarks.gpu import networks
+from benchmarks.gpu.session import Row, Session, Works, apart, compared, measured
 from benchmarks.measure import LackingError
 from exemplar.runtime import processes
 from exemplar.runtime.device import Compute
@@ -33,10 +33,11 @@ def works(session: Session) -> Works:
 
 def against_one(session: Session) -> Iterator[Row]:
     """The same epochs by two processes and by this one."""
-    model, batch = networks.models(session)[0], 16 if session.quick else session.batch
+    model, batch = networks.models(session)[0], session.batch
     one = trained(session.exact, model, batch, quick=session.quick)
+    session.release()  # process 0 has the same card
     two = together(session, model, batch)
-    largest = max(abs(ours.loss - other.loss) / other.loss for ours, other in zip(two, one, strict=True))
+    largest = apart([epoch.loss for epoch in two], [epoch.loss for epoch in one])
     name = f"{processes.BACKENDS[session.device.type]}, {PROCESSES} processes"
     yield compared(f"{name}: losses of {EPOCHS} epochs of {model}, relative", largest, allowed=1e-4)
     gain = two[-1].samples_per_second / one[-1].samples_per_second
@@ -57,8 +58,8 @@ def together(session: Session, model: str, batch: int) -> list[Epoch]:
     for rank in range(PROCESSES):
         ours, theirs = context.Pipe()
         given = {**shared, "RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "EXEMPLAR_THREADS": "1"}
-        arguments = (__name__, "work", given, session.device.type, model, batch, session.quick, theirs)
-        started.append(context.Process(target=lean.call, args=arguments, daemon=True))
+        arguments = (given, session.device.type, model, batch, session.quick, theirs)
+        started.append(context.Process(target=work, args=arguments, daemon=True))
         started[-1].start()
         theirs.close()  # else the answer of a process that has ended would be waited for
         pipes.append(ours)

@@ -12,7 +12,7 @@ import torch
 
 from exemplar.errors import UserError, one_line, say
 from exemplar.runtime import machine
-from exemplar.runtime.memory import free_on_cuda, keep_freed_memory
+from exemplar.runtime.memory import keep_freed_memory, left_by_limits
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
@@ -152,11 +152,18 @@ def choose(*, device: str, precision: str) -> Compute:
     return replace(found, device=chosen)
 
 
+def free_on_cuda(device: torch.device) -> int:
+    """The bytes of a GPU that nobody has taken yet, or that PyTorch keeps for the next tensors of this process."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
+
+
 def free_memory(device: torch.device) -> int:
-    """The bytes of a device that nobody has taken yet; processes that were started together share a machine's."""
+    """The bytes of a device that this process may still take; those that were started together share a machine's."""
     if device.type == "cuda":
         return free_on_cuda(device)
-    return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    free = min(psutil.virtual_memory().available, left_by_limits())
+    return int(free) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def repeatable_on_cuda() -> None:

@@ -1,6 +1,5 @@
 """How processes share one machine: so many threads for each, and a GPU that no other process has taken."""
 
-import getpass
 import os
 import re
 import tempfile
@@ -38,8 +37,8 @@ def threads() -> int:
 
 
 def lock_folder() -> Path:
-    """Where a user's processes, of whatever repository, lock GPUs."""
-    folder = Path(tempfile.gettempdir(), f"exemplar-{getpass.getuser()}")
+    """Where a user's processes, of whatever repository, lock GPUs; a user of a container may have no name."""
+    folder = Path(tempfile.gettempdir(), f"exemplar-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 

@@ -4,12 +4,13 @@ import ctypes
 import re
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from exemplar.errors import UserError
-from exemplar.runtime.device import choose, enough_memory, has_bfloat16_units, has_kernels
+from exemplar.runtime.device import choose, enough_memory, free_memory, has_bfloat16_units, has_kernels
 
 HAS_CUDA = torch.cuda.is_available()
 
@@ -179,3 +180,25 @@ def test_memory_that_a_step_frees_serves_the_next():
             torch.zeros(6_000_000)
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     assert min(faults) < 10 * 24_000_000 / resource.getpagesize() / 10
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/job/step", {"job/memory.max": "9000", "job/memory.stat": "anon 2000\nfile 5000"}, 7000),
+        ("0::/job/step", {"job/memory.max": "max", "job/memory.stat": "anon 2000"}, None),
+        ("4:memory:/box", {"memory/memory.limit_in_bytes": "900", "memory/memory.stat": "total_rss 1000"}, 0),
+    ],
+    ids=["version 2", "no limit", "version 1"],
+)
+def test_a_limit_of_a_container_or_a_job_bounds_what_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str], expected: int | None
+):
+    """Of any group around the process; pages of files do not count, because the system can drop them."""
+    for name, text in ({"own": own} | files).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr("exemplar.runtime.memory.CGROUPS", tmp_path)
+    monkeypatch.setattr("exemplar.runtime.memory.OWN_CGROUPS", tmp_path / "own")
+    free = free_memory(torch.device("cpu"))
+    assert free == expected if expected is not None else free > 1 << 20

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from exemplar.runtime.device import own_gpu
 GPUS = ["GPU-a", "GPU-b", "GPU-c"]
 HOLDER = """
 import sys
+import tempfile
 from pathlib import Path
 from exemplar.runtime import machine
 print(machine.take(sys.argv[2:], most=1, folder=Path(sys.argv[1])), flush=True)
@@ -40,6 +42,13 @@ def holder(folder: Path) -> "subprocess.Popen[str]":
     assert started.stdout is not None
     started.stdout.readline()
     return started
+
+
+def test_the_folder_of_locks_needs_no_name_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container there may be none."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert machine.lock_folder() == tmp_path / f"exemplar-{os.getuid()}"
+    assert machine.lock_folder().is_dir()
 
 
 def test_a_gpu_has_one_process(tmp_path: Path) -> None:
