@@ -73,7 +73,8 @@ class Muon(Optimizer):
     def turn(self, weights: Tensor, gradient: Tensor, *, rate: float) -> None:
         """Take an orthogonal step from weights that have their length."""
         device, length = weights.device.type, self.state[weights]["length"]
-        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        is_rounded = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        precision = torch.get_autocast_dtype(device) if is_rounded else None
         change = orthogonalized(gradient, precision=precision)
         weights.mul_(length / weights.norm().clamp_min(SMALLEST))
         weights.add_(change * (length / change.norm().clamp_min(SMALLEST)), alpha=-rate)
