@@ -60,7 +60,8 @@ def step(state: TrainState, batch: Batch, compute: Compute) -> None:
         loss = state.model(batch).loss
     state.optimizer.zero_grad()
     loss.backward()
-    state.optimizer.step()
+    with compute.autocast_step():
+        state.optimizer.step()
 
 
 @cache
