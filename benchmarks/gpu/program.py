@@ -42,7 +42,7 @@ QUICK_BATCH = 16
 
 def main(arguments: Sequence[str]) -> None:
     """Measure, print every row when it is there, write."""
-    sys.path.append(str(Path(__file__).parent / "stand_in"))
+    allow_lack_of_pydantic()
     asked = read(arguments)
     try:
         session = begun(asked)
@@ -60,6 +60,11 @@ def main(arguments: Sequence[str]) -> None:
     parts = record.content["parts"].values()
     sound = all(not part["failed"] and all(row.get("equal", True) for row in part["rows"]) for part in parts)
     sys.exit(not sound)
+
+
+def allow_lack_of_pydantic() -> None:
+    """Let this process, and those that it starts, find a stand-in where pydantic is not installed."""
+    sys.path.append(str(Path(__file__).parent / "stand_in"))
 
 
 def read(arguments: Sequence[str]) -> argparse.Namespace:
