@@ -25,9 +25,9 @@ if [ "$1" = get ]; then
   : > "$last"
 fi
 """
-# `python -m benchmarks.stages dvc ...` calls it as the real one does.
+# `python -m benchmarks.stages ... dvc ...` calls it as the real one does.
 MEASURER = """#!/bin/sh
-shift 2
+until [ "$1" = dvc ]; do shift; done
 exec "$@"
 """
 

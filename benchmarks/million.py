@@ -137,7 +137,8 @@ def memory(model: str, recipe: str, many: int, *, repeats: int) -> Rows:
 def before_steps(model: str, recipe: str, classes: int) -> float:
     """The memory of this process before the first of some steps, weights and momenta in it."""
     steps = Steps(model, recipe, classes, choose(device="cpu", precision=measure.precision()))
-    for rows in steps.state.model.state_dict().values():
+    learner = steps.state.model
+    for rows in (*learner.state_dict().values(), *(table.rows for table in learner.tables)):
         rows.add_(0)  # so that every page is there
     before = anonymous_memory()
     steps.run(3)

@@ -1,8 +1,12 @@
 """`python -m benchmarks.stages dvc repro` runs a command of DVC's and tells what each stage costs: time, memory, disk.
 
 A stage's time is from its first line to that of the next one, so that what DVC does with its results counts as well.
+With `--save FILE` before the command the figures are kept, and with `--beside FILE` those of another command stand in
+the same table.
 """
 
+import argparse
+import json
 import re
 import signal
 import subprocess
@@ -11,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +26,21 @@ from benchmarks.measure import SECONDS_BETWEEN_LOOKS, anonymous_memory
 
 BEGINS = re.compile(r"Running stage '(?P<stage>[^']+)'")
 LOCK = Path("dvc.lock")
-HEAD = "| stage | seconds | seconds of processors | memory, GB | result on the disk, MB |\n|---|---|---|---|---|"
+NAMES = ("seconds", "seconds of processors", "memory, GB", "result on the disk, MB")
 
 
 @dataclass
 class Cost:
-    """Of a stage: seconds, those of all its processes on all cores, its largest memory in GB without mapped files."""
+    """Of a stage: seconds, those of all its processes on all cores, its largest memory in GB without mapped files.
+
+    `made` are the bytes of its results.
+    """
 
     stage: str
     seconds: float
     cpu_seconds: float
     memory: float = 0.0
+    made: int = 0
 
 
 class Watch:
@@ -111,24 +119,61 @@ def sizes(lock: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def lines(costs: list[Cost], made: dict[str, int]) -> Iterator[str]:
-    """The table."""
-    yield HEAD
-    for cost in costs:
-        numbers = f"{cost.seconds:,.0f} | {cost.cpu_seconds:,.0f} | {cost.memory:.2f}"
-        yield f"| {cost.stage} | {numbers} | {made.get(cost.stage, 0) / 1e6:,.1f} |"
+def numbers(cost: Cost | None) -> list[str]:
+    """The cells of a stage; one that did not run has none."""
+    if cost is None:
+        return ["–"] * len(NAMES)
+    return [f"{cost.seconds:,.0f}", f"{cost.cpu_seconds:,.0f}", f"{cost.memory:.2f}", f"{cost.made / 1e6:,.1f}"]
 
 
-def main(command: list[str]) -> None:
+def lines(costs: list[Cost], earlier: list[Cost] | None = None) -> Iterator[str]:
+    """The table, with the figures of an earlier command beside those of this one."""
+    now, before = ({each.stage: each for each in found} for found in (costs, earlier or []))
+    names = NAMES if earlier is None else [each for name in NAMES for each in (f"{name}: earlier", "now")]
+    yield f"| stage | {' | '.join(names)} |"
+    yield "|---" * (len(names) + 1) + "|"
+    for stage in before | now:
+        cells = numbers(now.get(stage))
+        if earlier is not None:
+            pairs = zip(numbers(before.get(stage)), cells, strict=True)
+            cells = [each for pair in pairs for each in pair]
+        yield f"| {stage} | {' | '.join(cells)} |"
+
+
+def load(file: Path) -> list[Cost]:
+    """What `--save` wrote."""
+    try:
+        return [Cost(**each) for each in json.loads(file.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        sys.exit(f"error: cannot read {file} ({error}); expected what --save has written")
+
+
+def save(costs: list[Cost], file: Path) -> None:
+    """Keep the figures; where no stage ran, those of before stay."""
+    if costs or not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps([asdict(each) for each in costs], indent=1), "utf-8")
+
+
+def main() -> None:
     """Run the command, print the table, and leave with the command's status."""
-    if not command:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stages", allow_abbrev=False)
+    parser.add_argument("--save", type=Path, metavar="FILE", help="keep the figures there")
+    parser.add_argument("--beside", type=Path, metavar="FILE", help="show them beside those that were kept there")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    if not given.command:
         sys.exit("error: expected a command of DVC's: python -m benchmarks.stages dvc repro")
+    earlier = load(given.beside) if given.beside else None
     signal.signal(signal.SIGINT, lambda *_: None)  # it is for the command, whose end is waited for
-    status, costs = run(command)
-    lock = YAML(typ="safe").load(LOCK) if LOCK.exists() else {"stages": {}}
-    print(*lines(costs, sizes(lock)), sep="\n", flush=True)
+    status, costs = run(given.command)
+    made = sizes(YAML(typ="safe").load(LOCK) if LOCK.exists() else {"stages": {}})
+    costs = [replace(each, made=made.get(each.stage, 0)) for each in costs]
+    if given.save:
+        save(costs, given.save)
+    print(*lines(costs, earlier), sep="\n", flush=True)
     sys.exit(status)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

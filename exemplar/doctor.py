@@ -154,17 +154,17 @@ def choices(made: Iterable[Path]) -> Iterator[Finding]:
 
 def leftovers(root: Path, made: Iterable[Path]) -> Iterator[Finding]:
     """What killed processes left: half-written results, half-fetched archives, unfinished trainings."""
-    for folder in made:
+    interrupted = unfinished.interrupted(root / ".checkpoints")
+    for folder in (*made, *interrupted):
         for path in abandoned(folder):
-            yield Finding(
-                f"{path} is half a result of a killed process, which nobody reads", f"rm -r {shlex.quote(str(path))}"
-            )
+            what = f"{path} is half a result of a killed process, which nobody reads"
+            yield Finding(what, f"rm -r {shlex.quote(str(path))}")
     for path in sorted((root / "downloads").glob("*.part")):
         size = (integrity.size(path) if path.is_dir() else path.stat().st_size) / GIGABYTE
         yield Finding(f"{path} has {size:.3f} GB of a source", "dvc repro fetches the rest")
     for path in sorted((root / "downloads").glob("*.wrong-*")):
         yield Finding(f"{path} came with a wrong digest", "look at it or remove it")
-    for folder in unfinished.interrupted(root / ".checkpoints"):
+    for folder in interrupted:
         named = folder.name.rpartition("-")[0]
         yield Finding(
             f"{named} was interrupted ({folder})", "the same command goes on with it; remove the folder to forget it"

@@ -36,8 +36,13 @@ def start(command: Callable[..., None]) -> None:
         app()
     except UserError as error:
         fail(str(error))
-    except MemoryError:
-        fail("there is not enough memory for this work; close other programs, or ask for less in params.yaml")
+    except (MemoryError, RuntimeError) as error:
+        from exemplar.runtime.device import is_lack_of_memory
+
+        if not is_lack_of_memory(error):
+            raise
+        advice = "close other programs, ask for less in params.yaml, or set compute.device to 'cpu' if it was a GPU's"
+        fail(f"there is not enough memory for this work; {advice}")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, *IN_THE_WAY):
             raise

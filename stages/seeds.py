@@ -12,17 +12,17 @@ def cut() -> None:
     from exemplar.io.atomic import replacing
     from exemplar.io.unfinished import work_folder
     from exemplar.params.load import load_params
-    from exemplar.surrogate import seeds
+    from exemplar.surrogate import seeds, supply
 
     settings = load_params()
     unlabeled = Path("data/unlabeled")
     integrity.require_intact([unlabeled])
     images = load_images(unlabeled)
     wanted = settings.seeds.model_dump()
-    seeds.require_room(images, **wanted)  # at once: for its digest all of a large set is read
     draws = {**wanted, "random_seed": settings.random_seed}
+    supply.plan(images, **draws)  # at once: for its digest all of a large set is read
     with work_folder("seeds", settings=draws, inputs=[unlabeled]) as kept:
-        drawn = seeds.draw(images, **wanted, random_seed=settings.random_seed, kept=kept)
+        drawn = seeds.draw(images, **draws, kept=kept)
         with replacing(Path("data/seeds.npz")) as temporary:
             drawn.save(temporary)
 

@@ -32,6 +32,7 @@ TESTS = {
     "exemplar/probe/protocol.py": "tests/probe/test_protocol.py",
     "exemplar/surrogate/build.py": "tests/surrogate/test_build.py",
     "exemplar/surrogate/energy.py": "tests/surrogate/test_energy.py tests/surrogate/test_seeds.py",
+    "exemplar/surrogate/rounds.py": "tests/surrogate/test_seeds.py",
     "exemplar/surrogate/seeds.py": "tests/surrogate/test_seeds.py",
     "exemplar/surrogate/transformation.py": "tests/surrogate/test_transformation.py",
     "exemplar/training/batchnorm.py": "tests/training/test_batchnorm.py tests/training/test_fast.py",

@@ -69,9 +69,9 @@ def training(
 
 
 def same_weights(one: Learner, other: Learner) -> bool:
-    """Whether two networks are equal bit for bit."""
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(*pair) for pair in pairs)
+    """Whether two networks are equal bit for bit, with the rows that lie outside of them."""
+    weights = ([*each.state_dict().values(), *(table.rows for table in each.tables)] for each in (one, other))
+    return all(torch.equal(*pair) for pair in zip(*weights, strict=True))
 
 
 def timeless(epochs: list[Epoch]) -> list[Epoch]:

@@ -93,6 +93,15 @@ def test_only_the_users_part_of_system_errors_is_caught() -> None:
     assert "Traceback" in done.stderr
 
 
+def test_memory_that_is_out_is_one_line() -> None:
+    """Wherever in a stage, and in whichever words; another error keeps its traceback."""
+    code = "from stages import cli\ndef c() -> None:\n    raise RuntimeError({!r})\ncli.start(c)"
+    done = run(code=code.format("CUDA error: out of memory"))
+    assert done.stderr.startswith("error: there is not enough memory for this work; ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" in run(code=code.format("CUDA error: an illegal memory access was encountered")).stderr
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_help_answers_at_once(stage: str) -> None:
     """Before a library of seconds is imported."""

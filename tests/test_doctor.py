@@ -195,6 +195,16 @@ def test_what_a_process_is_at_is_not_to_be_removed(repository: Path) -> None:
     assert len(looks(doctor.leftovers(repository, [Path("data")]))) == 2
 
 
+def test_a_state_that_a_kill_cut_short_is_told(repository: Path) -> None:
+    """It may have gigabytes, and lies with the work that was interrupted."""
+    half = repository / ".checkpoints" / "train-exemplar-0123" / ".state.pt.4194305.tmp"
+    half.parent.mkdir(parents=True)
+    half.touch()
+    first, second = looks(doctor.leftovers(repository, []))
+    assert f"{half} is half a result of a killed process, which nobody reads: rm -r " in first
+    assert "train-exemplar was interrupted" in second
+
+
 def test_an_output_that_changed_in_the_folder_is_told(repository: Path) -> None:
     """Its bytes in the cache are whole, so that DVC can bring them back."""
     (repository / "data/surrogate/mean.npy").write_bytes(b"neam")

@@ -15,7 +15,6 @@ from benchmarks.gpu import heads, networks
 from benchmarks.gpu.ceilings import reach
 from benchmarks.gpu.session import Row, Session, Work, Works, enough, measured
 from exemplar.methods.exemplar import RECIPES
-from exemplar.models.images import CUDA_FACTOR
 from exemplar.probe import features, svm
 from exemplar.surrogate.sets import Batch, SurrogateSet
 from exemplar.training.loop import fit
@@ -182,8 +181,7 @@ def feature_rate(session: Session, model: str) -> Iterator[Row]:
     """From bytes of 96 x 96 pixels in memory to pooled features in memory, in float32."""
     images = material.draw_images(4 if session.quick else 4096, random_seed=0)
     encoder = networks.draw("release", model, 2).finish()
-    lower = f"lower CUDA_FACTOR in exemplar/models/images.py from {CUDA_FACTOR} to {CUDA_FACTOR // 4}"
-    with enough(f"features of {model}: {lower}"):
+    with enough(f"features of {model} need a card that no other process uses"):
         work = partial(features.measure, encoder, images, side=material.SIDE, cells=CELLS, compute=session.exact)
         seconds = session.seconds(work)
     yield measured(f"features of {model}", len(images) / seconds, "images/s", peak_GB=session.peak())

@@ -13,26 +13,27 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int64, Shaped, UInt8
+from jaxtyping import Int64, Shaped, UInt8
 from PIL import Image
 
-from exemplar.datasets.base import UNFINISHED, copy_images, save_protocol
+from exemplar.datasets.base import UNFINISHED, save_protocol
 from exemplar.datasets.fetching.shards import first_missing, source_of
-from exemplar.datasets.images import cropped, decode, glance, growing, iter_parts
+from exemplar.datasets.images import cropped, decode, glance, iter_parts
 from exemplar.datasets.splits import draw_orders, require_members, take
 from exemplar.datasets.tree import DEEP_BITS, Read, Survey, find_classes, say, survey, top
 from exemplar.errors import UserError
-from exemplar.io.arrays import map_array
+from exemplar.io.arrays import move_rows
 from exemplar.io.atomic import put_beside
 from exemplar.io.integrity import require_space
 from exemplar.runtime import units
+from exemplar.runtime.memory import at_once
 from exemplar.runtime.units import Unit
 
 FEWER = "; lower sources.folder.options.train_per_class, or add pictures"
 ASIDE = "; move it elsewhere, or set sources.folder.options.skip_broken to true"
 MOST, MOST_OF = 1_000_000, {"side": 2048, "folds": 1000}  # of the options that are counts
 MOST_CLASSES = 2000  # whose table of mistakes fits into a record of 32 MB
-PICTURES = 512  # of a unit
+PICTURES = 512  # of a unit; fewer large ones
 
 
 def write_unlabeled(
@@ -119,16 +120,16 @@ def require_counts(**counts: int) -> None:
 
 def write_images(found: Survey, folder: Path, *, side: int, skip_broken: bool) -> Read:
     """Write the pictures that were found but for broken ones, which end it or are told and skipped."""
-    pictures = list(zip(found.pictures, found.places, strict=True))
-    pieces = [Unit(rows, pictures[rows.start : rows.stop]) for rows in units.ranges(len(pictures), PICTURES)]
+    size = at_once(PICTURES, bytes_each=3 * side * side)
     with units.unfinished_in(folder / UNFINISHED) as unfinished:
-        if not (unfinished / "images.npy").exists():  # else its room is reserved already
+        images = unfinished / "images.npy"
+        if not images.exists():  # else its room is reserved already
             require_space(folder, needed_bytes=len(found.pictures) * 3 * side * side)
-        read = examine(found, pieces, unfinished)
+        read = examine(found, unfinished)
         notes = units.fill(
-            unfinished / "images.npy",
+            images,
             partial(squares_of, found.tree, side, read.bits, skip_broken),
-            pieces,
+            pieces(found, size),
             shape=(len(found.pictures), 3, side, side),
             kind=np.uint8,
             things="images",
@@ -146,16 +147,22 @@ def write_images(found: Survey, folder: Path, *, side: int, skip_broken: bool) -
             raise UserError(f"{found.tree} has no picture that is whole{found.said()}")
         if read.skipped:
             whole = np.concatenate([note["said"] == b"" for note in notes])
-            copy_whole(unfinished / "images.npy", folder / "images.npy", side=side, whole=whole)
-        else:
-            put_beside(unfinished / "images.npy", folder / "images.npy")
+            move_rows(images, unfinished / "whole.npy", whole, at_once=size)
+            images = unfinished / "whole.npy"
+        put_beside(images, folder / "images.npy")
     return read
 
 
-def examine(found: Survey, pieces: Sequence[Unit], unfinished: Path) -> Read:
+def pieces(found: Survey, size: int) -> list[Unit]:
+    """The pictures in units of so many."""
+    pictures = list(zip(found.pictures, found.places, strict=True))
+    return [Unit(rows, pictures[rows.start : rows.stop]) for rows in units.ranges(len(pictures), size)]
+
+
+def examine(found: Survey, unfinished: Path) -> Read:
     """Look at all headers first: the bits of deep grey values are those that the largest of the whole set needs."""
-    look, kept = partial(glances, found.tree), unfinished / "headers"
-    seen = np.concatenate(units.run(look, pieces, things="headers", label=f"look at {found.tree.name}", kept=kept))
+    look, kept, label = partial(glances, found.tree), unfinished / "headers", f"look at {found.tree.name}"
+    seen = np.concatenate(units.run(look, pieces(found, PICTURES), things="headers", label=label, kept=kept))
     read, most = Read(several=int(seen[:, 0].sum()), deep=int((seen[:, 1] > 0).sum())), int(seen[:, 1].max())
     if most:
         read.bits = min(max(most.bit_length(), 8), DEEP_BITS)
@@ -186,14 +193,6 @@ def squares_of(
         notes.append((digest_of_pixels(picture), int(square.max()), b""))
     longest = max(1, *(len(said) for _, _, said in notes))
     return squares, np.array(notes, [("digest", "S32"), ("brightest", "u1"), ("said", f"S{longest}")])
-
-
-def copy_whole(source: Path, target: Path, *, side: int, whole: Bool[np.ndarray, " n"]) -> None:
-    """Write the images that are whole without those between them."""
-    images = map_array(source, kind=np.uint8, shape=(len(whole), 3, side, side), remedy="")
-    with growing(target, side_pixels=side) as file:
-        for rows in units.ranges(len(whole), PICTURES):
-            file.append(copy_images(images, rows.start + np.flatnonzero(whole[rows.start : rows.stop])))
 
 
 def digest_of_pixels(picture: Image.Image) -> str:

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, SupportsIndex
 import numpy as np
 
 from exemplar.errors import UserError, reason
+from exemplar.io.atomic import flush_to_disk, replacing
 
 Shape = tuple[int | None, ...]  # None is a length that the file may choose
 ALIGNMENT_BYTES = 64  # of PyTorch's own memory
@@ -155,6 +156,27 @@ def write_rows(path: Path, first: int, rows: np.ndarray) -> None:
         found = layout(file, size_bytes=path.stat().st_size, kind=rows.dtype.type, shape=(None, *rows.shape[1:]))
         file.seek(found.offset + first * rows[:1].nbytes)
         file.write(np.ascontiguousarray(rows).data)
+
+
+def move_rows(source: Path, target: Path, which: np.ndarray, *, at_once: int) -> None:
+    """Move the rows of an array file that `which` says into another one, the last first, so many at a time.
+
+    The room of what was moved is given back at once. After a kill the same call goes on.
+    """
+    with source.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)
+        start, size_bytes = file.tell(), kind.itemsize * math.prod(shape[1:])
+        if not target.exists():
+            with replacing(target) as temporary:  # it takes room as it is written
+                np.lib.format.open_memmap(temporary, "w+", kind, (int(which.sum()), *shape[1:]))
+        for first in reversed(range(0, len(which), at_once)):
+            file.seek(start + first * size_bytes)
+            if content := file.read(at_once * size_bytes):  # else they were moved before a kill
+                rows = np.frombuffer(content, kind).reshape(-1, *shape[1:])
+                write_rows(target, int(which[:first].sum()), rows[which[first : first + at_once]])
+                flush_to_disk(target)
+                file.truncate(start + first * size_bytes)
 
 
 def forget_pages(numbers: np.ndarray) -> None:

@@ -20,10 +20,15 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def abandoned(folder: Path) -> list[Path]:
-    """What `replacing` has begun in and below a folder, and will not finish: its process is gone."""
+def begun(folder: Path) -> dict[Path, int]:
+    """What `replacing` has begun in and below a folder, and the number of the process that did."""
     named = ((path, re.fullmatch(r"\..+\.(\d{1,9})\.tmp", path.name)) for path in folder.rglob(".*.tmp"))
-    return sorted(path for path, name in named if name and not is_alive(int(name[1])))
+    return {path: int(name[1]) for path, name in named if name}
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """What was begun in and below a folder, and will not be finished: its process is gone."""
+    return sorted(path for path, number in begun(folder).items() if not is_alive(number))
 
 
 def is_alive(number: int) -> bool:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from exemplar.errors import UserError
 from exemplar.io import foreign, provenance, sources
-from exemplar.io.atomic import remove, replacing
+from exemplar.io.atomic import begun, remove, replacing
 
 ROOT = Path(__file__).parents[2]
 DONE, LOCKS, DAY_SECONDS = "done", "locks", 86_400.0
@@ -61,7 +61,7 @@ def work_folder(stage: str, *of: str, settings: Mapping[str, object], inputs: li
 
     When the block succeeds under DVC, the folder is kept until DVC has written dvc.lock. Killed before that, DVC
     removes the results and runs the stage again, which then ends at once and in the same MLflow run. Of two processes
-    with the same work, one waits for the other.
+    with the same work, one waits for the other. What a killed one was writing, which may be gigabytes, is removed.
     """
     name = "-".join((stage, *of))
     folder = (
@@ -72,6 +72,8 @@ def work_folder(stage: str, *of: str, settings: Mapping[str, object], inputs: li
     with waiting(FileLock(locks / folder.name), what=name):
         forget_noted(folder.parent, own=folder)
         folder.mkdir(exist_ok=True)
+        for half in () if folder.is_symlink() else begun(folder):  # nobody writes there who does not hold the lock
+            remove(half)
         yield folder
         if provenance.is_run_by_dvc():
             with replacing(folder / DONE) as done:

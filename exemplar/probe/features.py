@@ -18,7 +18,7 @@ from exemplar.io.arrays import forget_pages
 from exemplar.io.integrity import require_space
 from exemplar.models.images import images_at_once, resize
 from exemplar.models.network import Encoder, Pixels
-from exemplar.runtime.device import Compute
+from exemplar.runtime.device import Compute, enough_memory, more_room
 from exemplar.runtime.progress import track
 
 IMAGES_AT_ONCE, ROWS_AT_ONCE = 1000, 100
@@ -81,17 +81,19 @@ def measure(
     Above LARGEST_IN_MEMORY they are written into the folder `unfinished` and mapped into memory, and a run that was
     killed goes on with the rows that are there.
     """
-    encoder.to(compute.device).eval()
-    forward = partial(forward_features, encoder, side=side, cells=cells, device=compute.device)
-    ends = np.cumsum([0, *(block.shape[1] for block in forward(images[:1]))]).tolist()
-    shape, batch = (len(images), ends[-1]), images_at_once(side**2, compute.device)
-    if unfinished is None or FLOAT_BYTES * math.prod(shape) <= LARGEST_IN_MEMORY:
-        values = np.empty(shape, np.float32)
-        for start, rows in iter_feature_batches(forward, images, batch=batch):
-            values[start : start + len(rows)] = rows
-    else:
-        values = append_features(forward, images, unfinished / "features", shape=shape, batch=batch)
-    return Features(values, tuple(slice(a, b) for a, b in pairwise(ends)))
+    what = f"features of {len(images):,} images at {side} x {side} pixels"
+    with enough_memory(f"{what}; lower side of this dataset under probe in params.yaml, {more_room(compute.device)}"):
+        encoder.to(compute.device).eval()
+        forward = partial(forward_features, encoder, side=side, cells=cells, device=compute.device)
+        ends = np.cumsum([0, *(block.shape[1] for block in forward(images[:1]))]).tolist()
+        shape, batch = (len(images), ends[-1]), images_at_once(encoder, side, side, compute.device)
+        if unfinished is None or FLOAT_BYTES * math.prod(shape) <= LARGEST_IN_MEMORY:
+            values = np.empty(shape, np.float32)
+            for start, rows in iter_feature_batches(forward, images, batch=batch):
+                values[start : start + len(rows)] = rows
+        else:
+            values = append_features(forward, images, unfinished / "features", shape=shape, batch=batch)
+        return Features(values, tuple(slice(a, b) for a, b in pairwise(ends)))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from exemplar.models.network import Encoder, Pixels
 from exemplar.probe import features, knn, span, svm
 from exemplar.probe.features import Features, require_sound
 from exemplar.probe.span import Span
-from exemplar.runtime.device import Compute
+from exemplar.runtime.device import Compute, enough_memory
 
 TOLERANCE = 1e-6
 BYTES_AT_ONCE = 256 << 20  # of scaled test features
@@ -74,12 +74,11 @@ class Probe:
             for fold, C in enumerate(chosen)
         ]
         by_svm, by_neighbours = ([np.array(fold[reader]) for fold in predictions] for reader in (0, 1))
-        extra = [extra_labels(train, splits[fold]) for fold, train in enumerate(labeled.train)]
         return measure_accuracy(
             labeled,
             by_svm,
             by_neighbours=by_neighbours,
-            labels_for_choice=max(extra),
+            labels_for_choice=max(extra_labels(train, splits[fold]) for fold, train in enumerate(labeled.train)),
             chosen=[{"C": C} for C in chosen],
         )
 
@@ -207,6 +206,7 @@ class Fitted:
         return self.weights[0] if self.span is None else self.span.unproject(self.weights[0])
 
 
+@enough_memory("the SVMs; lower side of this dataset under probe in params.yaml, or set compute.device to 'cpu'")
 def fit(
     extracted: Features,
     labeled: Labeled,

@@ -66,7 +66,8 @@ def unit_features(
     encoder: Encoder | Pixels, images: UInt8[np.ndarray, "n 3 h w"], *, side: int
 ) -> Float[np.ndarray, "n d"]:
     """Pooled features of unit length in every layer, so that each layer counts as much as another."""
-    batches = np.array_split(images, -(-len(images) // images_at_once(side**2, torch.device("cpu"))))
+    at_once = images_at_once(encoder, side, side, torch.device("cpu"))
+    batches = np.array_split(images, -(-len(images) // at_once))
     rows = []
     with torch.inference_mode():
         for batch in batches:

@@ -9,11 +9,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 from exemplar.runtime.device import Compute
+
+Answer = TypeVar("Answer")
 
 
 class PartnerLostError(Exception):
@@ -94,6 +97,16 @@ def agreed(answer: bool, compute: Compute) -> bool:
     if compute.processes == 1:
         return answer
     return from_first(bytes([answer]), compute) == b"\1"
+
+
+def answers(answer: Answer, compute: Compute) -> list[Answer]:
+    """What each process answers, in every process."""
+    if compute.processes == 1:
+        return [answer]
+    given: list[Any] = [None] * compute.processes
+    with answered():
+        distributed.all_gather_object(given, answer)
+    return given
 
 
 def same_path(path: Path | None, compute: Compute) -> Path | None:

@@ -1,9 +1,10 @@
 """Where the arithmetic happens: the device, and the precision of its products."""
 
 import os
+import re
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import psutil
@@ -11,10 +12,15 @@ import torch
 
 from exemplar.errors import UserError, one_line, say
 from exemplar.runtime import machine
-from exemplar.runtime.memory import keep_freed_memory
+from exemplar.runtime.memory import keep_freed_memory, left_by_limits
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
+# How PyTorch and CUDA's libraries say that memory is out, where it is no error of a kind of its own. cuDNN finds no
+# engine where none of its kernels gets the space that it asks for.
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|_STATUS_ALLOC_FAILED|DefaultCPUAllocator|unable to find an engine to execute", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,10 @@ class Compute:
     def autocast(self) -> AbstractContextManager[object]:
         """The block's convolutions and matrix products run in `precision`."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is torch.bfloat16)
+
+    def autocast_step(self) -> AbstractContextManager[object]:
+        """The same for what the optimizer does in the block, but on a GPU only."""
+        return self.autocast() if self.device.type == "cuda" else nullcontext()
 
 
 def has_bfloat16_units(device: torch.device) -> bool:
@@ -58,22 +68,63 @@ def find(*, device: str, precision: str) -> Compute:
 
 
 def lack_of_cuda() -> str | None:
-    """Why PyTorch can use no GPU here, in its own words: no driver, one that is too old, a build without CUDA."""
-    with warnings.catch_warnings(action="ignore"):  # what it warns of is in its error too
-        if torch.cuda.is_available():
-            return None
-    try:
-        torch.cuda.init()  # type: ignore[no-untyped-call]  # no types
-        said = "none is visible"
-    except (RuntimeError, AssertionError) as error:
-        said = one_line(error).removesuffix(".")
+    """Why PyTorch can use no GPU here: no driver, one that is too old, a build without CUDA or without its kernels."""
+    if usable_gpus():
+        return None
+    said = lack_of_kernels() if torch.cuda.is_available() else lack_of_driver()
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     return f"PyTorch {torch.__version__}, {built}, can use no GPU here ({said})"
 
 
+def usable_gpus() -> dict[int, str]:
+    """The number of each visible GPU that this build has kernels for, and what tells it from all others.
+
+    That is the same also where CUDA_VISIBLE_DEVICES counts them anew.
+    """
+    with warnings.catch_warnings(action="ignore"):  # what PyTorch warns of is told by `lack_of_cuda`
+        if not torch.cuda.is_available():
+            return {}
+        numbers, built_for = range(torch.cuda.device_count()), torch.cuda.get_arch_list()
+        usable = [number for number in numbers if has_kernels(torch.cuda.get_device_capability(number), built_for)]
+    return {number: str(torch.cuda.get_device_properties(number).uuid) for number in usable}
+
+
+def lack_of_kernels() -> str:
+    """Which GPUs are there, and which architectures the build has kernels for."""
+    cards = []
+    for number in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(number)
+        cards.append(f"the {torch.cuda.get_device_name(number)}, which is sm_{major}{minor}")
+    return f"it has kernels for {', '.join(torch.cuda.get_arch_list())}, and none for {' and '.join(cards)}"
+
+
+def lack_of_driver() -> str:
+    """What PyTorch says where it sees no GPU."""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # no types
+    except (RuntimeError, AssertionError) as error:
+        return one_line(error).removesuffix(".")
+    return "none is visible"
+
+
+def has_kernels(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
+    """Whether a build for these architectures runs on a card of this capability: `sm_80` on 8.0, 8.6 and 8.9.
+
+    From `compute_80` the driver makes kernels for every later card. What ends in a letter is for one card (a) or its
+    family (f). A list without any, as for cards of other makers, says nothing.
+    """
+    known = [matched for name in built_for if (matched := re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name))]
+    for kind, major, minor, suffix in (matched.groups() for matched in known):
+        least = (int(major), int(minor))
+        is_of_its_generation = capability[0] == least[0] or (kind == "compute" and not suffix)
+        if capability == least or (capability > least and is_of_its_generation and suffix != "a"):
+            return True
+    return not known
+
+
 def wanted(device: str) -> torch.device:
     """The device that the setting leads to; `auto` is CUDA where there is one."""
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if device != "cpu" and usable_gpus() else "cpu")
 
 
 def advice(device: str) -> str:
@@ -91,18 +142,28 @@ def choose(*, device: str, precision: str) -> Compute:
     if found.precision is torch.bfloat16 and not has_bfloat16_units(found.device):
         say("warning: compute.precision is 'bfloat16'; this machine gains nothing from it")
     if found.device.type == "cpu":
+        if device == "auto" and torch.cuda.device_count():  # the driver counts cards that this build cannot use
+            say(f"warning: {lack_of_cuda()}; the CPU is used")
         return found
     repeatable_on_cuda()
-    chosen = torch.device("cuda", own_gpu(gpu_names(), local_rank=os.environ.get("LOCAL_RANK")))
+    numbers, names = zip(*usable_gpus().items(), strict=True)
+    chosen = torch.device("cuda", numbers[own_gpu(names, local_rank=os.environ.get("LOCAL_RANK"))])
     torch.cuda.set_device(chosen)
     return replace(found, device=chosen)
 
 
+def free_on_cuda(device: torch.device) -> int:
+    """The bytes of a GPU that nobody has taken yet, or that PyTorch keeps for the next tensors of this process."""
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + kept
+
+
 def free_memory(device: torch.device) -> int:
-    """The bytes of a device that nobody has taken yet; processes that were started together share a machine's."""
+    """The bytes of a device that this process may still take; those that were started together share a machine's."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return free_on_cuda(device)
+    free = min(psutil.virtual_memory().available, left_by_limits())
+    return int(free) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def repeatable_on_cuda() -> None:
@@ -114,12 +175,7 @@ def repeatable_on_cuda() -> None:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def gpu_names() -> list[str]:
-    """What tells each visible GPU from all others, also where CUDA_VISIBLE_DEVICES counts them anew."""
-    return [str(torch.cuda.get_device_properties(index).uuid) for index in range(torch.cuda.device_count())]
-
-
-def own_gpu(names: list[str], *, local_rank: str | None) -> int:
+def own_gpu(names: Sequence[str], *, local_rank: str | None) -> int:
     """A GPU that is free; where several processes were started, the one of this process's number."""
     if local_rank is None:
         return machine.take(names, most=1, folder=machine.lock_folder())[0]
@@ -152,9 +208,18 @@ def enough_memory(advice: str) -> Iterator[None]:
     """In the block, a device without memory left ends the work with one line that ends in this advice."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError):
-        raise UserError(f"out of memory: {advice}") from None
-    except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_lack_of_memory(error):
             raise
         raise UserError(f"out of memory: {advice}") from None
+
+
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory is out: Python's, PyTorch's or that of a library of CUDA's."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(OUT_OF_MEMORY.search(str(error)))
+
+
+def more_room(device: torch.device) -> str:
+    """What to do where memory is short and no setting is to blame alone."""
+    elsewhere = ", or set compute.device to 'cpu'" if device.type == "cuda" else ""
+    return f"end what else takes memory on {device}{elsewhere}"

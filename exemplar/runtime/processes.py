@@ -28,7 +28,7 @@ from torch.distributed.rendezvous import rendezvous
 from exemplar.errors import UserError, say
 from exemplar.runtime import machine
 from exemplar.runtime.collective import PartnerLostError
-from exemplar.runtime.device import Compute, choose, gpu_names
+from exemplar.runtime.device import Compute, choose, usable_gpus
 from exemplar.runtime.signals import ENDS, sigterm_raises
 
 if TYPE_CHECKING:
@@ -123,14 +123,13 @@ def spread(arguments: Sequence[str], *, device: str) -> bool:
     Where `torchrun` has started several already, or the CPU is wanted, nothing is started. Ends this process, which
     holds the GPUs' locks, when one of them fails.
     """
-    if "RANK" in os.environ or device == "cpu" or torch.cuda.device_count() < 2:
+    if "RANK" in os.environ or device == "cpu" or torch.cuda.device_count() < 2 or len(gpus := usable_gpus()) < 2:
         return False
-    names = gpu_names()
-    taken = machine.take(names, most=len(names), folder=machine.lock_folder())
+    taken = machine.take(list(gpus.values()), most=len(gpus), folder=machine.lock_folder())
     if len(taken) < 2:
         return False
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(str(index) for index in range(len(names)))
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible.split(",")[index] for index in taken)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible.split(",")[list(gpus)[index]] for index in taken)
     start(arguments, count=len(taken))
     return True
 

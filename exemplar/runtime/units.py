@@ -3,32 +3,25 @@
 Where a unit runs, and how many run at a time, changes no result, so that nothing of this stands in params.yaml.
 """
 
-import multiprocessing
+import math
 import os
 import platform
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
-from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from exemplar.errors import UserError, reason, say
+from exemplar.errors import UserError
 from exemplar.io.arrays import make_array, write_rows
 from exemplar.io.atomic import flush_to_disk, remove, replacing
-from exemplar.runtime import machine
 from exemplar.runtime.memory import keep_freed_memory
 from exemplar.runtime.progress import track
-
-SCHEDULER = "EXEMPLAR_SCHEDULER"  # the environment variable that names one of Dask
-SECONDS_FOR_AN_ANSWER = 30
+from exemplar.runtime.workers import workers
 
 
 class Unit(NamedTuple):
@@ -39,7 +32,6 @@ class Unit(NamedTuple):
 
 
 Work = Callable[[Unit], Any]
-Spread = Callable[[Work, Iterable[Unit]], Iterator[Any]]
 
 
 def ranges(count: int, size: int) -> list[range]:
@@ -62,25 +54,30 @@ def run(
 ) -> list[Any]:
     """What `work` makes of each unit, in their order, whichever process does it; `things` and `label` are for progress.
 
-    In the folder `kept`, of this work alone, stay the arrays that are made, which are not made again after a kill;
-    `file` is what the units write, which is brought to the disk before that. `work` must be known by its module and
-    name, and with several processes it is copied to each.
+    In the folder `kept`, of this work alone, the array of each unit stays from its end on, and is not made again after
+    a kill; `file` is what the units write, which is brought to the disk before that. `work` must be known by its module
+    and name, and with several processes it is copied to each.
     """
-    places = [kept / f"{number:06}.npy" if kept else None for number in range(len(units))]
-    found = {number: note for number, place in enumerate(places) if place and (note := read_note(place)) is not None}
+    noted = places(kept, units) if kept else []
+    found = {number: note for number, place in enumerate(noted) if (note := read_note(place)) is not None}
     missing = [number for number in range(len(units)) if number not in found]
     done, total = sum(len(units[number].rows) for number in found), sum(len(each.rows) for each in units)
     with track(total=total, unit=things, label=label, done=done) as progress, workers(len(missing)) as spread:
-        made = spread(partial(on_one_thread, work), [units[number] for number in missing])
-        for number, result in zip(missing, made, strict=True):
-            if place := places[number]:
+        for index, result in spread(partial(on_one_thread, work), [units[number] for number in missing]):
+            number = missing[index]
+            if kept:
                 if file:
                     flush_to_disk(file)
-                with replacing(place) as temporary, temporary.open("wb") as opened:
+                with replacing(noted[number]) as temporary, temporary.open("wb") as opened:
                     np.save(opened, result)
             found[number] = result
             progress.advance(len(units[number].rows))
     return [found[number] for number in range(len(units))]
+
+
+def places(kept: Path, units: Sequence[Unit]) -> list[Path]:
+    """Where the arrays of units are kept, each by its number."""
+    return [kept / f"{number:06}.npy" for number in range(len(units))]
 
 
 def read_note(place: Path) -> np.ndarray | None:
@@ -105,15 +102,18 @@ def fill(
 ) -> list[np.ndarray]:
     """Write an array file, whose rows `work` makes of the units, each with a note; the notes, in the units' order.
 
-    After a kill only what is missing is made: notes are kept beside the file. Raises OSError where the disk is full.
+    After a kill only what is missing is made: notes are kept beside the file, whose rows may be moved once all are
+    there. Raises OSError where the disk is full.
     """
     notes = file.with_suffix(".units")
-    if file.is_symlink() or not file.exists():  # a link came with a copied repository, and may lead to any file
+    is_whole = file.exists() and file.stat().st_size > np.dtype(kind).itemsize * math.prod(shape)
+    is_moved = file.exists() and not is_whole and all(read_note(place) is not None for place in places(notes, units))
+    if file.is_symlink() or not (is_whole or is_moved):  # a link came with a copied repository, and may lead anywhere
         remove(notes)
         remove(file)
         with replacing(file) as temporary:
             make_array(temporary, shape, kind)
-    with NamedTemporaryFile(dir=file.parent, prefix=f"{file.stem}.", suffix=".here") as here:
+    with NamedTemporaryFile(dir=file.parent, prefix=f".{file.stem}.", suffix=f".{os.getpid()}.tmp") as here:
         return run(
             partial(written, file, Path(here.name), work), units, things=things, label=label, kept=notes, file=file
         )
@@ -149,89 +149,3 @@ def on_one_thread(work: Work, unit: Unit) -> Any:  # noqa: ANN401  # whatever wo
         return work(unit)
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def workers(count: int) -> Iterator[Spread]:
-    """Who does `count` units: Dask where it is named, as many processes as this one has threads, or this one itself."""
-    processes = min(count, machine.threads())
-    if count and (address := os.environ.get(SCHEDULER)):
-        with cluster(address) as spread:
-            yield spread
-    elif processes > 1:
-        with pool(processes) as spread:
-            yield spread
-    else:
-        yield map
-
-
-@contextmanager
-def pool(processes: int) -> Iterator[Spread]:
-    """Processes of this machine, which end with this one however it ends."""
-    others = multiprocessing.active_children()
-    # A fork of a process in which threads have computed may hang in PyTorch; one that computes nothing loads it once,
-    # and every worker of this process is a fork of that.
-    context = multiprocessing.get_context("forkserver")
-    if "torch" in sys.modules:
-        context.set_forkserver_preload(["torch"])
-    executor = ProcessPoolExecutor(processes, context, initializer=end_with_stage)
-    try:
-        yield partial(in_order, executor)
-    except BaseException as error:
-        for child in multiprocessing.active_children():
-            if child not in others:
-                child.kill()
-        if isinstance(error, BrokenProcessPool):
-            raise UserError(
-                "a process of this stage was killed, perhaps because memory ran out; run it again, and set "
-                f"EXEMPLAR_THREADS to less than {processes} if need be"
-            ) from None
-        raise
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-def in_order(executor: Executor, work: Work, units: Iterable[Unit]) -> Iterator[Any]:
-    """What each unit gives, in their order, while others are at work."""
-    futures = [executor.submit(work, unit) for unit in units]
-    return (future.result() for future in futures)
-
-
-def end_with_stage() -> None:
-    """Ctrl-C is the stage's to answer; a worker ends with it, also when it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=wait_and_end, args=(multiprocessing.parent_process(),), daemon=True).start()
-
-
-def wait_and_end(stage: multiprocessing.process.BaseProcess) -> None:
-    """End this process when another one has ended, whatever this one is doing."""
-    stage.join()
-    os._exit(1)
-
-
-@contextmanager
-def cluster(address: str) -> Iterator[Spread]:
-    """The workers of a scheduler of Dask, which gives the units of one that dies to the others."""
-    try:
-        from dask.distributed import Client, KilledWorker
-    except ImportError:
-        raise UserError(
-            f"{SCHEDULER} is set, but the package distributed is not installed; pip install 'exemplar[cluster]'"
-        ) from None
-    try:
-        client = Client(address, timeout=SECONDS_FOR_AN_ANSWER, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{SCHEDULER} is {address!r}, where no scheduler of Dask answers ({reason(error)}); expected tcp://HOST:PORT"
-        ) from None
-    with client:
-        if not client.nthreads():
-            say(f"the scheduler at {address} has no workers yet; the work begins when one comes")
-        try:
-            yield partial(in_order, client.get_executor(pure=False))
-        except KilledWorker:
-            raise UserError("several workers of the cluster died at the same unit; look at their logs") from None
-        except CancelledError:
-            raise UserError(
-                f"the scheduler at {address} went away; once it is back, the same command goes on"
-            ) from None

@@ -14,16 +14,18 @@ from exemplar.datasets.streams import torch_seed
 from exemplar.errors import UserError
 from exemplar.io.arrays import forget_pages, map_array
 from exemplar.runtime import units
+from exemplar.runtime.memory import at_once
 from exemplar.runtime.units import Unit
 from exemplar.surrogate import transformation
 from exemplar.surrogate.draws import Draws
+from exemplar.surrogate.gathering import gather
 from exemplar.surrogate.kernels.smoothing import smooth
 from exemplar.surrogate.ranges import Ranges
 from exemplar.surrogate.seeds import Seeds
 from exemplar.surrogate.sets import SurrogateSet, spaced, unwritten
 
 MOST_WINDOWS = 65_536  # behind the axes of the colours: 600 million pixels
-WINDOWS = 2048  # of a unit
+WINDOWS = 2048  # of a unit; fewer large ones
 IMAGES_AT_ONCE = 128  # mapped into memory
 WINDOWS_FILE = "windows.npy"
 MOST_ROWS, ROWS_AT_ONCE = 1_000_000, 4096  # behind the share that is mirrored; its standard error is below 0.0005 then
@@ -84,7 +86,7 @@ def cut_windows(
     shape = (len(seeds.image), 3, height, width)
     pieces = [
         Unit(rows, [each[rows.start : rows.stop] for each in (seeds.image, corner, seeds.side)])
-        for rows in units.ranges(len(seeds.image), WINDOWS)
+        for rows in units.ranges(len(seeds.image), at_once(WINDOWS, bytes_each=math.prod(shape[1:])))
     ]
     cut = partial(windows_of, images, (height, width))
     if folder is None:
@@ -127,8 +129,8 @@ def principal_components(windows: UInt8[Tensor, "m 3 h w"]) -> tuple[Float[Tenso
     MOST_WINDOWS, so many are taken at equal distances.
     """
     total, product, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64), 0
-    for chosen in torch.split(spaced(len(windows), MOST_WINDOWS), 256):
-        pixels = windows.index_select(0, chosen).transpose(0, 1).flatten(1).double() / 255
+    for chosen in torch.split(spaced(len(windows), MOST_WINDOWS), at_once(256, bytes_each=windows[0].nbytes)):
+        pixels = gather(windows, chosen).transpose(0, 1).flatten(1).double().div_(255)
         total, product, count = total + pixels.sum(1), product + pixels @ pixels.T, count + pixels.shape[1]
     mean = total / count
     axes = torch.linalg.eigh(product / count - mean[:, None] * mean).eigenvectors

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from exemplar.datasets.base import PATCH_PIXELS
+from exemplar.surrogate.gathering import gather
 from exemplar.surrogate.kernels import geometry
 
 FINE = 1.25  # squares that shrink by more than this are sampled at twice the resolution and averaged
@@ -84,7 +85,7 @@ class Patches:
         if "mirrored" in self.columns:
             flip[..., 0] = 1 - 2 * self.columns["mirrored"][indices].float()[:, None, None]
         where = self.centre[indices][:, :, None] + self.side[indices][:, :, None, None] * points * flip
-        images = self.images.index_select(0, self.image[indices].flatten())
+        images = gather(self.images, self.image[indices].flatten())
         cut = geometry.cut(images, where.flatten(0, 1), size)
         return cut.view(len(indices), -1, *cut.shape[1:])
 

@@ -16,19 +16,22 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from exemplar.datasets.base import PATCH_PIXELS, copy_images
+from exemplar.datasets.base import copy_images
 from exemplar.datasets.streams import torch_seed
 from exemplar.errors import UserError
 from exemplar.io.arrays import from_bytes
 from exemplar.runtime import units
+from exemplar.runtime.memory import at_once
 from exemplar.surrogate.counters import open_uniforms
-from exemplar.surrogate.energy import NEIGHBOURHOOD, centres, energy_maps, has_energy, overlaps, room
+from exemplar.surrogate.energy import energy_maps
+from exemplar.surrogate.rounds import draw_from
+from exemplar.surrogate.supply import at, plan
 
 IMAGES = 2048  # of a unit
-CHUNK = 512  # of them in memory at a time
+CHUNK = 512  # of them in memory at a time; fewer large ones
 MOST_BYTES = 1 << 26  # of one array; the four million seeds that params.yaml takes have 64 million
 # what a zip that is broken anywhere raises
 UNREADABLE = (OSError, ValueError, LookupError, EOFError, RuntimeError, BadZipFile, struct.error, zlib.error)
@@ -66,68 +69,6 @@ class Seeds:
             ) from None
 
 
-def draw_scales(maps: Sequence[Float[Tensor, "b _ _"]], chance: Float64[Tensor, " b"]) -> Int64[Tensor, " b"]:
-    """One map per image by a number in (0, 1), each as likely; the next with energy stands in for one without."""
-    drawn = (chance * len(maps)).long()
-    turns = (drawn[:, None] + torch.arange(len(maps))) % len(maps)
-    first = torch.stack([has_energy(energy) for energy in maps], 1).gather(1, turns).int().argmax(1)
-    return turns.gather(1, first[:, None])[:, 0]
-
-
-def draw_cells(energy: Float[Tensor, "b g v"], chance: Float64[Tensor, " b"]) -> Int64[Tensor, "b 2"]:
-    """One cell (row, column) per map by a number in (0, 1), proportional to its energy; -1 for a map without any."""
-    up_to = energy.flatten(1).double().cumsum(1)
-    drawn = torch.searchsorted(up_to, (chance * up_to[:, -1])[:, None], right=True)[:, 0]
-    cells = torch.stack([drawn // energy.shape[2], drawn % energy.shape[2]], 1)
-    return torch.where(has_energy(energy)[:, None], cells, -1)
-
-
-def without_neighbourhood(energy: Float[Tensor, "b g v"], cells: Int64[Tensor, "b 2"]) -> Float[Tensor, "b g v"]:
-    """The maps without the drawn cells and what is next to them, so that no seed is cut twice."""
-    rows, columns = (torch.arange(side) for side in energy.shape[1:])
-    near = ((rows - cells[:, :1]).abs() <= NEIGHBOURHOOD)[:, :, None] & (
-        (columns - cells[:, 1:]).abs() <= NEIGHBOURHOOD
-    )[:, None]
-    return energy.masked_fill(near, 0)
-
-
-def draw_from(
-    images: UInt8[Tensor, "b 3 h w"],
-    numbers: Int64[Tensor, " b"],
-    *,
-    key: int,
-    rounds: int,
-    scales: Sequence[float],
-    most_overlap: float | None,
-) -> Float[np.ndarray, "n 5"]:
-    """One seed per image and round while it has room, each at a scale of its own: rows (round, number, x, y, side).
-
-    What is drawn depends on the key and an image's number, and not on the other images. No two seeds of an image have
-    an intersection over union above `most_overlap`, whatever their scales; None: they only keep 2 cells apart where
-    their scale is the same.
-    """
-    maps = [energy_maps(images, scale) for scale in scales]
-    size, rows = (images.shape[2], images.shape[3]), []
-    chances = open_uniforms(key, numbers, 2 * rounds)
-    for turn in range(rounds):
-        scale_chance, cell_chance = chances[:, 2 * turn : 2 * turn + 2].T
-        choice = draw_scales(maps, scale_chance)
-        for index, (scale, energy) in enumerate(zip(scales, maps, strict=True)):
-            wanted = torch.nonzero(choice == index)[:, 0]
-            cells = draw_cells(energy[wanted], cell_chance[wanted])
-            drawn, cells = wanted[cells[:, 0] >= 0], cells[cells[:, 0] >= 0]
-            energy[drawn] = without_neighbourhood(energy[drawn], cells)
-            shape = (energy.shape[1], energy.shape[2])
-            centre, side = centres(cells.numpy(), shape, scale, size), PATCH_PIXELS / scale
-            if most_overlap is not None:
-                for other, its_energy in zip(scales, maps, strict=True):
-                    overlap = overlaps(centre, side, shape=its_energy.shape[1:], scale=other, size=size)
-                    its_energy[drawn] = its_energy[drawn].masked_fill(torch.from_numpy(overlap > most_overlap), 0)
-            turns, sides = np.full(len(drawn), turn), np.full(len(drawn), side)
-            rows.append(np.column_stack([turns, numbers[drawn].numpy(), centre, sides]))
-    return np.concatenate(rows)
-
-
 def draw(
     images: UInt8[np.ndarray, "n 3 h w"],
     *,
@@ -144,15 +85,15 @@ def draw(
     Images are drawn by energy, so that flat ones come last. What is done of it stays in the folder `kept`. Raises
     UserError when the images cannot give that many seeds.
     """
-    usable = require_room(images, count=count, scales=scales, most_overlap=most_overlap)
+    usable, rounds = plan(images, count=count, scales=scales, most_overlap=most_overlap, random_seed=random_seed)
     order = draw_order(images, scale=max(usable), random_seed=random_seed, kept=kept)
     place = order.argsort()
-    taken, rounds = min(count, len(images)), -(-count // len(images))
-    while True:
+    taken, turns = min(count, len(images)), 1 if count <= len(images) else rounds
+    while True:  # what more rounds give begins with what fewer do
         rows = draw_rounds(
             images,
             np.sort(order[:taken]),
-            rounds=rounds,
+            rounds=turns,
             scales=usable,
             most_overlap=most_overlap,
             key=torch_seed(random_seed, "seeds"),
@@ -160,40 +101,14 @@ def draw(
         )
         if len(rows) >= count:
             break
-        if taken < len(images):
-            taken = len(images)
-        elif (rows[:, 0] == rounds - 1).any():
-            rounds += max(1, (count - len(rows)) // len(images))
-        else:
+        if taken == len(images) and not (rows[:, 0] == turns - 1).any():
             raise UserError(
-                f"seeds.count is {count}, but these {len(images)} images give only {len(rows)} seeds"
-                + (f" at seeds.most_overlap {most_overlap}; lower count" if most_overlap is not None else "; lower it")
+                f"seeds.count is {count}, but these {len(images)} images give only {len(rows)} seeds{at(most_overlap)}"
             )
+        taken, turns = len(images), max(rounds, 2 * turns)
     image = rows[:, 1].astype(np.int64)
     first = np.lexsort((place[image], rows[:, 0]))[:count]
     return Seeds(image=image[first], centre=rows[first, 2:4], side=rows[first, 4])
-
-
-def require_room(
-    images: UInt8[np.ndarray, "n 3 h w"], *, count: int, scales: Sequence[float], most_overlap: float | None
-) -> list[float]:
-    """The scales at which a seed fits an image; raises UserError where none is, or no room for `count` seeds.
-
-    It looks at the images' number and size only: what flat ones lack, `draw` finds out.
-    """
-    usable = [scale for scale in scales if int(min(images.shape[2:]) * scale + 1e-6) >= PATCH_PIXELS]
-    if not usable:
-        needed = math.ceil(1000 * PATCH_PIXELS / min(images.shape[2:])) / 1000
-        raise UserError(
-            f"seeds.scales {list(scales)} make images of {images.shape[2]} x {images.shape[3]} smaller than seeds; "
-            + (f"expected a scale of at least {needed}" if needed <= 1 else f"expected {PATCH_PIXELS} pixels or more")
-        )
-    most = len(images) * sum(room(images.shape[2:], scale, most_overlap=most_overlap) for scale in usable)
-    if count > most:
-        raise UserError(
-            f"seeds.count is {count}, but these {len(images)} images have room for {most} at most; lower it"
-        )
-    return usable
 
 
 def draw_order(
@@ -212,14 +127,17 @@ def draw_order(
 
 def energies(images: UInt8[np.ndarray, "n 3 h w"], scale: float, unit: units.Unit) -> Float[np.ndarray, " m"]:
     """The mean energy of the images of a unit."""
-    found = [energy_maps(part, scale).mean((1, 2)) for part in chunks(images, unit)]
+    found = [energy_maps(part, scale).mean((1, 2)) for part, _ in chunks(images, unit)]
     return torch.cat(found).numpy()
 
 
-def chunks(images: UInt8[np.ndarray, "n 3 h w"], unit: units.Unit) -> Iterator[UInt8[Tensor, "b 3 h w"]]:
-    """The images of a unit, a few at a time."""
-    for rows in units.ranges(len(unit.of), CHUNK):
-        yield torch.from_numpy(copy_images(images, unit.of[rows.start : rows.stop]))
+def chunks(
+    images: UInt8[np.ndarray, "n 3 h w"], unit: units.Unit
+) -> Iterator[tuple[UInt8[Tensor, "b 3 h w"], Int64[Tensor, " b"]]]:
+    """The images of a unit, a few at a time, and their numbers."""
+    for rows in units.ranges(len(unit.of), at_once(CHUNK, bytes_each=math.prod(images.shape[1:]))):
+        which = unit.of[rows.start : rows.stop]
+        yield torch.from_numpy(copy_images(images, which)), torch.from_numpy(which)
 
 
 def draw_rounds(
@@ -245,5 +163,4 @@ def unit_rows(
     **settings: Any,  # noqa: ANN401  # those of draw_from
 ) -> Float[np.ndarray, "m 5"]:
     """The seeds of the images of a unit."""
-    parts = zip(chunks(images, unit), torch.split(torch.from_numpy(unit.of), CHUNK), strict=True)
-    return np.concatenate([draw_from(part, which, **settings) for part, which in parts])
+    return np.concatenate([draw_from(part, which, **settings) for part, which in chunks(images, unit)])

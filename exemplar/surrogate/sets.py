@@ -16,14 +16,14 @@ from torch import Tensor
 
 from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError
-from exemplar.io.arrays import load_array, map_array, prefetch
+from exemplar.io.arrays import load_array, map_array
 from exemplar.runtime.progress import track
 from exemplar.surrogate import transformation
 from exemplar.surrogate.draws import HELD_OUT, Draws
+from exemplar.surrogate.gathering import gather
 
 DRAWS_FILE = "draws.json"
 MEAN_BATCH = 256
-MOST_IN_MEMORY = 1 << 30  # bytes of windows; fewer stay in the memory of the system once they were read
 MOST_SAMPLES = 5_000_000  # behind the mean; its standard error is below 0.0002 then
 Batch = tuple[Float[Tensor, "b 3 32 32"], Int64[Tensor, " b"]]
 
@@ -88,10 +88,7 @@ class SurrogateSet:
 
     def transform(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
         """Samples (0..1) of seeds under rows of a table."""
-        place = self.window_index[seed]
-        if self.windows.nbytes > MOST_IN_MEMORY and self.windows.device.type == "cpu":
-            prefetch(self.windows.numpy(), place.tolist())
-        images = self.windows.index_select(0, place)  # plain indexing took 25 times as long
+        images = gather(self.windows, self.window_index[seed])
         return transformation.transform(
             images, rows, centre=self.centre[seed], side=self.side[seed], basis=self.basis, mean=self.colour_mean
         )

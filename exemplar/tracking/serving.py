@@ -50,7 +50,7 @@ class FeatureFunction:
         require_size(self.encoder, height, width, cells=QUADRANTS)
         numbers = unit_range(planes)
         with torch.inference_mode():
-            chunks = torch.split(numbers, images_at_once(height * width, torch.device("cpu")))
+            chunks = torch.split(numbers, images_at_once(self.encoder, height, width, torch.device("cpu")))
             rows = [torch.cat(self.encoder.extract_features(chunk.contiguous(), QUADRANTS), 1) for chunk in chunks]
         return torch.cat(rows).numpy()
 

@@ -69,7 +69,8 @@ class Classifier(ClassLearner):
         groups = schedule.parameter_groups(
             self.encoder, self.head, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        return SGD(groups, momentum=settings.momentum)
+        on_cuda = self.head.scores.weight.is_cuda  # where one launch for each group does all
+        return SGD(groups, momentum=settings.momentum, fused=True if on_cuda else None)
 
     def rate_factor(self, progress: float) -> float:
         """The release's steps."""

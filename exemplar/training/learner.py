@@ -15,6 +15,7 @@ from exemplar.io.examples import Examples
 from exemplar.models.network import Encoder
 from exemplar.runtime.collective import Share
 from exemplar.training.contract import Settings
+from exemplar.training.rows import LazyRows
 
 # A learner and the data it is for agree on what these are.
 Data: TypeAlias = Any
@@ -65,10 +66,20 @@ class Learner(nn.Module, ABC):
     draws: bool = False
     # On how many rows, spread evenly, the score is measured after an epoch, where a step does not tell it; else None.
     measured: int | None = None
+    # Rows that lie outside of the network; each of several processes owns some, and writes them for a state.
+    tables: Sequence[LazyRows] = ()
 
     @abstractmethod
     def forward(self, batch: Rendered) -> Outcome:
         """What the network makes of the rows of a batch."""
+
+    def look(self, batch: Rendered) -> Any:  # noqa: ANN401  # what the learner's `judge` takes
+        """In evaluation, what is kept of a batch until the last one was seen: here its outcome."""
+        return self(batch)
+
+    def judge(self, seen: list[Any]) -> list[Outcome]:
+        """The outcomes of batches that were looked at, all of them together."""
+        return seen
 
     def begin(self, data: Data) -> None:  # most have nothing to do
         """Look at the data before the first step, where a recipe wants to."""

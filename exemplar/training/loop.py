@@ -11,9 +11,9 @@ from torch import Tensor
 from exemplar.datasets.streams import torch_seed
 from exemplar.errors import UserError, reason, say
 from exemplar.runtime import collective
-from exemplar.runtime.device import Compute, enough_memory
+from exemplar.runtime.device import Compute, enough_memory, more_room
 from exemplar.runtime.progress import Progress, track
-from exemplar.training.checkpoints import UNREADABLE, Checkpoint, load_state
+from exemplar.training.checkpoints import UNREADABLE, Checkpoint, restore
 from exemplar.training.contract import Epoch, Settings
 from exemplar.training.learner import Learner, Outcome, Samples
 from exemplar.training.order import Order, draw_order
@@ -38,20 +38,22 @@ def fit(
 
     With a `checkpoint` that exists the training goes on where it was written, after the records of its epochs are
     yielded again, and ends with the same weights as without the interruption. All processes of a training call it, and
-    only process 0 has a checkpoint. Raises UserError when memory is short, or loss, weights or gradients show that
-    nothing is learnt.
+    only process 0 is told where the checkpoint is. Raises UserError when memory is short, or loss, weights or gradients
+    show that nothing is learnt.
     """
-    with enough_memory(f"{label}: the samples find no room on {compute.device}; set compute.device to 'cpu'"):
+    with enough_memory(f"{label}: network and samples; choose a smaller model, {more_room(compute.device)}"):
         data = data.to(compute.device)
-    model.to(compute.device).to(memory_format=torch.channels_last).train()
-    model.begin(data)
-    state, kept = TrainState(model, settings), Checkpoint(checkpoint) if checkpoint else None
-    require_trained(model, state.optimizer)
-    same_start(state, kept.load(state.load_state_dict) if kept else None, compute)
+        model.to(compute.device).to(memory_format=torch.channels_last).train()
+        model.begin(data)
+        state, path = TrainState(model, settings), collective.same_path(checkpoint, compute)
+        kept = Checkpoint(path, compute) if path else None
+        require_trained(model, state.optimizer)
+        found = kept.load(state.load_state_dict, model.tables) if kept and compute.rank == 0 else None
+        same_start(state, found, compute)
     yield from state.epochs
     share = settings.share(len(data))
     done = len(state.epochs) * share + state.progress.steps * settings.batch_size
-    if kept and 0 < done < settings.epochs * share:
+    if checkpoint and 0 < done < settings.epochs * share:
         say(f"{label}: goes on after {done} samples of an interrupted training")
     with track(total=settings.epochs * share, unit="samples", label=label, done=done) as progress:
         for epoch in range(len(state.epochs), settings.epochs):
@@ -61,8 +63,8 @@ def fit(
             with enough_memory(smaller_batches(settings)):
                 record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
             state.end_epoch(record)
-            if collective.agreed(bool(kept and (kept.is_due() or record.epoch == settings.epochs)), compute):
-                save(state, kept)
+            if kept and collective.agreed(kept.is_due() or record.epoch == settings.epochs, compute):
+                kept.save(state.state_dict(), model.tables)
             yield record
 
 
@@ -98,9 +100,9 @@ def train_epoch(
             progress.show(loss=float(outcome.loss), **shown)
         progress.advance(len(indices))
         is_asked = part.steps < steps and (compute.processes == 1 or step % STEPS_BETWEEN_NUMBERS == 0)
-        if is_asked and collective.agreed(bool(checkpoint and checkpoint.is_due_inside()), compute):
+        if checkpoint and is_asked and collective.agreed(checkpoint.is_due_inside(), compute):
             watch.check_loss(float(part.loss_sum))
-            save(state, checkpoint)
+            checkpoint.save(state.state_dict(), state.model.tables)
     watch.check_loss(float(part.loss_sum))
     watch.check_network(state.model, signal=float(signal))
     seconds = part.seconds()
@@ -140,7 +142,8 @@ def train_step(state: TrainState, data: Samples, indices: Int64[Tensor, " b"], *
     loss = loss.detach()
     gradients = [weights.grad for weights in state.model.parameters() if weights.grad is not None]
     collective.add_up([loss, score, *sums.values(), *gradients], compute)
-    state.optimizer.step()
+    with compute.autocast_step():
+        state.optimizer.step()
     state.model.end_step(state.optimizer)
     return Outcome(loss, score, sums)
 
@@ -164,19 +167,12 @@ def same_start(state: TrainState, found: Path | None, compute: Compute) -> None:
             collective.same_numbers(weights.detach() for weights in state.model.parameters())
         elif compute.rank:
             try:
-                state.load_state_dict(load_state(path))
+                restore(path, state.load_state_dict, state.model.tables)
             except UNREADABLE as error:
                 raise UserError(
                     f"process {compute.rank} cannot read the checkpoint {path} ({reason(error)}), which process 0 has "
                     "read; all machines need the same folder there"
                 ) from None
-
-
-def save(state: TrainState, checkpoint: Checkpoint | None) -> None:
-    """Write a state. All processes call it, because each has a part of it, and only process 0 has a checkpoint."""
-    content = state.state_dict()
-    if checkpoint:
-        checkpoint.save(content)
 
 
 def measure(model: Learner, data: Samples, compute: Compute) -> dict[str, float]:
@@ -191,10 +187,14 @@ def measure(model: Learner, data: Samples, compute: Compute) -> dict[str, float]
     rows = torch.arange(0, len(data), stride, device=compute.device)
     model.eval()
     with torch.inference_mode():
+        seen = []
         for indices in torch.split(rows, int(SAMPLES_AT_ONCE / model.passes)):
             batch = data.render(indices)  # in float32, as in a step
             with compute.autocast():
-                outcome = model(batch)
+                seen.append(model.look(batch))
+        with compute.autocast():
+            outcomes = model.judge(seen)
+        for outcome in outcomes:
             for name, value in {"score": outcome.score, **outcome.sums}.items():
                 totals[name] = totals.get(name, 0) + value.float()
     model.train()

@@ -16,23 +16,27 @@ COEFFICIENTS, ITERATIONS = (3.4445, -4.7750, 2.0315), 5
 SMALLEST = 1e-7
 
 
-def orthogonalized(step: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:
-    """About the nearest matrix, a row for each filter, whose singular values are all 1 (Newton and Schulz)."""
+def orthogonalized(step: Float[Tensor, "out ..."], *, precision: torch.dtype | None = None) -> Float[Tensor, "out ..."]:
+    """About the nearest matrix, a row for each filter, whose singular values are all 1 (Newton and Schulz).
+
+    It is iterated in `precision`, in the step's own where that is None; the authors do so in bfloat16.
+    """
     matrix = step.flatten(1)
     wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T
     a, b, c = COEFFICIENTS
-    wide = wide / (wide.norm() + SMALLEST)
+    wide = (wide / (wide.norm() + SMALLEST)).to(precision or step.dtype)
     for _ in range(ITERATIONS):
         square = wide @ wide.T
         wide = a * wide + (b * square + c * square @ square) @ wide
     result: Tensor = wide if len(matrix) <= matrix.shape[1] else wide.T
-    return result.reshape(step.shape)
+    return result.reshape(step.shape).to(step.dtype)
 
 
 class Muon(Optimizer):
     """Groups with `orthogonal` take orthogonal steps and keep the weights' length; the others are Nesterov's SGD.
 
-    The length of an orthogonal step is `lr` times that of the weights.
+    The length of an orthogonal step is `lr` times that of the weights. Under autocast orthogonal steps are computed in
+    its type.
     """
 
     def __init__(self, groups: list[dict[str, Any]], *, momentum: float) -> None:
@@ -42,17 +46,31 @@ class Muon(Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure is ever given
         """Change every weight that has a gradient."""
         for group in self.param_groups:
-            for weights in group["params"]:
-                if weights.grad is not None:
-                    gradient = weights.grad.add(weights, alpha=group["weight_decay"])
-                    state = self.state[weights]
-                    if not state:
-                        state["momentum"], state["length"] = torch.zeros_like(weights), weights.norm()
-                    state["momentum"].mul_(group["momentum"]).add_(gradient)
-                    gradient.add_(state["momentum"], alpha=group["momentum"])
-                    if group["orthogonal"]:
-                        change = orthogonalized(gradient)
-                        weights.mul_(state["length"] / weights.norm().clamp_min(SMALLEST))
-                        weights.add_(change * (state["length"] / change.norm().clamp_min(SMALLEST)), alpha=-group["lr"])
-                    else:
-                        weights.add_(gradient, alpha=-group["lr"])
+            changed = [weights for weights in group["params"] if weights.grad is not None]
+            if not changed:
+                continue
+            gradients = torch._foreach_add([w.grad for w in changed], changed, alpha=group["weight_decay"])
+            momenta = [self.begun(weights)["momentum"] for weights in changed]
+            torch._foreach_mul_(momenta, group["momentum"])
+            torch._foreach_add_(momenta, gradients)
+            torch._foreach_add_(gradients, momenta, alpha=group["momentum"])
+            if group["orthogonal"]:
+                for weights, gradient in zip(changed, gradients, strict=True):
+                    self.turn(weights, gradient, rate=group["lr"])
+            else:
+                torch._foreach_add_(changed, gradients, alpha=-group["lr"])
+
+    def begun(self, weights: Tensor) -> dict[str, Tensor]:
+        """The momentum of a weight and the length that it keeps."""
+        state: dict[str, Tensor] = self.state[weights]
+        if not state:
+            state["momentum"], state["length"] = torch.zeros_like(weights), weights.norm()
+        return state
+
+    def turn(self, weights: Tensor, gradient: Tensor, *, rate: float) -> None:
+        """Take an orthogonal step from weights that have their length."""
+        device, length = weights.device.type, self.state[weights]["length"]
+        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        change = orthogonalized(gradient, precision=precision)
+        weights.mul_(length / weights.norm().clamp_min(SMALLEST))
+        weights.add_(change * (length / change.norm().clamp_min(SMALLEST)), alpha=-rate)

@@ -50,24 +50,22 @@ def folder_of_rows(size_bytes: int, classes: int, *, compute: Compute, checkpoin
     They lie there, too, where a training has no folder for its checkpoint. That they are mapped is told.
     """
     free, checkpoint = free_memory(compute.device), collective.same_path(checkpoint, compute)
-    whole = 2 * size_bytes if compute.processes > 1 else size_bytes  # process 0 gathers all of them for a state
-    own = size_bytes // compute.processes + (whole - size_bytes if compute.rank == 0 else 0)
-    if checkpoint is None or own <= SHARE_OF_MEMORY * free:
+    if checkpoint is None or size_bytes // compute.processes <= SHARE_OF_MEMORY * free:
         return None
     say(
         f"the rows of {classes:,} classes and their momenta take {size_bytes / 1e9:.2f} GB, and what this process "
         f"keeps of them is more than half of the {free / 1e9:.2f} GB free on {compute.device}; they are mapped from "
-        f"files in {checkpoint.parent}, which need {whole / 1e9:.2f} GB, and {size_bytes / 1e9:.2f} GB more for each "
-        "of up to three states"
+        f"files in {checkpoint.parent}, which need {size_bytes / 1e9:.2f} GB, and as much again for each of up to "
+        "three states"
     )
     return checkpoint.parent
 
 
-def zeros(classes: int, width: int, folder: Path | None) -> Float[Tensor, "n 2 d"]:
-    """Rows and momenta of 0 in memory, or in a file that is mapped; raises UserError where the disk has no room."""
+def zeros(classes: int, width: int, folder: Path | None, *, device: torch.device) -> Float[Tensor, "n 2 d"]:
+    """Rows and momenta of 0 on a device, or in a file that is mapped; raises UserError where the disk has no room."""
     shape = (classes, 2, width)
     if folder is None:
-        return torch.zeros(shape)
+        return torch.zeros(shape, device=device)
     try:
         return torch.from_numpy(scratch_array(folder, shape, np.float32))
     except OSError as error:
@@ -94,9 +92,7 @@ class LazyRows(nn.Module):
         self.classes, self.compute, self.is_mapped = classes, compute, folder is not None
         self.first, last = (classes * (compute.rank + step) // compute.processes for step in (0, 1))
         self.own = last - self.first
-        self.register_buffer("rows", zeros(self.own + 1, width, folder), persistent=False)
-        leads = compute.processes > 1 and compute.rank == 0  # and writes the states
-        self.gathered = zeros(classes + 1, width, folder) if leads else None
+        self.register_buffer("rows", zeros(self.own + 1, width, folder, device=compute.device), persistent=False)
         self.register_buffer("passed", torch.zeros(2, 2, longest + 1, dtype=torch.float64))
         self.passed[:, :, 0] = torch.eye(2)
 
@@ -111,10 +107,11 @@ class LazyRows(nn.Module):
         return self.rows[:, 1]
 
     def draw(self, spread: float, generator: torch.Generator) -> None:
-        """Draw the rows of all classes, with momenta of 0."""
-        for classes in torch.split(torch.arange(self.classes), ROWS_AT_ONCE):
-            drawn = torch.empty(len(classes), self.rows.shape[2]).normal_(0, spread, generator=generator)
-            self.put(classes, drawn, torch.zeros_like(drawn))
+        """Draw the rows of all classes."""
+        for first in range(0, self.classes, ROWS_AT_ONCE):
+            count = min(ROWS_AT_ONCE, self.classes - first)
+            drawn = torch.empty(count, self.rows.shape[2]).normal_(0, spread, generator=generator)
+            self.take(first, drawn, into=self.weights)
 
     def place(self, index: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
         """Where the rows of classes lie; the last one, which is 0, stands for no class and for those of others."""
@@ -140,7 +137,9 @@ class LazyRows(nn.Module):
 
     def put(self, index: Int64[Tensor, " n"], weights: Float[Tensor, "n d"], momentum: Float[Tensor, "n d"]) -> None:
         """Write the rows and momenta that this process owns."""
-        self.rows.index_copy_(0, self.place(index), torch.stack([weights, momentum], 1).to(self.rows.device))
+        place = self.place(index)
+        for target, values in ((self.weights, weights), (self.momentum, momentum)):
+            target.index_copy_(0, place, values.to(target.device))
         self.rows[-1].zero_()
 
     def pass_step(self, matrix: Matrix) -> None:
@@ -148,18 +147,15 @@ class LazyRows(nn.Module):
         row, momentum = self.passed[:, :, :-1]
         self.passed[:, :, 1:] = torch.stack([by_row * row + by_momentum * momentum for by_row, by_momentum in matrix])
 
-    def get_extra_state(self) -> Tensor:
-        """Rows and momenta of all classes, for a state that process 0 writes; it gets those of the others."""
-        if self.compute.processes > 1:
-            for index in torch.split(torch.arange(self.classes + 1, device=self.passed.device), ROWS_AT_ONCE):
-                stored = self.stored(index)
-                if self.gathered is not None:
-                    self.gathered.index_copy_(0, index.cpu(), torch.stack(stored, 1).cpu())
-        return self.rows if self.gathered is None else self.gathered
+    def owned(self, first: int, count: int) -> range:
+        """Which of so many classes, from `first` on, this process owns."""
+        return range(max(first, self.first), min(first + count, self.first + self.own))
 
-    def set_extra_state(self, state: Tensor) -> None:
-        """Take over from a state, which may be mapped from its file, what this process owns."""
-        self.rows[:-1].copy_(state[self.first : self.first + self.own])
+    def take(self, first: int, rows: Float[Tensor, "n ..."], *, into: Float[Tensor, "own ..."]) -> None:
+        """Take over what this process owns of the classes from `first` on, `into` the rows, the momenta or both."""
+        if own := self.owned(first, len(rows)):
+            here, there = (slice(own.start - begin, own.stop - begin) for begin in (self.first, first))
+            into[here].copy_(rows[there])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LazyRows":
         """Leave mapped rows where they are when all else moves to a device."""

@@ -28,6 +28,26 @@ from exemplar.training.rows import LazyRows
 ROWS_MEASURED = 2048
 TURNS = 16  # how many of a head's places there are to each row that is settled in a step because it is its turn
 FULL_DECAY_CLASSES = 16_000  # the release's; a row that is met more seldom would decay to nothing in between
+Seen = tuple[Sequence[Tensor], Int64[Tensor, " b"]]  # what the heads read, and the classes
+
+
+class Found:
+    """What the scores of a batch tell for some classes at a time: their sum over all classes, and the highest."""
+
+    def __init__(self, targets: Int64[Tensor, " b"]) -> None:
+        self.targets = targets
+        self.total = self.own = self.others = torch.full((), -torch.inf, device=targets.device)
+
+    def add(self, index: Int64[Tensor, " n"], scores: Float[Tensor, "h b n"]) -> None:
+        """Each head's scores for these classes."""
+        is_own = self.targets[:, None] == index
+        self.total = torch.logaddexp(self.total, scores.logsumexp(2))
+        self.own = torch.maximum(self.own, scores.masked_fill(~is_own, -torch.inf).amax(2))
+        self.others = torch.maximum(self.others, scores[0].masked_fill(is_own, -torch.inf).amax(1))
+
+    def outcome(self) -> Outcome:
+        """Mean loss and how many are right; a score as high as the own class's is an error."""
+        return Outcome((self.total - self.own).mean(1).sum(), (self.own[0] > self.others).sum())
 
 
 class Sampled(Learner):
@@ -135,37 +155,45 @@ class Sampled(Learner):
 
     def forward(self, batch: Batch) -> Outcome:
         """The loss with the step's classes in place of all; in evaluation that of all, and the score among all."""
+        if not self.training:
+            return self.judge([self.look(batch)])[0]
         samples, targets = batch
         features = self.network.read(samples)
-        if not self.training:
-            return self.against_all(features, targets)
         places, scores = self.now.place(targets), self.network.scores(features)
         losses = [functional.cross_entropy(each + self.now.log_weight, places) for each in scores]
         seen = scores[0].masked_fill(self.now.log_weight.isinf(), -torch.inf)
         right = (seen.argmax(1) == places).sum()
         return Outcome(torch.stack(losses).sum(), right, {"score_among_drawn": right})
 
-    def all_scores(self, features: Sequence[Tensor]) -> Iterator[tuple[Int64[Tensor, " n"], Float[Tensor, "h b n"]]]:
-        """Classes and each head's scores for them, as many at a time as there are places."""
-        for index in torch.split(torch.arange(self.classes, device=features[0].device), self.places):
-            self.fill(index)
-            yield index, torch.stack(self.network.scores(features)).float()[:, :, : len(index)]
+    def look(self, batch: Batch) -> Seen:
+        """What the heads read of a batch, so that all batches are judged in one pass over the rows."""
+        samples, targets = batch
+        return self.network.read(samples), targets
 
     @torch.inference_mode()  # under no_grad alone autocast would keep the first rows that the heads held
-    def against_all(self, features: Sequence[Tensor], targets: Int64[Tensor, " b"]) -> Outcome:
-        """Loss and score among all classes; a score as high as the own class's is an error."""
-        total = own = others = torch.full((), -torch.inf, device=targets.device)
-        for index, scores in self.all_scores(features):
-            is_own = targets[:, None] == index
-            total = torch.logaddexp(total, scores.logsumexp(2))
-            own = torch.maximum(own, scores.masked_fill(~is_own, -torch.inf).amax(2))
-            others = torch.maximum(others, scores[0].masked_fill(is_own, -torch.inf).amax(1))
-        return Outcome((total - own).mean(1).sum(), (own[0] > others).sum())
+    def judge(self, seen: list[Seen]) -> list[Outcome]:
+        """Loss and score among all classes for each batch; a score as high as the own class's is an error."""
+        founds = [Found(targets) for _, targets in seen]
+        for index in self.all_classes():
+            for found, (features, _) in zip(founds, seen, strict=True):
+                found.add(index, self.scores_of(features, index))
+        return [found.outcome() for found in founds]
+
+    def all_classes(self) -> Iterator[Int64[Tensor, " n"]]:
+        """As many classes at a time as there are places, their rows in the heads."""
+        for index in torch.split(torch.arange(self.classes, device=self.settled_at.device), self.places):
+            self.fill(index)
+            yield index
+
+    def scores_of(self, features: Sequence[Tensor], index: Int64[Tensor, " n"]) -> Float[Tensor, "h b n"]:
+        """Each head's scores for the classes whose rows it holds."""
+        return torch.stack(self.network.scores(features)).float()[:, :, : len(index)]
 
     @torch.inference_mode()
     def answered(self, samples: Float[Tensor, "b 3 32 32"]) -> Int64[Tensor, " b"]:
         """The class with the highest score of the first head, of all classes."""
-        best = [(scores[0].max(1), index) for index, scores in self.all_scores(self.network.read(samples))]
+        features = self.network.read(samples)
+        best = [(self.scores_of(features, index)[0].max(1), index) for index in self.all_classes()]
         part = torch.stack([found.values for found, _ in best]).argmax(0)
         return torch.stack([index[found.indices] for found, index in best]).gather(0, part[None])[0]
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.models.images import images_at_once, resize
-from exemplar.runtime.device import Compute
+from exemplar.runtime.device import Compute, enough_memory, more_room
 from exemplar.runtime.progress import track
 from exemplar.training.classifier import Classifier
 
@@ -23,9 +23,14 @@ def classify(
     """The class with the greatest softmax, averaged over all places of the sliding network and over the scales."""
     classifier.eval()
     sides = sorted({max(PATCH_PIXELS, round(images.shape[2] * scale)) for scale in scales})
-    batch = images_at_once(sides[-1] ** 2, compute.device)
+    advice = f"test images of up to {sides[-1]} pixels; lower finetune.scales, {more_room(compute.device)}"
     predicted = []
-    with track(total=len(images), unit="images", label="test") as progress, torch.inference_mode():
+    with (
+        enough_memory(advice),
+        track(total=len(images), unit="images", label="test") as progress,
+        torch.inference_mode(),
+    ):
+        batch = images_at_once(classifier.encoder, sides[-1], sides[-1], compute.device)
         for begin in range(0, len(images), batch):
             chunk = torch.from_numpy(np.array(images[begin : begin + batch])).to(compute.device).float() / 255
             votes = torch.stack([probabilities(classifier, resize(chunk, side)) for side in sides])

@@ -13,6 +13,7 @@ from exemplar.models import saved
 from exemplar.models.images import images_at_once, resize
 from exemplar.models.network import Encoder, Pixels
 from exemplar.probe.features import exact_inference
+from exemplar.runtime.device import enough_memory
 from exemplar.tracking.serving import require_size, unit_range
 from exemplar.use.inputs import Images, is_one, middle_square, to_batches
 from exemplar.use.shipped import SHIPPED
@@ -55,7 +56,7 @@ class LoadedEncoder:
         for batch in to_batches(images, side=side):
             height, width = (side, side) if side else batch.shape[2:]
             self.require_size(height, width)
-            for chunk in torch.split(batch, images_at_once(height * width, self.device)):
+            for chunk in torch.split(batch, images_at_once(self.encoder, height, width, self.device)):
                 yield self.forward(chunk, side=side)
 
     def block_widths(self, side: int) -> list[int]:
@@ -66,7 +67,10 @@ class LoadedEncoder:
 
     def forward(self, images: Tensor, *, side: int | None) -> Float[np.ndarray, "n d"]:
         """The features of a batch, in float32 on every machine."""
-        with exact_inference():
+        with (
+            enough_memory(f"features of {len(images):,} images; pass a smaller side, or the device cpu"),
+            exact_inference(),
+        ):
             rgb = unit_range(images.to(self.device))
             rgb = resize(middle_square(rgb), side) if side else rgb
             blocks = self.encoder.extract_features(rgb.contiguous(memory_format=torch.channels_last), self.cells)

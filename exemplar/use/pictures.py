@@ -66,7 +66,7 @@ def iter_features(
     encoder: LoadedEncoder, paths: Sequence[Path], reader: Reader
 ) -> Iterator[tuple[list[Path], Float[np.ndarray, "n d"]]]:
     """The paths and features of each batch of pictures; two batches are in memory at most."""
-    at_once = max(READ_AT_ONCE, images_at_once(reader.side**2, encoder.device))
+    at_once = max(READ_AT_ONCE, images_at_once(encoder.encoder, reader.side, reader.side, encoder.device))
     batches = [paths[first : first + at_once] for first in range(0, len(paths), at_once)]
     with (
         ThreadPoolExecutor(max_workers=1) as ahead,

@@ -20,6 +20,7 @@ first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 srun torchrun --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node "$SLURM_GPUS_ON_NODE" --rdzv-backend c10d \
   --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "$first:29500" -m stages.train "$@" &
 training=$!
-# Five minutes before the limit: every process ends, and the job waits for its turn again. The last state is two minutes old at most.
+# Five minutes before the limit: every process ends, and the job waits for its turn again. The last state is two minutes old at
+# most, or fifty times the time that it takes to write one, where that is more.
 trap 'kill -TERM $training; wait $training || true; scontrol requeue "$SLURM_JOB_ID"' TERM
 wait $training

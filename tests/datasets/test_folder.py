@@ -16,6 +16,7 @@ from exemplar.datasets import folder
 from exemplar.datasets.base import UNFINISHED, Labeled, load_images
 from exemplar.datasets.tree import survey
 from exemplar.errors import UserError
+from exemplar.runtime import memory
 
 Picture = Callable[..., bytes]
 OPTIONS: dict[str, Any] = {"side": 24, "train_per_class": 3, "folds": 4, "skip_broken": False}
@@ -328,7 +329,8 @@ def test_any_number_of_processes_reads_a_tree_the_same(
 ) -> None:
     """The same images in the same order, and the same words of what was skipped, of which nothing is left behind.
 
-    Where the caller has made a folder for it, what is done already is not done again, and what is not is.
+    Where the caller has made a folder for it, what is done already is not done again. Of skipped pictures nothing is
+    left between the others, which were moved for that; so all is done again where a note is lost afterwards.
     """
     monkeypatch.setattr(folder, "PICTURES", 4)
     (tree / "blue" / "0.JPG").write_text("no picture")
@@ -343,7 +345,7 @@ def test_any_number_of_processes_reads_a_tree_the_same(
     assert found[0] == found[1]
     assert len(load_images(tmp_path / "1")) == 11
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "1" / UNFINISHED).rglob("*.npy")}
-    assert len(before) == 2 * 3 + 1
+    assert len(before) == 2 * 3 + 2
     folder.write_unlabeled(tree, tmp_path / "1", **OPTIONS | {"skip_broken": True})
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "1" / UNFINISHED).rglob("*.npy")}
     assert (tmp_path / "1" / "images.npy").read_bytes() == found[0][0]
@@ -351,5 +353,24 @@ def test_any_number_of_processes_reads_a_tree_the_same(
     (kept / "images.units" / "000002.npy").unlink()
     folder.write_unlabeled(tree, tmp_path / "1", **OPTIONS | {"skip_broken": True})
     changed = {path for path in before if path.stat().st_mtime_ns != before[path]}
-    assert changed == {kept / "images.npy", kept / "images.units" / "000002.npy"}
+    assert changed == {kept / "images.npy", kept / "whole.npy", *(kept / "images.units").iterdir()}
     assert (tmp_path / "1" / "images.npy").read_bytes() == found[0][0]
+
+
+def test_skipped_pictures_take_no_more_room(tree: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the others are moved together, of each the first place is given back."""
+    monkeypatch.setattr(folder, "PICTURES", 4)
+    (tree / "blue" / "0.JPG").write_text("no picture")
+    (out / UNFINISHED).mkdir()
+    folder.write_unlabeled(tree, out, **OPTIONS | {"skip_broken": True})
+    moved, whole = out / UNFINISHED / "images.npy", out / "images.npy"
+    assert whole.stat().st_size - moved.stat().st_size == 11 * 3 * 24 * 24
+
+
+def test_large_pictures_are_read_a_few_at_a_time(tree: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five squares of this side fit into the bytes that are allowed here, so that twelve are three units."""
+    monkeypatch.setattr(memory, "MOST_BYTES_AT_ONCE", 5 * 3 * 24 * 24)
+    (out / UNFINISHED).mkdir()
+    folder.write_unlabeled(tree, out, **OPTIONS)
+    assert len(list((out / UNFINISHED / "images.units").iterdir())) == 3
+    assert len(list((out / UNFINISHED / "headers").iterdir())) == 1

@@ -90,9 +90,11 @@ def test_a_disk_without_room_for_all_images_is_told_before_any_is_made(small: Pa
     assert not list(small.iterdir())
 
 
-def test_a_full_disk_does_not_stop_a_training(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_does_not_stop_a_training(
+    small: Path, compute: Compute, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The checkpoint is told missing once, the one before it serves, and once there is room the next one is written."""
-    kept = Checkpoint(small / "state.pt")
+    kept = Checkpoint(small / "state.pt", compute)
     kept.save({"number": 1})
     (small / "ballast").write_bytes(b"x" * (1 << 19))
     for _ in range(3):
@@ -152,7 +154,9 @@ def test_a_clock_that_goes_backwards_changes_nothing(
 
 
 @pytest.mark.parametrize("length", [300, 900])
-def test_a_long_path_works_or_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+def test_a_long_path_works_or_is_told(
+    tmp_path: Path, compute: Compute, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
     """Results and checkpoints reach as far as the system does; SQLite ends at 512 bytes, and says so on one line."""
     root = tmp_path
     while len(os.fsencode(root)) < length:
@@ -161,8 +165,8 @@ def test_a_long_path_works_or_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("DVC_ROOT", str(root))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     with unfinished.work_folder("compare", settings={}, inputs=[]) as folder:
-        Checkpoint(folder / "state.pt").save({"number": 1})
-        assert Checkpoint(folder / "state.pt").load(dict)
+        Checkpoint(folder / "state.pt", compute).save({"number": 1})
+        assert Checkpoint(folder / "state.pt", compute).load(dict)
     if length > 512:
         with pytest.raises(UserError, match="MLFLOW_TRACKING_URI") as said, runs.run(**WORK):
             pytest.fail("the work must not start")

@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from exemplar.errors import UserError
-from exemplar.io.arrays import ALIGNMENT_BYTES, aligned_empty, load_array, map_array, prefetch, scratch_array
+from exemplar.io.arrays import (
+    ALIGNMENT_BYTES,
+    aligned_empty,
+    load_array,
+    map_array,
+    move_rows,
+    prefetch,
+    scratch_array,
+)
 from exemplar.surrogate.sets import SurrogateSet
 
 
@@ -126,3 +134,17 @@ def test_samples_do_not_depend_on_where_the_basis_lay(
     assert loaded.basis.data_ptr() % ALIGNMENT_BYTES == loaded.colour_mean.data_ptr() % ALIGNMENT_BYTES == 0
     indices = torch.arange(len(surrogate_set))
     assert torch.equal(loaded.render(indices)[0], surrogate_set.render(indices)[0])
+
+
+def test_rows_are_moved_together_and_a_kill_costs_none(tmp_path: Path):
+    """Whatever was moved before it: those that are left in the file are moved then."""
+    rows, which = np.arange(36, dtype=np.int64).reshape(9, 4), np.arange(9) % 4 != 1
+    for left in (9, 6, 4, 0):
+        source, target = tmp_path / f"{left}.npy", tmp_path / f"{left}.whole.npy"
+        np.save(source, rows)
+        if left < 9:
+            np.save(target, np.where((which.cumsum()[which] > which[:left].sum())[:, None], rows[which], 0))
+            os.truncate(source, source.stat().st_size - rows[left:].nbytes)
+        move_rows(source, target, which, at_once=2)
+        assert np.load(target).tolist() == rows[which].tolist()
+        assert source.stat().st_size == (tmp_path / "9.npy").stat().st_size

@@ -36,6 +36,19 @@ def work(*, dies: bool) -> str:
     return found
 
 
+def test_what_a_kill_cut_short_is_removed_when_the_work_goes_on(repository: Path) -> None:
+    """Whatever process now has the number of the one that was killed; what is whole stays."""
+    with pytest.raises(KeyboardInterrupt):
+        work(dies=True)
+    (folder,) = (repository / ".checkpoints").glob("train-*")
+    (folder / "images.units").mkdir()
+    for number in (4194305, os.getppid()):
+        (folder / "images.units" / f".000000.npy.{number}.tmp").touch()
+        (folder / f".state.pt.{number}.tmp").mkdir()
+    assert work(dies=False) == "state"
+    assert {path.name for path in folder.rglob("*")} == {"state", "images.units", "done"}
+
+
 def note() -> None:
     """What DVC does when a stage has ended."""
     Path("dvc.lock").write_text("stages: {}")
@@ -283,7 +296,8 @@ def test_a_link_is_never_written_or_removed_through(repository: Path, monkeypatc
     assert (repository / "mine").read_text() == "mine"
     monkeypatch.delenv("DVC_STAGE")
     elsewhere = folder.rename(repository / "elsewhere")
+    (elsewhere / ".mine.4194305.tmp").touch()
     folder.symlink_to(elsewhere)
     work(dies=False)
-    assert (elsewhere / "state").exists()
+    assert {path.name for path in elsewhere.iterdir()} >= {"state", ".mine.4194305.tmp"}
     assert not folder.is_symlink()

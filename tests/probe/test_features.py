@@ -152,6 +152,13 @@ def test_as_many_images_come_at_once_as_their_pixels_allow(compute: Compute, mon
     assert (probed.counts, served.counts) == ([1, 2, 2, 2, 1], [3, 3, 1])
 
 
+def test_too_little_memory_is_told_with_what_to_lower(encoder: Encoder, compute: Compute) -> None:
+    """The side, as params.yaml calls it."""
+    line = r"^out of memory: features of 1 images at 1000000 x 1000000 pixels; lower side of this dataset under probe "
+    with pytest.raises(UserError, match=line):
+        features.measure(encoder, np.zeros((1, 3, 2, 2), np.uint8), side=1_000_000, cells=(1,), compute=compute)
+
+
 def test_room_is_asked_for_before_features_are_written(tmp_path: Path) -> None:
     """How much is needed and how much there is stands in the message."""
     with pytest.raises(UserError, match=r"28,000,000,000.0 MB are needed"):

@@ -16,6 +16,7 @@ from exemplar.runtime import processes
 from exemplar.runtime.collective import share
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, measure_mean, save_mean
+from exemplar.training.checkpoints import load_state
 
 PROGRAM = Path(__file__).parent / "together.py"
 # Processes on the CPU, started as the stage starts one for each GPU.
@@ -82,6 +83,35 @@ def test_two_processes_learn_what_one_does(folder: Path, recipe: str, rounding: 
         assert done.returncode == 0, done.stderr
         for curve in (alone, json.loads((folder / "given3.json").read_text())):
             assert np.array(curve) == pytest.approx(np.array(one["16"]), abs=rounding)
+
+
+def test_killed_processes_go_on_as_if_they_had_not_been(folder: Path) -> None:
+    """Two that are killed go on as two, bit for bit, and as one, as from a state that nobody was killed after."""
+    sys.path.insert(0, str(PROGRAM.parent))
+    from together import go_on
+
+    done = together("after a kill", folder)
+    assert done.returncode == 0, done.stderr
+    assert "goes on after" in done.stderr
+    assert same(folder / "whole", folder / "killed")
+    for name in ("left", "alone"):
+        go_on(folder, Compute(torch.device("cpu"), torch.float32), name)
+    assert same(folder / "left", folder / "alone")
+    assert not same(folder / "left", folder / "whole")
+
+
+def same(*folders: Path) -> bool:
+    """Whether the newest states of two trainings are equal bit for bit."""
+    return all(torch.equal(*pair) for pair in zip(*(newest(folder) for folder in folders), strict=True))
+
+
+def newest(folder: Path) -> list[torch.Tensor]:
+    """Weights, momenta and the rows of all classes, whoever owned them."""
+    content = load_state(folder / "state.pt")
+    momenta = [kept["momentum_buffer"] for kept in content["optimizer"]["state"].values()]
+    parts = sorted(content["parts"], key=lambda part: (part["table"], part["first"]))
+    rows = np.concatenate([np.load(folder / part["name"]).ravel() for part in parts])
+    return [*content["model"].values(), *momenta, torch.from_numpy(rows)]
 
 
 def test_two_processes_learn_every_task_as_one_does(folder: Path) -> None:

@@ -16,9 +16,10 @@ import psutil
 import pytest
 
 from exemplar.errors import UserError
-from exemplar.runtime import units
+from exemplar.runtime import units, workers
 from exemplar.runtime.signals import sigterm_raises
-from exemplar.runtime.units import SCHEDULER, Unit
+from exemplar.runtime.units import Unit
+from exemplar.runtime.workers import SCHEDULER
 
 PIECES = [Unit(rows, 10 * rows.start) for rows in units.ranges(23, 5)]
 
@@ -91,6 +92,22 @@ def test_a_process_that_is_killed_ends_the_work_and_what_was_done_stays(
     assert {path.name: path.read_text() for path in tmp_path.glob("[0-9]*")} == done
 
 
+def after_the_others(kept: Path, unit: Unit) -> np.ndarray:
+    """The first unit ends when all others are noted, and fails where they do not get there."""
+    until = time.monotonic() + 20
+    while unit.rows.start == 0 and len(list(kept.glob("[0-9]*.npy"))) < len(PIECES) - 1:
+        if time.monotonic() > until:
+            raise UserError("the others are not noted")
+        time.sleep(0.01)
+    return squares(unit)
+
+
+def test_a_unit_is_noted_when_it_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whichever is still at work before it; so a kill costs no unit that was whole."""
+    monkeypatch.setenv("EXEMPLAR_THREADS", "2")
+    assert run(partial(after_the_others, tmp_path), kept=tmp_path).tolist() == run(squares).tolist()
+
+
 def waiting(folder: Path, unit: Unit) -> np.ndarray:
     """Leaves the number of its process, and takes a minute."""
     (folder / str(unit.rows.start)).write_text(str(os.getpid()))
@@ -103,10 +120,10 @@ def test_processes_end_with_a_stage_that_is_killed(tmp_path: Path):
     program = f"import test_units as t; t.run(t.partial(t.waiting, t.Path({str(tmp_path)!r})))"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "EXEMPLAR_THREADS": "2"}
     stage = subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.DEVNULL)
-    workers = [psutil.Process(int(awaited(tmp_path / name))) for name in ("0", "5")]
+    processes = [psutil.Process(int(awaited(tmp_path / name))) for name in ("0", "5")]
     stage.kill()
     stage.wait()
-    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
 
 
 def test_a_file_that_was_removed_is_made_anew(tmp_path: Path):
@@ -140,13 +157,26 @@ def test_a_worker_that_does_not_share_the_disk_is_told(tmp_path: Path):
     with pytest.raises(
         UserError, match=rf"^{tmp_path} on the machine .+ is not the folder where the stage was started"
     ):
-        units.written(tmp_path / "a.npy", tmp_path / "a.x.here", noted, PIECES[0])
+        units.written(tmp_path / "a.npy", tmp_path / ".a.x.1.tmp", noted, PIECES[0])
+
+
+def test_a_worker_of_another_version_is_told():
+    """One line names it, before it works where versions differ, at its first unit where only the code does."""
+    mine, other, none = ({"packages": {"exemplar": version}} for version in ("1.0", "0.9", None))
+    workers.require_version(mine, {"tcp://a:1": mine})
+    with pytest.raises(UserError, match=r"^exemplar 0.9 is installed where the worker tcp://b:1 runs, and 1.0 where"):
+        workers.require_version(mine, {"tcp://a:1": mine, "tcp://b:1": other})
+    with pytest.raises(UserError, match=r"^exemplar is not installed where the worker tcp://b:1 runs, and 1.0 where"):
+        workers.require_version(mine, {"tcp://b:1": none})
+    assert workers.on_same_code(workers.digest_of_code(), squares, PIECES[0]).tolist() == squares(PIECES[0]).tolist()
+    with pytest.raises(UserError, match=r"^.+exemplar on the machine .+ has other code than where the stage was"):
+        workers.on_same_code("0" * 32, squares, PIECES[0])
 
 
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch):
     """The line names the variable and what was expected."""
     pytest.importorskip("distributed")
-    monkeypatch.setattr(units, "SECONDS_FOR_AN_ANSWER", 1)
+    monkeypatch.setattr(workers, "SECONDS_FOR_AN_ANSWER", 1)
     for address in ("tcp://127.0.0.1:9", "nonsense://x"):
         monkeypatch.setenv(SCHEDULER, address)
         with pytest.raises(UserError, match=f"^{SCHEDULER} is '{address}', where no scheduler of Dask answers"):
@@ -216,11 +246,13 @@ def awaited(file: Path) -> str:
 
 
 def test_a_cluster_gives_the_same_though_one_of_its_workers_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The unit that was lost runs again elsewhere, and a mistake is told in its own words."""
+    """The unit that was lost runs again elsewhere, each is noted when it has ended, and a mistake has its own words."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
         assert run(partial(counted, tmp_path)).tolist() == run(squares).tolist()
         assert (tmp_path / "10").read_text() == "xx"
+        kept = tmp_path / "kept"
+        assert run(partial(after_the_others, kept), kept=kept).tolist() == run(squares).tolist()
         with pytest.raises(UserError, match=r"^picture 10 is broken$"):
             units.run(told, PIECES[2:], things="rows", label="test")

@@ -1,13 +1,16 @@
 """What each of several processes does in tests/runtime/test_processes.py: `python together.py TASK FOLDER`."""
 
+import itertools
 import json
 import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +20,8 @@ from exemplar.params.names import METHOD, names_in
 from exemplar.runtime import processes
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import SurrogateSet, load_mean
-from exemplar.training import rows
+from exemplar.training import checkpoints as states
+from exemplar.training import loop, rows
 from exemplar.training.classifier import draw_classifier
 from exemplar.training.contract import Epoch, Settings
 from exemplar.training.fast import draw_fast
@@ -84,6 +88,38 @@ def given(folder: Path, team: processes.Team, *, path: Path) -> list[list[float]
     return [[epoch.loss, epoch.score] for epoch in epochs]
 
 
+def be_killed(folder: Path) -> None:
+    """Let a fork of each process take part in a whole training, and in one where SIGKILL ends all before a step.
+
+    Of the whole one the copy `left` is kept before that step, and of the killed one the copy `alone`.
+    """
+    states.SECONDS_BETWEEN, states.SHARE_OF_TIME = 0.0, 1e9
+    if (fork := os.fork()) == 0:
+        os.environ["TORCHELASTIC_RESTART_COUNT"] = "fork"  # so that it meets the other forks
+        with processes.joined() as team:
+            compute = team.choose(device="cpu", precision="float32")
+            go_on(folder, compute, "whole", lambda: compute.rank or shutil.copytree(folder / "whole", folder / "left"))
+            go_on(folder, compute, "killed", lambda: os.kill(os.getpid(), signal.SIGKILL))
+    assert os.waitpid(fork, 0)[1] == signal.SIGKILL
+    if os.environ["RANK"] == "0":
+        shutil.copytree(folder / "killed", folder / "alone")
+
+
+def go_on(folder: Path, compute: Compute, name: str, act: Callable[[], Any] = int) -> None:
+    """A training among classes that are drawn, as far as it is not done; `act` is called before its eighth step."""
+    usual, steps = loop.train_step, itertools.count()
+
+    def step(*inputs: Any, **more: Any) -> Any:
+        if next(steps) == 7:
+            act()
+        return usual(*inputs, **more)
+
+    loop.train_step = step
+    path = folder / name / "state.pt" if compute.rank == 0 else None
+    train(folder, compute, recipe="release, sampled", batch_size=16, checkpoint=path)
+    loop.train_step = usual
+
+
 def tasks(folder: Path, team: processes.Team) -> None:
     """Two epochs of every pretext task, exemplar among them; all numbers that it tells."""
     compute, told = team.choose(device="cpu", precision="float32"), {}
@@ -105,6 +141,8 @@ def checkpoints(folder: Path, count: int) -> tuple[Path, Path]:
 def main(task: str, folder: Path) -> None:
     if task != "release, sampled":
         rows.SHARE_OF_MEMORY = 0.0  # so that rows are mapped
+    if task == "after a kill":
+        be_killed(folder)
     with processes.joined() as team:
         if task in (*DRAW, *SAMPLED):
             curves(folder, team, recipe=task)
@@ -113,6 +151,9 @@ def main(task: str, folder: Path) -> None:
             curve = given(folder, team, path=folder / GIVEN / "state.pt")
             if team.rank == 0:
                 (folder / f"{GIVEN}{team.size}.json").write_text(json.dumps(curve))
+            return
+        if task == "after a kill":
+            go_on(folder, team.choose(device="cpu", precision="float32"), "killed")
             return
         if task == "tasks":
             tasks(folder, team)

@@ -10,7 +10,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from exemplar.errors import UserError
-from exemplar.surrogate import build, sets, transformation
+from exemplar.runtime import memory
+from exemplar.surrogate import build, gathering, sets, transformation
 from exemplar.surrogate.ranges import Ranges
 from exemplar.surrogate.seeds import Seeds
 from exemplar.surrogate.sets import SurrogateSet
@@ -251,6 +252,16 @@ def test_windows_of_a_loaded_set_take_no_memory(release: Ranges, tmp_path: Path)
     tracemalloc.stop()
 
 
+def test_large_windows_are_cut_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of 60 x 60 pixels fit into the bytes that are allowed here; they are those that are cut at once."""
+    seeds = Seeds(image=np.arange(4), centre=np.full((4, 2), 48.0), side=np.full(4, 32.0))
+    expected, _ = build.cut_windows(NOISE, seeds, reach=0.9)
+    monkeypatch.setattr(memory, "MOST_BYTES_AT_ONCE", 3 * expected[0].nbytes)
+    windows, _ = build.cut_windows(NOISE, seeds, reach=0.9, folder=tmp_path)
+    np.testing.assert_array_equal(windows, expected)
+    assert len(list((tmp_path / "windows.units").iterdir())) == 2
+
+
 def test_principal_components_are_those_of_the_covariance() -> None:
     """Axes by growing variance, as NumPy finds them."""
     windows = NOISE.copy()
@@ -285,10 +296,13 @@ def test_a_saved_set_is_loaded_as_it_was(surrogate_set: SurrogateSet, tmp_path: 
 def test_windows_that_memory_may_not_hold_give_the_same_samples(
     surrogate_set: SurrogateSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system is asked for those of a batch before they are read."""
+    """And the same axes of colours: the system is asked for those of a batch before they are read."""
     surrogate_set.save(tmp_path)
-    monkeypatch.setattr(sets, "MOST_IN_MEMORY", 0)
-    assert torch.equal(rendered(SurrogateSet.load(tmp_path)), rendered(surrogate_set))
+    monkeypatch.setattr(gathering, "MOST_IN_MEMORY", 0)
+    loaded = SurrogateSet.load(tmp_path)
+    assert torch.equal(rendered(loaded), rendered(surrogate_set))
+    axes = (build.principal_components(each.windows) for each in (loaded, surrogate_set))
+    assert all(torch.equal(*pair) for pair in zip(*axes, strict=True))
 
 
 def test_a_broken_set_says_what_to_do(surrogate_set: SurrogateSet, tmp_path: Path) -> None:

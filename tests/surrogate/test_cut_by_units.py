@@ -1,17 +1,23 @@
 """Seeds and their windows are the same bytes for any number of processes, with a cluster, and after kills."""
 
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
+import tarfile
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from exemplar.datasets.folder import write_unlabeled
 from exemplar.io.arrays import map_array
-from exemplar.runtime.units import SCHEDULER
+from exemplar.runtime.workers import SCHEDULER
 from exemplar.surrogate import build, seeds
 from exemplar.surrogate.seeds import Seeds
 
@@ -20,10 +26,10 @@ IMAGES = 300
 PIECES = {"IMAGES": 40, "CHUNK": 16}
 
 
-def cut(folder: Path) -> tuple[Seeds, bytes]:
-    """The seeds of 300 images, more than one of each, and the windows that are written for them."""
-    images = map_array(folder / "images.npy", kind=np.uint8, shape=(None, 3, 64, 80), remedy="")
-    found = seeds.draw(images, count=500, scales=[1.0, 0.8], most_overlap=0.5, random_seed=3, kept=folder / "kept")
+def cut(folder: Path, *, count: int = 500) -> tuple[Seeds, bytes]:
+    """The seeds of the images there, more than one of each, and the windows that are written for them."""
+    images = map_array(folder / "images.npy", kind=np.uint8, shape=(None, 3, None, None), remedy="")
+    found = seeds.draw(images, count=count, scales=[1.0, 0.8], most_overlap=0.5, random_seed=3, kept=folder / "kept")
     build.cut_windows(images, found, reach=1.2, folder=folder / "kept")
     return found, (folder / "kept" / build.WINDOWS_FILE).read_bytes()
 
@@ -61,13 +67,58 @@ def test_two_processes_and_one_give_the_same_bytes(tmp_path: Path, monkeypatch: 
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "1" / "kept").rglob("*")} == before
 
 
-def test_a_cluster_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Its workers map the images and write the windows themselves, in the folder that all share."""
+def in_files(pictures: dict[str, bytes], folder: Path) -> None:
+    """Write each picture into a file of its own."""
+    for name, content in pictures.items():
+        (folder / name).write_bytes(content)
+
+
+def in_shards(count: int, pictures: dict[str, bytes], folder: Path) -> None:
+    """Write pictures into so many tar shards of about equal size, in their order."""
+    for number, names in enumerate(np.array_split(list(pictures), count)):
+        with tarfile.open(folder / f"{number:05}.tar", "w") as tar:
+            for name in names:
+                info = tarfile.TarInfo(name)
+                info.size = len(pictures[name])
+                tar.addfile(info, io.BytesIO(pictures[name]))
+
+
+def test_windows_do_not_depend_on_how_pictures_are_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Files, one tar shard and seven: seeds and windows are the same bytes."""
+    monkeypatch.setenv("EXEMPLAR_THREADS", "1")
+    pictures, dice, found = dict[str, bytes](), np.random.default_rng(0), []
+    for number in range(30):
+        encoded = io.BytesIO()
+        Image.fromarray(dice.integers(0, 256, (64, 80, 3), np.uint8)).save(encoded, "PNG")
+        pictures[f"{number:05}.png"] = encoded.getvalue()
+    for number, write in enumerate((in_files, partial(in_shards, 1), partial(in_shards, 7))):
+        tree, folder = tmp_path / f"tree{number}", tmp_path / f"set{number}"
+        tree.mkdir()
+        (folder / "kept").mkdir(parents=True)
+        write(pictures, tree)
+        write_unlabeled(tree, folder, side=64, train_per_class=1, folds=1, skip_broken=False)
+        found.append(cut(folder, count=50))
+    assert_same(found[0], found[1])
+    assert_same(found[0], found[2])
+
+
+def killed_once(mark: Path, *given: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The windows of a unit, the last one given; at the third one the process is killed, once."""
+    if given[-1].rows.start == 140 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return build.windows_of(*given)
+
+
+def test_a_cluster_gives_the_same_bytes_though_a_worker_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One of two, in the middle of the windows: they map the images and write the windows, in the folder they share."""
     distributed = pytest.importorskip("distributed")
-    alone = cut(prepare(tmp_path / "alone"))
+    alone, mark = cut(prepare(tmp_path / "alone")), tmp_path / "killed"
+    monkeypatch.setattr(build, "windows_of", partial(killed_once, mark))
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
         assert_same(cut(prepare(tmp_path / "cluster")), alone)
+    assert mark.exists()
 
 
 @pytest.mark.soak

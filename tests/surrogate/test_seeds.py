@@ -8,7 +8,7 @@ import torch
 
 from exemplar.datasets.base import copy_images
 from exemplar.errors import UserError
-from exemplar.surrogate import seeds, transformation
+from exemplar.surrogate import rounds, seeds, supply, transformation
 from exemplar.surrogate.counters import open_uniforms
 from exemplar.surrogate.energy import room
 from exemplar.surrogate.seeds import Seeds, draw
@@ -87,7 +87,7 @@ def test_a_seed_at_scale_s_is_32_over_s_pixels_wide():
     sides, counts = np.unique(cut(noise(400), 400).side, return_counts=True)
     np.testing.assert_allclose(sides, [32 / scale for scale in SCALES])
     assert counts.min() > 70
-    assert seeds.PATCH_PIXELS == transformation.PATCH_PIXELS
+    assert rounds.PATCH_PIXELS == transformation.PATCH_PIXELS
 
 
 @pytest.mark.parametrize("size", [(96, 96), (32, 32), (33, 47), (40, 40), (41, 41), (50, 63), (64, 200), (150, 70)])
@@ -181,6 +181,21 @@ def test_more_seeds_than_the_images_have_room_for_are_refused_at_once():
     million = np.broadcast_to(np.uint8(0), (1_000_000, 3, 96, 96))
     with pytest.raises(UserError, match=r"these 1000000 images have room for 39000000 at most; lower it$"):
         cut(million, 39_000_001, most_overlap=0.3)
+
+
+def test_a_sample_of_many_images_says_at_once_that_they_give_too_few(monkeypatch: pytest.MonkeyPatch):
+    """A million of them here, which give nine to twelve each; for less it says how many rounds will do."""
+    monkeypatch.setattr(supply, "SAMPLE", 200)
+    wanted = {"scales": SCALES, "most_overlap": 0.3, "random_seed": 0}
+    many = np.broadcast_to(noise(1), (1_000_000, 3, 96, 96))
+    with pytest.raises(
+        UserError, match=r"^seeds.count is 16000000, but these 1000000 images give about 10\d{6} seeds, as 200 of them"
+    ):
+        supply.plan(many, count=16_000_000, **wanted)
+    for count, least, most in ((500_000, 1, 1), (2_000_000, 2, 2), (2_100_000, 3, 4), (9_000_000, 10, 48)):
+        usable, turns = supply.plan(many, count=count, **wanted)
+        assert usable == SCALES
+        assert least <= turns <= most
 
 
 @pytest.mark.parametrize("most", [None, 0.3, 0.05])
@@ -311,11 +326,14 @@ def test_random_seeds_draw_from_streams_of_their_own():
 
 
 def test_what_is_drawn_of_an_image_depends_on_nothing_but_its_number():
-    """Without the others, its seeds are the same, in the same places."""
+    """Without the others, its seeds are the same, in the same places, and so are the first where more are drawn."""
     images = noise(9, 96, 96)
     whole = seeds.draw_rounds(images, np.arange(9), rounds=3, scales=SCALES, most_overlap=0.3, key=7)
     some = seeds.draw_rounds(images, np.array([2, 7]), rounds=3, scales=SCALES, most_overlap=0.3, key=7)
     np.testing.assert_array_equal(some, whole[np.isin(whole[:, 1], [2, 7])])
+    more = seeds.draw_rounds(images, np.arange(9), rounds=50, scales=SCALES, most_overlap=0.3, key=7)
+    assert len(more) > len(whole)
+    np.testing.assert_array_equal(more[more[:, 0] < 3], whole)
 
 
 @pytest.mark.parametrize("most", [None, 0.3])
@@ -362,11 +380,11 @@ def test_the_chance_of_an_image_to_come_first_is_proportional_to_its_energy(monk
 def test_the_next_scale_with_energy_stands_in_for_one_without():
     """Of four maps the first and the last have some: the last is also drawn in place of the two before it."""
     some, none = torch.ones(4000, 3, 5), torch.zeros(4000, 3, 5)
-    drawn = seeds.draw_scales([some, none, none, some], numbers(4000, 0))
+    drawn = rounds.draw_scales([some, none, none, some], numbers(4000, 0))
     np.testing.assert_allclose(drawn.bincount() / 4000, [0.25, 0, 0, 0.75], atol=0.03)
-    drawn = seeds.draw_scales([none, some, none, none], numbers(4000, 1))
+    drawn = rounds.draw_scales([none, some, none, none], numbers(4000, 1))
     assert (drawn == 1).all()
-    drawn = seeds.draw_scales([some, some, some], numbers(4000, 2))
+    drawn = rounds.draw_scales([some, some, some], numbers(4000, 2))
     np.testing.assert_allclose(drawn.bincount() / 4000, [1 / 3] * 3, atol=0.03)
 
 
@@ -374,7 +392,7 @@ def test_a_cell_is_drawn_by_its_energy_and_named_by_row_and_column():
     """Three times the energy is drawn three times as often; a map without any gives no cell."""
     energy = torch.zeros(4000, 4, 7)
     energy[:-1, 3, 1], energy[:-1, 0, 6] = 0.3, 0.1
-    cells = seeds.draw_cells(energy, numbers(4000, 0))
+    cells = rounds.draw_cells(energy, numbers(4000, 0))
     assert cells[-1].tolist() == [-1, -1]
     assert {tuple(cell) for cell in cells[:-1].tolist()} == {(3, 1), (0, 6)}
     assert (cells[:-1, 0] == 3).double().mean() == pytest.approx(0.75, abs=0.03)
@@ -383,7 +401,7 @@ def test_a_cell_is_drawn_by_its_energy_and_named_by_row_and_column():
 def test_the_neighbourhood_of_a_cell_is_two_cells_in_every_direction():
     """Five rows and five columns are closed, fewer at a border, and the other maps keep theirs."""
     energy = torch.ones(2, 9, 12)
-    left = seeds.without_neighbourhood(energy, torch.tensor([[4, 6], [0, 11]]))
+    left = rounds.without_neighbourhood(energy, torch.tensor([[4, 6], [0, 11]]))
     expected = torch.ones(2, 9, 12)
     expected[0, 2:7, 4:9], expected[1, :3, 9:] = 0, 0
     assert torch.equal(left, expected)

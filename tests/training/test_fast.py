@@ -99,6 +99,30 @@ def test_a_step_of_muon_is_nearly_orthogonal(shape: tuple[int, ...]) -> None:
     assert not orthogonalized(torch.zeros(shape)).any()
 
 
+def test_under_autocast_an_orthogonal_step_is_iterated_in_bfloat16() -> None:
+    """It points where that in float32 does; weights, momentum and all other steps stay in float32, to the bit."""
+    start, gradient = torch.randn(2, 32, 16, 3, 3, generator=torch.Generator().manual_seed(0)).unbind()
+    steps: dict[bool, list[torch.Tensor]] = {}
+    for enabled in (False, True):
+        filters, others = (torch.nn.Parameter(start.clone()) for _ in range(2))
+        filters.grad, others.grad = gradient.clone(), gradient.clone()
+        groups = [{"params": [filters], "lr": 0.1, "orthogonal": True}, {"params": [others], "lr": 0.1}]
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            Muon(groups, momentum=0.9).step()
+        steps[enabled] = [filters.detach() - start, others.detach()]
+    (exact, plain), (rounded, beside) = steps[False], steps[True]
+    assert torch.equal(plain, beside)
+    assert rounded.dtype is torch.float32
+    assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.05
+
+
+def test_on_the_cpu_the_optimizer_computes_in_float32() -> None:
+    """Whatever the precision of the network's products."""
+    for precision in (torch.float32, torch.bfloat16):
+        with Compute(torch.device("cpu"), precision).autocast_step():
+            assert not torch.is_autocast_enabled("cpu")
+
+
 @pytest.mark.parametrize("length", [1e-3, 20.0])
 def test_an_orthogonal_step_is_as_long_as_the_rate_says(length: float) -> None:
     """A tenth of the weights' own length against the gradient, whatever its size; without a gradient they stay."""

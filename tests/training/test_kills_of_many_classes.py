@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from exemplar.io.unfinished import work_folder
 from exemplar.methods.exemplar import untrained
 from exemplar.models.architecture import parse
 from exemplar.runtime.device import choose
@@ -46,7 +48,8 @@ def many_classes() -> SurrogateSet:
 def test_kills_of_a_training_change_no_byte(recipe: str, tmp_path: Path):
     """KILLS that met it at work; each time it goes on from its last state, which is some steps old at most.
 
-    Every second of the trainings that are killed maps its rows from a file, of which nothing is left.
+    Every second of the trainings that are killed maps its rows from a file, of which nothing is left, as of a state
+    that was being written.
     """
     dice, met, number = random.Random(recipe), 0, 0
     assert train(recipe, tmp_path / "whole", seconds=0) == 0
@@ -56,7 +59,8 @@ def test_kills_of_a_training_change_no_byte(recipe: str, tmp_path: Path):
         while met < KILLS and train(recipe, folder, seconds=dice.uniform(0.1, LONGEST_SECONDS)) == -signal.SIGKILL:
             met += 1
         assert train(recipe, folder, seconds=0) == 0
-        assert {path.name for path in folder.glob("[!.]*")} == {"state.pt", "earlier.pt", "encoder.pt"}
+        files = sorted(path.name.split("-")[0] for path in folder.glob(".checkpoints/train-*/*"))
+        assert files == ["earlier.pt", *["rows"] * 4, "state.pt"]
         assert (folder / "encoder.pt").read_bytes() == (tmp_path / "whole" / "encoder.pt").read_bytes()
         print(f"{recipe}: {met} kills, {number} trainings ended bit-equal", file=sys.stderr, flush=True)
 
@@ -65,16 +69,18 @@ def train(recipe: str, folder: Path, *, seconds: float) -> int:
     """Begin or go on, and be killed after so long a time at work, where it is not 0; the status."""
     folder.mkdir(exist_ok=True)
     words = [sys.executable, __file__, recipe, str(folder), str(seconds)]
-    return subprocess.run(words, env={**os.environ, "PYTHONPATH": str(Path.cwd())}, check=False).returncode
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "DVC_ROOT": str(folder)}
+    return subprocess.run(words, env=environment, check=False).returncode
 
 
 def main() -> None:
     """Train with a state every fifth of a second, however long one takes."""
-    recipe, folder, seconds = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+    stack, recipe, folder, seconds = ExitStack(), sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
     checkpoints.SECONDS_BETWEEN, checkpoints.SHARE_OF_TIME = 0.2, 1.0
     if folder.name.isdigit() and int(folder.name) % 2:
         rows.SHARE_OF_MEMORY = 0.0
     compute, data = choose(device="cpu", precision="float32"), many_classes()
+    checkpoint = stack.enter_context(work_folder("train", "exemplar", settings={}, inputs=[])) / "state.pt"
     learner = untrained(
         TrainInputs(
             architecture=parse("4c5-4c5-8f"),
@@ -86,12 +92,12 @@ def main() -> None:
             recipe=recipe,
             random_seed=0,
             compute=compute,
-            checkpoint=folder / "state.pt",
+            checkpoint=checkpoint,
         )
     )
     if seconds:
         threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
-    list(fit(learner, data, SETTINGS, compute=compute, random_seed=0, label=recipe, checkpoint=folder / "state.pt"))
+    list(fit(learner, data, SETTINGS, compute=compute, random_seed=0, label=recipe, checkpoint=checkpoint))
     torch.save(learner.finish().state_dict(), folder / "encoder.pt")
     os._exit(0)  # a timer that did not come to kill it
 

@@ -1,6 +1,7 @@
 """The one loop: its schedule, its multipliers, and that it gives the same weights every time."""
 
 import csv
+from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from exemplar.surrogate.sets import Batch, SurrogateSet
 from exemplar.training import loop
 from exemplar.training.classifier import Classifier
 from exemplar.training.contract import Epoch, Settings
-from exemplar.training.loop import STEPS_BETWEEN_NUMBERS
+from exemplar.training.loop import STEPS_BETWEEN_NUMBERS, fit
 from exemplar.training.record import save_curve
 from exemplar.training.schedule import parameter_groups, rate_factor
 from exemplar.training.state import TrainState
@@ -178,6 +179,35 @@ def test_memory_that_does_not_suffice_is_told_with_the_setting(changes: dict[str
         torch.empty(2**55)
     with pytest.raises(RuntimeError, match="must match"), enough_memory(""):
         torch.ones(2) + torch.ones(3)
+
+
+def test_too_little_memory_for_a_network_is_told(
+    data: SurrogateSet, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first step, with what to choose otherwise."""
+    model = classifier(data)
+    monkeypatch.setattr(model, "begin", lambda _: torch.empty(2**55))
+    line = "^out of memory: test: network and samples; choose a smaller model, end what else takes memory on cpu$"
+    with pytest.raises(UserError, match=line):
+        next(fit(model, data, SETTINGS, compute=compute, random_seed=0, label="test"))
+
+
+@pytest.mark.parametrize("fused", [[None, True], [True, None]])
+def test_momenta_go_from_a_gpus_optimizer_to_the_cpus_and_back(fused: list[bool | None]) -> None:
+    """With and without PyTorch's fused steps SGD has the same state; the next step differs by rounding at most."""
+    weights = [torch.nn.Parameter(torch.ones(4, 3)) for _ in fused]
+    one, other = (
+        torch.optim.SGD([{"params": [each], "lr": 0.1, "weight_decay": 0.01}], momentum=0.9, fused=kind)
+        for each, kind in zip(weights, fused, strict=True)
+    )
+    for step in range(3):
+        if step == 2:
+            other.load_state_dict(deepcopy(one.state_dict()))
+            weights[1].data.copy_(weights[0].data)
+        for each in weights:
+            each.grad = torch.full((4, 3), 1.0 + step)
+        one.step(), other.step()
+    torch.testing.assert_close(weights[0], weights[1])
 
 
 def test_a_broken_checkpoint_says_what_to_do(data: SurrogateSet, compute: Compute, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from exemplar.surrogate import build
 from exemplar.surrogate.ranges import Ranges
 from exemplar.surrogate.seeds import Seeds
 from exemplar.surrogate.sets import SurrogateSet, measure_mean
+from exemplar.training import candidates
 from exemplar.training.contract import TrainInputs
 from exemplar.training.learner import ClassLearner, Learner
 from exemplar.training.loop import measure, train_step
@@ -79,15 +80,24 @@ def losses(model: Learner, data: SurrogateSet, compute: Compute) -> Iterator[flo
         yield float(train_step(state, data, (torch.arange(16) * 7 + step * 11) % len(data), compute=compute).loss)
 
 
+def assert_same_filters(ours: Sampled, theirs: ClassLearner, *, most: float) -> None:
+    """No weight of the networks differs by more; the statistics that `fast` folds into them start differently."""
+    rows = heads_of(theirs)
+    for name, weights in theirs.named_parameters():
+        if name not in rows:
+            torch.testing.assert_close(ours.network.get_parameter(name), weights, rtol=0, atol=most)
+
+
 @pytest.mark.parametrize("recipe", DRAW)
 def test_with_all_classes_drawn_it_is_the_whole_softmax(many: SurrogateSet, compute: Compute, recipe: str) -> None:
-    """Losses and rows agree but for rounding, while the learning rate changes."""
+    """Losses, rows and the network's weights agree but for rounding, while the learning rate changes."""
     ours, theirs = sampled(many, recipe=recipe, negatives=CLASSES), whole(many, recipe)
     start_alike(theirs, ours, many)
     expected = list(losses(theirs, many, compute))
     assert list(losses(ours, many, compute)) == pytest.approx(expected, rel=5e-5)
     for rows, (weights, _) in zip(settled_rows(ours), theirs.rows(), strict=True):
         torch.testing.assert_close(rows, weights.detach().reshape(CLASSES, -1), rtol=1e-3, atol=1e-4)
+    assert_same_filters(ours, theirs, most=1e-5)
 
 
 def losses_in_float64(model: ClassLearner | Sampled, data: SurrogateSet) -> Iterator[float]:
@@ -112,13 +122,14 @@ def losses_in_float64(model: ClassLearner | Sampled, data: SurrogateSet) -> Iter
 
 
 def test_in_float64_it_is_the_whole_softmax_to_twelve_digits(many: SurrogateSet) -> None:
-    """Momentum, decay and biases included."""
+    """Momentum, decay and biases included; rows and the network's weights too."""
     ours, theirs = sampled(many, negatives=CLASSES), whole(many, "release")
     start_alike(theirs, ours, many)
     expected = list(losses_in_float64(theirs, many))
     assert list(losses_in_float64(ours, many)) == pytest.approx(expected, rel=1e-12)
     for rows, (weights, _) in zip(settled_rows(ours), theirs.rows(), strict=True):
         torch.testing.assert_close(rows, weights.detach().reshape(CLASSES, -1), rtol=0, atol=1e-12)
+    assert_same_filters(ours, theirs, most=1e-12)
 
 
 def optimizer_of(weights: torch.nn.Parameter, *, nesterov: bool) -> torch.optim.Optimizer:
@@ -152,6 +163,25 @@ def test_rows_that_waited_are_where_every_single_step_would_have_brought_them(ne
     found, momentum = table.settled(torch.arange(40), 1000 - at)
     torch.testing.assert_close(found, dense.data, rtol=0, atol=1e-10)
     torch.testing.assert_close(momentum, by_step.state[dense][name], rtol=0, atol=1e-10)
+
+
+def test_any_number_of_processes_sees_the_rows_that_one_sees(compute: Compute) -> None:
+    """Which classes a step draws depends on no process; of 1, 2 and 5 each row is one's own, drawn as by one."""
+    found = candidates.choose(
+        torch.tensor([3, 22, 3, 7]), candidates.strata(23, 8, device=compute.device), places=12, key=0, step=1
+    )
+    for processes in (1, 2, 5):
+        tables = [
+            LazyRows(23, 3, longest=4, compute=replace(compute, rank=rank, processes=processes))
+            for rank in range(processes)
+        ]
+        for table in tables:
+            table.draw(1.0, torch.Generator().manual_seed(0))
+        owned = torch.stack([table.place(found.index) < table.own for table in tables])
+        assert torch.equal(owned.sum(0), (found.index < 23).long())
+        seen = sum(table.rows[table.place(found.index)] for table in tables)
+        alone = seen if processes == 1 else alone
+        assert torch.equal(seen, alone)
 
 
 @pytest.mark.parametrize("recipe", DRAW)
@@ -200,7 +230,8 @@ def test_rows_that_are_mapped_from_a_file_are_those_in_memory(
     assert timeless(list(training(resumed, many, compute, SHORT, checkpoint=path))) == timeless(records)
     assert same_weights(in_memory, resumed)
     assert all(table.is_mapped for table in resumed.tables)
-    assert {each.name for each in tmp_path.iterdir()} == {"state.pt", "earlier.pt"}
+    files = sorted(each.name.split("-")[0] for each in tmp_path.iterdir())
+    assert files == ["earlier.pt", *["rows"] * 4, "state.pt"]
 
 
 def test_a_class_takes_part_from_when_it_is_first_seen(many: SurrogateSet, compute: Compute) -> None:
@@ -286,6 +317,27 @@ def test_a_score_is_measured_on_rows_that_are_spread_evenly(many: SurrogateSet, 
 
     measure(model, Noting(**vars(many)), compute)
     assert seen == list(range(0, 240, 3))
+
+
+@pytest.mark.parametrize("recipe", DRAW)
+def test_a_score_passes_over_the_rows_once(
+    many: SurrogateSet, compute: Compute, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many batches are measured; it is the same score."""
+    model, passed = sampled(many, recipe=recipe), list[int]()
+
+    def fill(index: torch.Tensor) -> list[torch.Tensor]:
+        passed.extend(index.tolist())
+        return Sampled.fill(model, index)
+
+    monkeypatch.setattr(model, "fill", fill)
+    scores = []
+    for count in (256, 20):
+        monkeypatch.setattr("exemplar.training.loop.SAMPLES_AT_ONCE", count)
+        scores.append(measure(model, many, compute))
+        assert passed == list(range(CLASSES))
+        passed.clear()
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize("recipe", DRAW)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from exemplar.errors import UserError
 from exemplar.models.architecture import parse
 from exemplar.models.images import resize
 from exemplar.models.initial import draw_encoder, draw_head
@@ -32,3 +33,13 @@ def test_an_answer_is_averaged_over_places_and_scales(compute: Compute, monkeypa
         monkeypatch.setattr("exemplar.models.images.BATCH_PIXELS", at_once * 40**2)
         assert sliding.classify(classifier, images, scales=(0.8, 1.0), compute=compute).tolist() == expected
     assert len(set(expected)) > 1
+
+
+def test_too_little_memory_is_told_with_what_to_lower(compute: Compute) -> None:
+    """The scales, as params.yaml calls them."""
+    generator = torch.Generator().manual_seed(0)
+    encoder = draw_encoder(parse("8c5-8c5-16f"), mean=torch.full((3, 32, 32), 0.5), generator=generator)
+    classifier = Classifier(encoder, draw_head(encoder.width, 4, generator=generator))
+    images = np.zeros((1, 3, 40, 40), np.uint8)
+    with pytest.raises(UserError, match=r"^out of memory: test images of up to 1000000 pixels; lower finetune.scales"):
+        sliding.classify(classifier, images, scales=(25_000.0,), compute=compute)

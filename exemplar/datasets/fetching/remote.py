@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 from exemplar.datasets.fetching.transfer import TransferError
-from exemplar.errors import one_line
+from exemplar.errors import UserError, one_line
 from exemplar.io.atomic import remove
 from exemplar.io.integrity import require_space
 from exemplar.io.sources import source_digest
@@ -36,7 +36,8 @@ def copy_folder(url: str, md5: str, folder: Path) -> Path:
     whole, partial = folder / md5, folder / f"{md5}.part"
     if whole.is_dir() and source_digest(whole) == md5:
         return whole
-    with explained():
+    refuse_links(partial)
+    with explained(url):
         import fsspec
 
         system, root = fsspec.url_to_fs(url, skip_instance_cache=True, **deadlines(url))
@@ -52,7 +53,7 @@ def copy_folder(url: str, md5: str, folder: Path) -> Path:
     partial.mkdir(exist_ok=True)
     require_space(partial, needed_bytes=sum(sizes.values()))
     with (
-        explained(),
+        explained(url),
         ThreadPoolExecutor(AT_ONCE) as threads,
         track(total=sum(sizes.values()), unit="B", label=f"fetch {PurePosixPath(root).name}") as progress,
     ):
@@ -73,6 +74,15 @@ def copy_folder(url: str, md5: str, folder: Path) -> Path:
     return folder / md5
 
 
+def refuse_links(partial: Path) -> None:
+    """Raise UserError for a copy that was begun and is a link, or has one in it: a file would be written elsewhere."""
+    for path in (partial, *partial.rglob("*")):
+        if path.is_symlink():
+            raise UserError(
+                f"{path} is no file or folder of its own, so that nothing is written there; move it elsewhere"
+            )
+
+
 def is_wanted(name: str) -> bool:
     """Whether a file is one of those by which a folder is known."""
     return is_picture(name) or is_shard(name)
@@ -87,15 +97,15 @@ def inner(name: str, root: str) -> PurePosixPath:
 
 
 def deadlines(url: str) -> dict[str, Any]:
-    """How long a server may be silent: s3fs would wait for ten minutes, and a web server gets five for a whole file."""
+    """How long a server may be silent: s3fs would wait for ten minutes, the others give five for a whole file."""
     if url.startswith("s3://"):
         silence = {"connect_timeout": SECONDS_TO_CONNECT, "read_timeout": SECONDS_OF_SILENCE}
         return {"config_kwargs": {**silence, "retries": {"max_attempts": 3}}}
-    if url.startswith(("http://", "https://")):
+    if url.startswith(("gs://", "http://", "https://")):
         from aiohttp import ClientTimeout
 
-        silence = {"sock_connect": SECONDS_TO_CONNECT, "sock_read": SECONDS_OF_SILENCE}
-        return {"client_kwargs": {"timeout": ClientTimeout(total=None, **silence)}}
+        timeout = ClientTimeout(total=None, sock_connect=SECONDS_TO_CONNECT, sock_read=SECONDS_OF_SILENCE)
+        return {"requests_timeout": timeout} if url.startswith("gs://") else {"client_kwargs": {"timeout": timeout}}
     return {}
 
 
@@ -114,13 +124,14 @@ def copy(system: Any, name: str, target: Path, stop: Event) -> None:  # noqa: AN
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explained(url: str) -> Iterator[None]:
     """Say on one line what the libraries of object stores raise, which is of many kinds."""
     try:
         yield
     except ImportError as error:
+        needed = "'exemplar[remote]'" + " gcsfs" * url.startswith("gs://")
         raise TransferError(
-            f"a package for it is not installed ({one_line(error)}); pip install 'exemplar[remote]'", lasting=True
+            f"a package for it is not installed ({one_line(error)}); pip install {needed}", lasting=True
         ) from None
     except TransferError:
         raise

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -153,3 +154,27 @@ def test_credentials_that_are_missing_are_told(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(UserError, match=r"s3://bucket/set: it cannot be read \(.*credentials"):
         fetch(["s3://bucket/set"], md5=NONE, folder=tmp_path)
+
+
+def test_a_link_is_never_written_through(bucket: str, tmp_path: Path) -> None:
+    """In the place of a copy that was begun, or in it, as a copied repository may bring one."""
+    begun, mine = tmp_path / "downloads" / f"{NONE}.part", tmp_path / "mine"
+    begun.parent.mkdir()
+    mine.mkdir()
+    for link in (begun, begun / "deep"):
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(mine)
+        with pytest.raises(UserError, match=f"^{link} is no file or folder of its own, so that nothing is written"):
+            fetch([f"s3://{bucket}/set"], md5=NONE, folder=begun.parent)
+        link.unlink()
+    assert not list(mine.iterdir())
+
+
+@pytest.mark.skipif(find_spec("gcsfs") is not None, reason="it is installed")
+def test_a_package_that_a_store_needs_is_told(tmp_path: Path) -> None:
+    """That of Google's is in no extra of this package."""
+    with pytest.raises(
+        UserError, match=r"not installed \(.*gcsfs.*\); pip install 'exemplar\[remote\]' gcsfs; correct"
+    ):
+        fetch(["gs://bucket/set"], md5=NONE, folder=tmp_path)
+    assert remote.deadlines("gs://bucket/set")["requests_timeout"].sock_read == remote.SECONDS_OF_SILENCE
