@@ -49,9 +49,9 @@ def works(session: Session) -> Works:
         yield name, partial(probe, session, name)
 
 
-def batches(session: Session) -> tuple[int, int]:
+def batches(session: Session) -> list[int]:
     """The paper's, and the one that was asked for."""
-    return 8 if session.quick else PAPERS_BATCH, session.batch
+    return list(dict.fromkeys((8 if session.quick else PAPERS_BATCH, session.batch)))
 
 
 def rendered_batches(session: Session) -> list[int]:
