@@ -128,7 +128,7 @@ def advice(session: Session, model: str, batch: int) -> str:
 
 
 def rate(session: Session, images: float, name: str, recipe: str, model: str, batch: int) -> Row:
-    """Images a second, and the operations that they are; those of the optimizer are told apart, in float32."""
+    """Images a second, and the operations that they are; those of the optimizer are told apart."""
     operations, of_optimizer = networks.operations(recipe, model, networks.classes(session))
     return measured(
         name,
