@@ -149,10 +149,10 @@ def load(file: Path) -> list[Cost]:
 
 
 def save(costs: list[Cost], file: Path) -> None:
-    """Keep the figures; where no stage ran, those of before stay."""
-    if costs or not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps([asdict(each) for each in costs], indent=1), "utf-8")
+    """Keep the figures; those of stages that did not run this time stay."""
+    kept = {each.stage: each for each in [*(load(file) if file.exists() else []), *costs]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps([asdict(each) for each in kept.values()], indent=1), "utf-8")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from exemplar.models.network import Encoder, Pixels
-from exemplar.runtime.device import free_on_cuda
+from exemplar.runtime.cards import free_on_cuda
 
 BATCH_PIXELS = 8 * 96 * 96  # on the CPU the widest maps then stay below the blocks that runtime/device.py keeps
 CUDA_BYTES = 2 << 30  # of a batch and its maps: 256 images of 96 x 96 pixels keep any GPU busy, and take more space

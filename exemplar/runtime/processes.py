@@ -27,8 +27,9 @@ from torch.distributed.rendezvous import rendezvous
 
 from exemplar.errors import UserError, say
 from exemplar.runtime import machine
+from exemplar.runtime.cards import usable_gpus
 from exemplar.runtime.collective import PartnerLostError
-from exemplar.runtime.device import Compute, choose, usable_gpus
+from exemplar.runtime.device import Compute, choose
 from exemplar.runtime.signals import ENDS, sigterm_raises
 
 if TYPE_CHECKING:

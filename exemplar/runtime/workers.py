@@ -114,6 +114,7 @@ def cluster(address: str) -> Iterator[Spread]:
     with client:
         if not client.nthreads():
             say(f"the scheduler at {address} has no workers yet; the work begins when one comes")
+            client.wait_for_workers(1)
         found = client.get_versions(packages=["exemplar"])
         require_version(found["client"], found["workers"])
         executor, digest = client.get_executor(pure=False), digest_of_code()

@@ -27,7 +27,10 @@ def orthogonalized(step: Float[Tensor, "out ..."], *, precision: torch.dtype | N
     wide = (wide / (wide.norm() + SMALLEST)).to(precision or step.dtype)
     for _ in range(ITERATIONS):
         square = wide @ wide.T
-        wide = a * wide + (b * square + c * square @ square) @ wide
+        if precision is None:
+            wide = a * wide + (b * square + c * square @ square) @ wide
+        else:  # the same in three launches, each of which rounds once
+            wide = torch.addmm(wide, torch.addmm(square, square, square, beta=b, alpha=c), wide, beta=a)
     result: Tensor = wide if len(matrix) <= matrix.shape[1] else wide.T
     return result.reshape(step.shape).to(step.dtype)
 
@@ -70,7 +73,8 @@ class Muon(Optimizer):
     def turn(self, weights: Tensor, gradient: Tensor, *, rate: float) -> None:
         """Take an orthogonal step from weights that have their length."""
         device, length = weights.device.type, self.state[weights]["length"]
-        precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        is_rounded = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        precision = torch.get_autocast_dtype(device) if is_rounded else None
         change = orthogonalized(gradient, precision=precision)
         weights.mul_(length / weights.norm().clamp_min(SMALLEST))
         weights.add_(change * (length / change.norm().clamp_min(SMALLEST)), alpha=-rate)

@@ -28,7 +28,7 @@ from exemplar.training.rows import LazyRows
 ROWS_MEASURED = 2048
 TURNS = 16  # how many of a head's places there are to each row that is settled in a step because it is its turn
 FULL_DECAY_CLASSES = 16_000  # the release's; a row that is met more seldom would decay to nothing in between
-Seen = tuple[Sequence[Tensor], Int64[Tensor, " b"]]  # what the heads read, and the classes
+Seen = tuple[Sequence[Tensor], Int64[Tensor, " _"]]  # what the heads read of a batch of any length, and the classes
 
 
 class Found:

@@ -358,3 +358,12 @@ def test_among_equal_values_of_C_the_smallest_is_chosen(labeled: Labeled, comput
     C_values, splits = protocol.draw_C(PROBE.C_range, draws=12, random_seed=0), PROBE.selection_splits
     chosen = protocol.choose_C(found, labeled, splits(labeled, random_seed=0), PROBE, random_seed=0, compute=compute)
     assert chosen == [C_values[0]] * 3
+
+
+def test_too_little_memory_for_the_svms_is_told_with_what_to_lower(
+    hard: Labeled, compute: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The side, as params.yaml calls it."""
+    monkeypatch.setattr(svm, "fit_path", lambda *_, **__: torch.empty(2**55))
+    with pytest.raises(UserError, match=r"^out of memory: the SVMs; lower side of this dataset under probe in params"):
+        protocol.fit(as_features(hard), hard, hard.train[0], PROBE, C_values=[0.1], compute=compute)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from exemplar.errors import UserError
-from exemplar.runtime.device import choose, enough_memory, free_memory, has_bfloat16_units, has_kernels
+from exemplar.runtime.cards import has_kernels
+from exemplar.runtime.device import choose, enough_memory, free_memory, has_bfloat16_units
 
 HAS_CUDA = torch.cuda.is_available()
 

@@ -94,7 +94,7 @@ def test_a_process_that_is_killed_ends_the_work_and_what_was_done_stays(
 
 def after_the_others(kept: Path, unit: Unit) -> np.ndarray:
     """The first unit ends when all others are noted, and fails where they do not get there."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while unit.rows.start == 0 and len(list(kept.glob("[0-9]*.npy"))) < len(PIECES) - 1:
         if time.monotonic() > until:
             raise UserError("the others are not noted")
@@ -250,9 +250,9 @@ def test_a_cluster_gives_the_same_though_one_of_its_workers_is_killed(tmp_path: 
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         monkeypatch.setenv(SCHEDULER, cluster.scheduler_address)
-        assert run(partial(counted, tmp_path)).tolist() == run(squares).tolist()
-        assert (tmp_path / "10").read_text() == "xx"
         kept = tmp_path / "kept"
         assert run(partial(after_the_others, kept), kept=kept).tolist() == run(squares).tolist()
+        assert run(partial(counted, tmp_path)).tolist() == run(squares).tolist()
+        assert (tmp_path / "10").read_text() == "xx"
         with pytest.raises(UserError, match=r"^picture 10 is broken$"):
             units.run(told, PIECES[2:], things="rows", label="test")

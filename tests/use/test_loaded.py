@@ -73,6 +73,12 @@ def test_a_side_scales_the_largest_middle_square(encoder: LoadedEncoder):
     assert not np.array_equal(encoder.features(IMAGES), encoder.features(beside))
 
 
+def test_too_little_memory_is_told(encoder: LoadedEncoder):
+    """In one line; before, images that are too large by their pixels alone are refused."""
+    with pytest.raises(UserError, match=r"^out of memory: features of 1 images; pass a smaller side, or the device"):
+        encoder.forward(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), side=1_000_000)
+
+
 def test_memory_does_not_grow_with_the_number_of_images(encoder: LoadedEncoder):
     """Images of an endless iterable are asked for one by one."""
 
