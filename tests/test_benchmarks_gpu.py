@@ -28,50 +28,63 @@ from exemplar.errors import UserError, say
 from exemplar.params.load import load_params, load_yaml
 from exemplar.surrogate.ranges import RELEASE
 
-TRAINING_IMAGES = 2050  # two units of work
+WORKERS = """
+import sys
+from pathlib import Path
+import numpy as np
+from benchmarks.gpu import program
+program.allow_lack_of_pydantic()
+from exemplar.surrogate import build
+from exemplar.surrogate.seeds import Seeds
+count = build.WINDOWS + 1  # two units of work
+seeds = Seeds(np.arange(count), np.full((count, 2), 20.0), np.full(count, 32.0))
+images = np.ones((count, 3, 40, 40), np.uint8)
+windows, _ = build.cut_windows(images, seeds, reach=0.5, folder=Path(sys.argv[1]))
+print(len(windows), windows.min(), Path(sys.modules["pydantic"].__file__).parent.name)
+"""
 
 
 def write_cifar(folder: Path) -> Path:
-    """An unpacked CIFAR-10 of noise with 205 training images a class: too few for the protocol of 400."""
+    """An unpacked CIFAR-10 of noise with ten training images a class: too few for the protocol of 400."""
     folder.mkdir()
     random = np.random.default_rng(0)
-    counts = dict.fromkeys((f"data_batch_{number}" for number in range(1, 6)), TRAINING_IMAGES // 5)
-    for name, count in (counts | {"test_batch": 20}).items():
-        rows = random.integers(0, 256, (count, 3072), dtype=np.uint8)
-        batch = {b"data": rows, b"labels": [place % 10 for place in range(count)]}
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        rows = random.integers(0, 256, (20, 3072), dtype=np.uint8)
+        batch = {b"data": rows, b"labels": [place % 10 for place in range(20)]}
         (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
     names = {b"label_names": [f"class {number}".encode() for number in range(10)]}
     (folder / "batches.meta").write_bytes(pickle.dumps(names, protocol=2))
     return folder
 
 
-def without_the_pipeline(folder: Path) -> Path:
-    """The packages that are installed here without those that the pipeline alone needs."""
-    folder.mkdir()
+def run_lean(arguments: list[str], folder: Path, *, threads: int) -> subprocess.CompletedProcess[str]:
+    """Run Python where those packages are not installed that the pipeline alone needs."""
+    packages = folder / "packages"
+    packages.mkdir()
     for entry in Path(torch.__file__).parents[1].iterdir():
         if entry.name not in BLOCKED:
-            (folder / entry.name).symlink_to(entry)
-    return folder
+            (packages / entry.name).symlink_to(entry)
+    return subprocess.run(
+        [sys.executable, "-S", *arguments],  # without the packages that are beside Python
+        cwd=ROOT,
+        env={"PYTHONPATH": f"{packages}", "EXEMPLAR_THREADS": f"{threads}"},
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_a_quick_look_runs_every_part_with_the_core_dependencies(tmp_path: Path):
     """On the CPU, all comparisons are equal, and a piece that fails is kept with its reason while the others go on.
 
-    Two worker processes draw the seeds, two more share a training, and one tries a CUDA graph.
+    Two processes share a training, and another tries a CUDA graph.
     """
     out, archive = tmp_path / "found.json", write_cifar(tmp_path / "cifar")
-    command = [sys.executable, "-S", "-m", "benchmarks", "gpu", "--quick", "--out", str(out), "--cifar10", str(archive)]
-    finished = subprocess.run(
-        [*command, "--minutes", "0.001"],
-        cwd=ROOT,
-        env={"PYTHONPATH": f"{without_the_pipeline(tmp_path / 'packages')}", "EXEMPLAR_THREADS": "2"},
-        capture_output=True,
-        text=True,
-    )
+    options = ["--quick", "--out", str(out), "--cifar10", str(archive), "--minutes", "0.001"]
+    finished = run_lean(["-m", "benchmarks", "gpu", *options], tmp_path, threads=1)
     parts = json.loads(out.read_text())["parts"]
     assert list(parts) == list(program.PARTS), finished.stderr
     failed = [failure["error"] for part in parts.values() for failure in part["failed"]]
-    assert failed == ["the class 'class 0' has 205 images; the protocol needs at least 400"], failed
+    assert failed == ["the class 'class 0' has 10 images; the protocol needs at least 400"], failed
     assert finished.returncode == 1
     assert "Traceback" not in finished.stdout + finished.stderr
     rows = [row for part in parts.values() for row in part["rows"]]
@@ -84,6 +97,12 @@ def test_a_quick_look_runs_every_part_with_the_core_dependencies(tmp_path: Path)
     assert parts["pair"]["rows"][0]["name"].startswith("gloo, 2 processes")
     skipped = {row["skipped"] for row in rows if "skipped" in row}
     assert skipped == {"this device gains nothing from bfloat16", "there is no CUDA device"}
+
+
+def test_worker_processes_run_with_the_core_dependencies(tmp_path: Path):
+    """Two of them cut windows, by a module that imports pydantic, for which a stand-in is found."""
+    finished = run_lean(["-c", WORKERS, str(tmp_path)], tmp_path, threads=2)
+    assert finished.stdout == "2049 1 stand_in\n", finished.stderr
 
 
 def looking(folder: Path, *, seconds: float = 1e4) -> session.Session:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu.session import Session
@@ -70,11 +71,12 @@ def operations(recipe: str, model: str, outputs: int) -> tuple[float, float]:
 
     Two for each multiplication and addition in products, by PyTorch's count, which computes nothing.
     """
-    nowhere, count = torch.device("meta"), 2  # batch normalisation needs two samples
-    state = TrainState(draw(recipe, model, outputs).to(nowhere), settings(recipe, count))
-    samples = torch.zeros(count, 3, 32, 32, device=nowhere)
-    with FlopCounterMode(display=False) as counter:
-        state.model((samples, torch.zeros(count, dtype=torch.int64, device=nowhere))).loss.backward()
-    with FlopCounterMode(display=False) as optimizer:
-        state.optimizer.step()
+    count = 2  # batch normalisation needs two samples
+    with FakeTensorMode():
+        state = TrainState(draw(recipe, model, outputs), settings(recipe, count))
+        samples, targets = torch.zeros(count, 3, 32, 32), torch.zeros(count, dtype=torch.int64)
+        with FlopCounterMode(display=False) as counter:
+            state.model((samples, targets)).loss.backward()
+        with FlopCounterMode(display=False) as optimizer:
+            state.optimizer.step()
     return counter.get_total_flops() / count, float(optimizer.get_total_flops())

@@ -49,9 +49,9 @@ def works(session: Session) -> Works:
         yield name, partial(probe, session, name)
 
 
-def batches(session: Session) -> tuple[int, int]:
+def batches(session: Session) -> list[int]:
     """The paper's, and the one that was asked for."""
-    return 8 if session.quick else PAPERS_BATCH, session.batch
+    return list(dict.fromkeys((8 if session.quick else PAPERS_BATCH, session.batch)))
 
 
 def rendered_batches(session: Session) -> list[int]:
@@ -128,7 +128,7 @@ def advice(session: Session, model: str, batch: int) -> str:
 
 
 def rate(session: Session, images: float, name: str, recipe: str, model: str, batch: int) -> Row:
-    """Images a second, and the operations that they are; those of the optimizer are told apart, in float32."""
+    """Images a second, and the operations that they are; those of the optimizer are told apart."""
     operations, of_optimizer = networks.operations(recipe, model, networks.classes(session))
     return measured(
         name,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,9 @@ class Session:
     def release(self) -> None:
         """Give memory that nothing uses back to the card, and count the largest from here."""
         if self.on_cuda:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(self.device)
+            with suppress(RuntimeError):  # of a card that answers no more, which what comes next will tell
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak(self) -> float | None:
         """The largest memory of the card, in GB (10^9 bytes), since `release`."""

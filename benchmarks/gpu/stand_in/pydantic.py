@@ -1,6 +1,6 @@
-"""Stands in for pydantic where it is not installed: `program.main` puts this folder behind all others on Python's path.
+"""Stands in for pydantic where it is not installed: `program` puts this folder behind all others on Python's path.
 
-Processes that are started get that path too. The surrogate set and the probe import pydantic for the checks of
+Worker processes get that path too. The surrogate set and the probe import pydantic for the checks of
 params.yaml, none of which is run here.
 """
 
