@@ -30,8 +30,8 @@ SMALL, MEDIUM = "64c5-64c5-128f", "64c5-128c5-256c5-512f"
 # `fast` would take 12 GB with their momenta.
 ROWS = {(SMALL, "release"): (20, 1.5), (SMALL, "fast"): (20, 1.5), (MEDIUM, "release"): (5, 1.2)}
 MOST_MEMORY = 0.3
-# The mapped rows take 10 GB of the disk of the working folder. A step writes to some 8,256 pages, and Linux slows down
-# who writes to more than the disk takes, once they are a seventh of the memory: after some 90 steps with 23 GB of it.
+# The mapped rows take 10 GB of the disk of the working folder. A step writes to some 2,250 pages, and Linux slows down
+# who writes to more than the disk takes, once they are a seventh of the memory: after some 350 steps with 23 GB of it.
 MAPPED_STEPS, MAPPED_MOST = 10, 1.3
 SETTINGS = Settings(
     epochs=1, batch_size=BATCH, learning_rate=0.01, momentum=0.9, weight_decay=0.004, negatives=NEGATIVES

@@ -6,8 +6,9 @@
 # Windows take 28 GB. DVC copies them once more, unless `dvc config --local cache.type hardlink,symlink,copy` was said before.
 #
 # The paper, in percent: 70.3 +- 0.4 on `cifar10_400` (Table 3), from 8,000 classes; it has no such number of classes.
-# Not run by us to its end: seeds took 10 seconds and windows with the mean sample 5 minutes of one core of an AMD EPYC, the training was
-# ended (docs/log.md). Two cores were not timed.
+# Ours, run by us on one core of an AMD EPYC, random seed 0: 52.1 +- 0.3 with a million classes, each seen once, in half an hour; 55.8 +- 0.4 with
+# 8,000 and as many samples; random filters have 54.4. So a million samples teach a million classes nothing under this recipe (docs/log.md).
+# Two cores were not timed.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
