@@ -67,9 +67,8 @@ class Steps:
         if isinstance(learner, Sampled):
             learner.start_from_samples = False
             for table in learner.tables:
-                for rows in (table.weights, table.momentum):
-                    if not (table.is_mapped or rows.any()):
-                        rows.normal_()
+                if not table.is_mapped:
+                    table.rows.normal_(0, 0.01)
         self.state, self.generator = TrainState(learner, settings), torch.Generator().manual_seed(0)
 
     def run(self, count: int) -> None:

@@ -127,10 +127,10 @@ def test_the_time_is_kept(tmp_path: Path):
             time.sleep(0.01)
 
     pieces = iter([("endless", endless), ("late", endless)])
-    assert recorded(pieces, looking(tmp_path, seconds=1.0))["rows"] == [
+    assert recorded(pieces, looking(tmp_path, seconds=2.0))["rows"] == [
         {"name": "first", "value": 1.0, "unit": "s", "at_most": 2.0, "reached": True, "device": "a card"},
-        {"name": "endless", "skipped": "the 1 s of --seconds ended it", "device": "a card"},
-        {"name": "late", "skipped": "the 1 s of --seconds were over", "device": "a card"},
+        {"name": "endless", "skipped": "the 2 s of --seconds ended it", "device": "a card"},
+        {"name": "late", "skipped": "the 2 s of --seconds were over", "device": "a card"},
     ]
     assert json.loads((tmp_path / "found.json").read_text())["parts"]["part"]["pieces"]["endless"]["said"] == [
         "warning: the card is hot"

@@ -168,12 +168,17 @@ def enough_memory(advice: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_lack_of_memory(error):
             raise
-        raise UserError(f"out of memory: {advice}") from None
+        raise UserError(f"out of memory: {advice}{in_its_words(error)}") from None
 
 
 def is_lack_of_memory(error: Exception) -> bool:
     """Whether an error says that memory is out: Python's, PyTorch's or that of a library of CUDA's."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(OUT_OF_MEMORY.search(str(error)))
+
+
+def in_its_words(error: Exception) -> str:
+    """What an error says, in brackets, where it may have another cause too: cuDNN's own files may be broken."""
+    return f" ({one_line(error)})" if "find an engine" in str(error) else ""
 
 
 def more_room(device: torch.device) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_THRESHOLD = -1, -3
 LARGEST_KEPT_BLOCK, MOST_KEPT_BYTES = 32 << 20, 1 << 30
 MOST_BYTES_AT_ONCE = 128 << 20  # of pixels; 512 images of 256 x 256 have 101 MB
+# The file of a cgroup's limit, and what counts of its memory.stat: of the files in memory those without a disk.
+V1, V2 = ("memory.limit_in_bytes", ("total_rss", "total_shmem")), ("memory.max", ("anon", "shmem"))
 CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
@@ -40,10 +42,10 @@ def left_by_limits() -> float:
         for line in OWN_CGROUPS.read_text(encoding="utf-8").splitlines():
             _, kinds, own = line.split(":", 2)
             if kinds in ("", "memory"):
-                limit, used = ("memory.limit_in_bytes", "total_rss") if kinds else ("memory.max", "anon")
+                limit, used = V1 if kinds else V2
                 innermost = CGROUPS / kinds / own.lstrip("/")
                 for folder in (innermost, *innermost.parents):
                     with suppress(OSError, ValueError, KeyError):  # no such limit, or "max"
                         numbers = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-                        left.append(int((folder / limit).read_text()) - int(numbers[used]))
+                        left.append(int((folder / limit).read_text()) - sum(int(numbers.get(each, 0)) for each in used))
     return float(max(0, min(left)))

@@ -6,11 +6,13 @@ import os
 import platform
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import cache, partial
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -20,6 +22,7 @@ from exemplar.runtime import machine
 
 SCHEDULER = "EXEMPLAR_SCHEDULER"  # the environment variable that names one of Dask
 SECONDS_FOR_AN_ANSWER = 30
+LONGEST_FOLDER_OF_SOCKETS = 70  # bytes, of the 107 that Linux takes; Python's own names in it take 32
 PACKAGE = Path(__file__).parents[1]
 Work = Callable[[Any], Any]
 Spread = Callable[[Work, Sequence[Any]], Iterable[tuple[int, Any]]]
@@ -43,12 +46,7 @@ def workers(count: int) -> Iterator[Spread]:
 def pool(processes: int) -> Iterator[Spread]:
     """Processes of this machine, which end with this one however it ends."""
     others = multiprocessing.active_children()
-    # A fork of a process in which threads have computed may hang in PyTorch; one that computes nothing loads it once,
-    # and every worker of this process is a fork of that.
-    context = multiprocessing.get_context("forkserver")
-    if "torch" in sys.modules:
-        context.set_forkserver_preload(["torch"])
-    executor = ProcessPoolExecutor(processes, context, initializer=end_with_stage)
+    executor = ProcessPoolExecutor(processes, start_method(), initializer=end_with_stage)
     try:
         yield partial(as_they_end, executor)
     except BaseException as error:
@@ -63,6 +61,21 @@ def pool(processes: int) -> Iterator[Spread]:
         raise
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def start_method() -> BaseContext:
+    """How worker processes start: on Linux as forks of one process that loads PyTorch once and computes nothing.
+
+    That one keeps the environment that it was started in, and ends with this process. A fork of a process in which
+    threads have computed may hang in PyTorch, and one that has loaded macOS's frameworks may crash: there, and where
+    the name of the temporary folder is too long for that of a socket in it, each worker loads PyTorch by itself.
+    """
+    if sys.platform != "linux" or len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER_OF_SOCKETS:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    if "torch" in sys.modules:
+        context.set_forkserver_preload(["torch"])
+    return context
 
 
 def as_they_end(executor: Executor, work: Work, units: Sequence[Any]) -> Iterator[tuple[int, Any]]:
@@ -112,10 +125,14 @@ def cluster(address: str) -> Iterator[Spread]:
             f"{SCHEDULER} is {address!r}, where no scheduler of Dask answers ({reason(error)}); expected tcp://HOST:PORT"
         ) from None
     with client:
-        if not client.nthreads():
-            say(f"the scheduler at {address} has no workers yet; the work begins when one comes")
-            client.wait_for_workers(1)
-        found = client.get_versions(packages=["exemplar"])
+        gone = UserError(f"the scheduler at {address} went away; once it is back, the same command goes on")
+        try:
+            if not client.nthreads():
+                say(f"the scheduler at {address} has no workers yet; the work begins when one comes")
+                client.wait_for_workers(1)
+            found = client.get_versions(packages=["exemplar"])
+        except (OSError, CancelledError):
+            raise gone from None
         require_version(found["client"], found["workers"])
         executor, digest = client.get_executor(pure=False), digest_of_code()
         try:
@@ -123,9 +140,7 @@ def cluster(address: str) -> Iterator[Spread]:
         except KilledWorker:
             raise UserError("several workers of the cluster died at the same unit; look at their logs") from None
         except CancelledError:
-            raise UserError(
-                f"the scheduler at {address} went away; once it is back, the same command goes on"
-            ) from None
+            raise gone from None
 
 
 def require_version(mine: Mapping[str, Any], workers: Mapping[str, Mapping[str, Any]]) -> None:

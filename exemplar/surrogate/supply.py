@@ -35,6 +35,7 @@ def plan(
     size, needed = min(SAMPLE, SAMPLE_BYTES // math.prod(images.shape[1:])), -(-count // len(images))
     if size < FEWEST or len(images) <= size:
         return usable, needed
+    most = room_of_one(images, scales=usable, most_overlap=most_overlap)
     which = numpy_stream(random_seed, "sample of images").choice(len(images), size, replace=False)
     rounds, given = needed, np.zeros(0, np.int64)
     while not len(given) or (given == rounds).any():
@@ -43,10 +44,10 @@ def plan(
         if given.min() >= needed:
             return usable, needed
         for turns in range(needed, rounds + 1):
-            mean, error = mean_of(given.clip(max=turns))
+            mean, error = mean_of(given.clip(max=turns), most=min(turns, most))
             if (mean - error) * len(images) >= count:
                 return usable, turns
-    mean, error = mean_of(given)
+    mean, error = mean_of(given, most=most)
     if (mean + error) * len(images) < count:
         raise UserError(
             f"seeds.count is {count}, but these {len(images)} images give about {mean * len(images):.0f} seeds, as "
@@ -76,9 +77,12 @@ def seeds_of(
     return np.bincount(rows[:, 1].astype(np.int64), minlength=len(which))
 
 
-def mean_of(given: Int64[np.ndarray, " s"]) -> tuple[float, float]:
-    """The mean of a sample, and how far that of all may be from it (Audibert, Munos and Szepesvari 2009, theorem 1)."""
-    error = math.sqrt(2 * given.var() * DOUBT / len(given)) + 3 * int(given.max()) * DOUBT / len(given)
+def mean_of(given: Int64[np.ndarray, " s"], *, most: int) -> tuple[float, float]:
+    """The mean of a sample, and how far that of all may be from it (Audibert, Munos and Szepesvari 2009, theorem 1).
+
+    `most` is what one image may give: that none of the sample gives anything does not say that no other one does.
+    """
+    error = math.sqrt(2 * given.var() * DOUBT / len(given)) + 3 * most * DOUBT / len(given)
     return float(given.mean()), error
 
 
@@ -96,9 +100,14 @@ def require_room(
             f"seeds.scales {list(scales)} make images of {images.shape[2]} x {images.shape[3]} smaller than seeds; "
             + (f"expected a scale of at least {needed}" if needed <= 1 else f"expected {PATCH_PIXELS} pixels or more")
         )
-    most = len(images) * sum(room(images.shape[2:], scale, most_overlap=most_overlap) for scale in usable)
+    most = len(images) * room_of_one(images, scales=usable, most_overlap=most_overlap)
     if count > most:
         raise UserError(
             f"seeds.count is {count}, but these {len(images)} images have room for {most} at most; lower it"
         )
     return usable
+
+
+def room_of_one(images: UInt8[np.ndarray, "n 3 h w"], *, scales: Sequence[float], most_overlap: float | None) -> int:
+    """How many seeds an image of this size gives at most."""
+    return sum(room(images.shape[2:], scale, most_overlap=most_overlap) for scale in scales)

@@ -18,6 +18,7 @@ from exemplar.tracking.serving import require_size, unit_range
 from exemplar.use.inputs import Images, is_one, middle_square, to_batches
 from exemplar.use.shipped import SHIPPED
 
+SMALLER = "pass a smaller side, or the device cpu"  # where memory is short
 LONGEST_NAME = 255  # bytes of a file's name
 
 
@@ -56,7 +57,9 @@ class LoadedEncoder:
         for batch in to_batches(images, side=side):
             height, width = (side, side) if side else batch.shape[2:]
             self.require_size(height, width)
-            for chunk in torch.split(batch, images_at_once(self.encoder, height, width, self.device)):
+            with enough_memory(f"an image of {height} x {width} pixels; {SMALLER}"):
+                at_once = images_at_once(self.encoder, height, width, self.device)
+            for chunk in torch.split(batch, at_once):
                 yield self.forward(chunk, side=side)
 
     def block_widths(self, side: int) -> list[int]:
@@ -68,7 +71,7 @@ class LoadedEncoder:
     def forward(self, images: Tensor, *, side: int | None) -> Float[np.ndarray, "n d"]:
         """The features of a batch, in float32 on every machine."""
         with (
-            enough_memory(f"features of {len(images):,} images; pass a smaller side, or the device cpu"),
+            enough_memory(f"features of {len(images):,} images; {SMALLER}"),
             exact_inference(),
         ):
             rgb = unit_range(images.to(self.device))

@@ -13,8 +13,9 @@ from exemplar.datasets.images import cropped, decode
 from exemplar.datasets.tree import survey
 from exemplar.errors import UserError, say
 from exemplar.models.images import images_at_once
+from exemplar.runtime.device import enough_memory
 from exemplar.runtime.progress import track
-from exemplar.use.loaded import LoadedEncoder
+from exemplar.use.loaded import SMALLER, LoadedEncoder
 
 READ_AT_ONCE = 32
 
@@ -66,7 +67,8 @@ def iter_features(
     encoder: LoadedEncoder, paths: Sequence[Path], reader: Reader
 ) -> Iterator[tuple[list[Path], Float[np.ndarray, "n d"]]]:
     """The paths and features of each batch of pictures; two batches are in memory at most."""
-    at_once = max(READ_AT_ONCE, images_at_once(encoder.encoder, reader.side, reader.side, encoder.device))
+    with enough_memory(f"a picture of {reader.side} x {reader.side} pixels; {SMALLER}"):
+        at_once = max(READ_AT_ONCE, images_at_once(encoder.encoder, reader.side, reader.side, encoder.device))
     batches = [paths[first : first + at_once] for first in range(0, len(paths), at_once)]
     with (
         ThreadPoolExecutor(max_workers=1) as ahead,

@@ -17,7 +17,6 @@ from exemplar.runtime.device import own_gpu
 GPUS = ["GPU-a", "GPU-b", "GPU-c"]
 HOLDER = """
 import sys
-import tempfile
 from pathlib import Path
 from exemplar.runtime import machine
 print(machine.take(sys.argv[2:], most=1, folder=Path(sys.argv[1])), flush=True)

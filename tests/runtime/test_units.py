@@ -70,6 +70,14 @@ def test_any_number_of_processes_gives_the_same(processes: int, tmp_path: Path):
     assert np.concatenate(notes).tolist() == [0, 5, 10, 15, 20]
 
 
+def test_a_long_name_of_the_temporary_folder_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As clusters give one; a socket there would have too long a name."""
+    (folder := tmp_path / ("t" * 100)).mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    monkeypatch.setenv("EXEMPLAR_THREADS", "2")
+    assert run(squares).tolist() == np.concatenate([squares(piece) for piece in PIECES]).tolist()
+
+
 def test_the_first_mistake_in_the_order_of_the_units_is_told(processes: int):
     """In its own words, whichever process met it."""
     with pytest.raises(UserError, match=r"^picture 10 is broken$"):
@@ -212,13 +220,13 @@ def ended(scheduler: int, unit: Unit) -> np.ndarray:
 
 
 @pytest.fixture
-def scheduler(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A scheduler in a process of its own, with a worker, as on a cluster."""
+def scheduler(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
+    """A scheduler in a process of its own, with a worker or as many as the test asks for, as on a cluster."""
     pytest.importorskip("distributed")
     options = ["--no-dashboard", "--scheduler-file", str(tmp_path / "scheduler.json")]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     started = []
-    for program in ("scheduler --host 127.0.0.1 --port 0", "worker --nthreads 1"):
+    for program in ("scheduler --host 127.0.0.1 --port 0", *["worker --nthreads 1"] * getattr(request, "param", 1)):
         name, *given = program.split()
         command = [sys.executable, "-m", f"distributed.cli.dask_{name}", *given, *options]
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL))
@@ -236,6 +244,19 @@ def test_a_scheduler_that_goes_away_is_told(
     monkeypatch.setenv(SCHEDULER, address)
     with pytest.raises(UserError, match=f"^the scheduler at {address} went away; once it is back, the same command"):
         run(partial(ended, scheduler.pid))
+
+
+@pytest.mark.parametrize("scheduler", [0], indirect=True)
+def test_a_scheduler_that_goes_away_while_workers_are_waited_for_is_told(
+    scheduler: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In the same line."""
+    address = json.loads(awaited(tmp_path / "scheduler.json"))["address"]
+    monkeypatch.setenv(SCHEDULER, address)
+    monkeypatch.setattr(workers, "SECONDS_FOR_AN_ANSWER", 3)
+    Timer(1, scheduler.kill).start()
+    with pytest.raises(UserError, match=f"^the scheduler at {address} went away; once it is back, the same command"):
+        run(squares)
 
 
 def awaited(file: Path) -> str:

@@ -189,13 +189,23 @@ def test_a_sample_of_many_images_says_at_once_that_they_give_too_few(monkeypatch
     wanted = {"scales": SCALES, "most_overlap": 0.3, "random_seed": 0}
     many = np.broadcast_to(noise(1), (1_000_000, 3, 96, 96))
     with pytest.raises(
-        UserError, match=r"^seeds.count is 16000000, but these 1000000 images give about 10\d{6} seeds, as 200 of them"
+        UserError, match=r"^seeds.count is 18000000, but these 1000000 images give about 10\d{6} seeds, as 200 of them"
     ):
-        supply.plan(many, count=16_000_000, **wanted)
+        supply.plan(many, count=18_000_000, **wanted)
     for count, least, most in ((500_000, 1, 1), (2_000_000, 2, 2), (2_100_000, 3, 4), (9_000_000, 10, 48)):
         usable, turns = supply.plan(many, count=count, **wanted)
         assert usable == SCALES
         assert least <= turns <= most
+
+
+def test_a_sample_of_flat_images_does_not_say_that_all_are_flat(monkeypatch: pytest.MonkeyPatch):
+    """Five of 3,000 give a seed each, and none of the sample does."""
+    monkeypatch.setattr(supply, "SAMPLE", 200)
+    images = np.zeros((3000, 3, 32, 32), np.uint8)
+    images[[7, 707, 1407, 2107, 2807]] = noise(5, 32, 32)
+    for random_seed in range(3):
+        found = seeds.draw(images, count=5, scales=[1.0], most_overlap=None, random_seed=random_seed)
+        assert sorted(found.image.tolist()) == [7, 707, 1407, 2107, 2807]
 
 
 @pytest.mark.parametrize("most", [None, 0.3, 0.05])
