@@ -155,6 +155,7 @@ def watched(count: int, work: Callable[..., Any], *arguments: object) -> tuple[A
 def anonymous_memory(of: psutil.Process | None = None) -> float:
     """Memory of a process, or of this one, and of its children that no file stands behind, in GB (10^9 bytes).
 
+    Pages that forks share count for each of them: to look at each page's owners would disturb what is measured.
     Other systems than Linux do not tell it apart: there it is all memory of the process itself.
     """
     whole, first = 0, of or psutil.Process()

@@ -20,9 +20,9 @@ def cut() -> None:
     images = load_images(unlabeled)
     wanted = settings.seeds.model_dump()
     draws = {**wanted, "random_seed": settings.random_seed}
-    supply.plan(images, **draws)  # at once: for its digest all of a large set is read
+    planned = supply.plan(images, **draws)  # at once: for its digest all of a large set is read
     with work_folder("seeds", settings=draws, inputs=[unlabeled]) as kept:
-        drawn = seeds.draw(images, **draws, kept=kept)
+        drawn = seeds.draw(images, **draws, planned=planned, kept=kept)
         with replacing(Path("data/seeds.npz")) as temporary:
             drawn.save(temporary)
 

@@ -139,8 +139,9 @@ def reserve(file: int, size_bytes: int) -> None:
 def scratch_array(folder: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.ndarray:
     """An array of zeros that can be written and lies in a file of a folder; raises OSError where there is no room.
 
-    The file has no name, so that the system gives its room back when this process ends, however it ends. It is told
-    that rows are used at random: else it holds them in pages of up to 2 MB, all of which it writes when a row changes.
+    The file has no name, so that the system gives its room back when this process ends, however it ends. The
+    system is told that rows are used at random: else it keeps the file in pages of up to 2 MB, and writes a whole page
+    when one row in it changes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:

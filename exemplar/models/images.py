@@ -12,7 +12,7 @@ from exemplar.runtime.cards import free_on_cuda
 
 BATCH_PIXELS = 8 * 96 * 96  # on the CPU the widest maps then stay below the blocks that runtime/device.py keeps
 CUDA_BYTES = 2 << 30  # of a batch and its maps: 256 images of 96 x 96 pixels keep any GPU busy, and take more space
-SHARE_OF_FREE = 4  # copies of images and maps take as much again, and cuDNN's kernels space of their own
+SHARE_OF_FREE = 4  # copies of images and maps take as much again, and cuDNN's kernels need workspace
 
 
 def images_at_once(encoder: Encoder | Pixels, height: int, width: int, device: torch.device) -> int:

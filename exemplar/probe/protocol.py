@@ -21,7 +21,7 @@ from exemplar.models.network import Encoder, Pixels
 from exemplar.probe import features, knn, span, svm
 from exemplar.probe.features import Features, require_sound
 from exemplar.probe.span import Span
-from exemplar.runtime.device import Compute, enough_memory
+from exemplar.runtime.device import Compute, enough_memory, more_room
 
 TOLERANCE = 1e-6
 BYTES_AT_ONCE = 256 << 20  # of scaled test features
@@ -206,7 +206,6 @@ class Fitted:
         return self.weights[0] if self.span is None else self.span.unproject(self.weights[0])
 
 
-@enough_memory("the SVMs; lower side of this dataset under probe in params.yaml, or set compute.device to 'cpu'")
 def fit(
     extracted: Features,
     labeled: Labeled,
@@ -217,19 +216,20 @@ def fit(
     compute: Compute,
 ) -> Fitted:
     """Scale the features of the training images and fit an SVM per class to them, for each value of C."""
-    scales = divisors(extracted, train, settings)
-    narrow = Span.of(extracted, scales, train, compute.device) if span.is_wide(extracted, train) else None
-    blocks = narrow.blocks if narrow else partial(scaled_blocks, extracted, scales, compute=compute)
-    training = narrow.training() if narrow else torch.from_numpy(extracted.scaled(scales, train)).to(compute.device)
-    labels = torch.from_numpy(labeled.labels[train]).to(compute.device)
-    weights = svm.fit_path(
-        training,
-        labels,
-        classes=len(labeled.classes),
-        C_values=C_values,
-        intercept_scaling=settings.intercept_scaling,
-        tolerance=TOLERANCE,
-    )
+    with enough_memory(f"the SVMs; lower side of this dataset under probe in params.yaml, {more_room(compute.device)}"):
+        scales = divisors(extracted, train, settings)
+        narrow = Span.of(extracted, scales, train, compute.device) if span.is_wide(extracted, train) else None
+        blocks = narrow.blocks if narrow else partial(scaled_blocks, extracted, scales, compute=compute)
+        training = narrow.training() if narrow else torch.from_numpy(extracted.scaled(scales, train)).to(compute.device)
+        labels = torch.from_numpy(labeled.labels[train]).to(compute.device)
+        weights = svm.fit_path(
+            training,
+            labels,
+            classes=len(labeled.classes),
+            C_values=C_values,
+            intercept_scaling=settings.intercept_scaling,
+            tolerance=TOLERANCE,
+        )
     return Fitted(scales, training, labels, weights, blocks, narrow)
 
 

@@ -16,8 +16,8 @@ from exemplar.runtime.memory import keep_freed_memory, left_by_limits
 
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
-# How PyTorch and CUDA's libraries say that memory is out, where it is no error of a kind of its own. cuDNN finds no
-# engine where none of its kernels gets the space that it asks for.
+# What PyTorch and CUDA's libraries say when memory is out and the error is of no kind of its own. cuDNN finds no engine
+# when none of its kernels gets the workspace that it asks for.
 OUT_OF_MEMORY = re.compile(
     r"out of memory|_STATUS_ALLOC_FAILED|DefaultCPUAllocator|unable to find an engine to execute", re.IGNORECASE
 )

@@ -106,9 +106,10 @@ def fill(
     there. Raises OSError where the disk is full.
     """
     notes = file.with_suffix(".units")
-    is_whole = file.exists() and file.stat().st_size > np.dtype(kind).itemsize * math.prod(shape)
-    is_moved = file.exists() and not is_whole and all(read_note(place) is not None for place in places(notes, units))
-    if file.is_symlink() or not (is_whole or is_moved):  # a link came with a copied repository, and may lead anywhere
+    begun = file.exists() and not file.is_symlink()  # a link came with a copied repository, and may lead anywhere
+    is_whole = begun and file.stat().st_size > np.dtype(kind).itemsize * math.prod(shape)
+    is_moved = begun and not is_whole and all(read_note(place) is not None for place in places(notes, units))
+    if not (is_whole or is_moved):
         remove(notes)
         remove(file)
         with replacing(file) as temporary:

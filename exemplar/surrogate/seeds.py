@@ -76,16 +76,19 @@ def draw(
     scales: Sequence[float],
     most_overlap: float | None,
     random_seed: int,
+    planned: tuple[list[float], int] | None = None,
     kept: Path | None = None,
 ) -> Seeds:
     """Draw `count` seeds out of `images`, as few per image as will do: one each where there are enough images.
 
     Two seeds of an image have an intersection over union of `most_overlap` or less; None does not ask for that.
 
-    Images are drawn by energy, so that flat ones come last. What is done of it stays in the folder `kept`. Raises
-    UserError when the images cannot give that many seeds.
+    Images are drawn by energy, so that flat ones come last. What is done of it stays in the folder `kept`; `planned` is
+    what `plan` has said of it already. Raises UserError when the images cannot give that many seeds.
     """
-    usable, rounds = plan(images, count=count, scales=scales, most_overlap=most_overlap, random_seed=random_seed)
+    usable, rounds = planned or plan(
+        images, count=count, scales=scales, most_overlap=most_overlap, random_seed=random_seed
+    )
     order = draw_order(images, scale=max(usable), random_seed=random_seed, kept=kept)
     place = order.argsort()
     taken, turns = min(count, len(images)), 1 if count <= len(images) else rounds

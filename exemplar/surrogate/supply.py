@@ -16,7 +16,7 @@ from exemplar.surrogate.rounds import draw_from
 
 SAMPLE, SAMPLE_BYTES = 2000, 56 << 20  # images: so many of 96 x 96 pixels, or fewer large ones
 FEWEST = 100  # fewer would say too little
-DOUBT = 10.0  # what is said of all by the sample is wrong with a chance of e ** -10
+DOUBT = 10.0  # the mean of all is further from the sample's than is said with a chance of 3 * e ** -10 at most
 
 
 def plan(

@@ -51,7 +51,7 @@ class Checkpoint:
             if self.compute.rank == 0:
                 with replacing(self.path) as temporary:
                     with temporary.open("wb") as file:
-                        torch.save({**content, "parts": named}, file)
+                        torch.save({**content, "rows": named}, file)
                     if self.path.exists():
                         self.path.replace(self.earlier)
             self.told = False
@@ -59,7 +59,7 @@ class Checkpoint:
             if not self.told:
                 say(f"warning: cannot write the checkpoint {self.path} ({reason(error)}); the work goes on without it")
             self.told = True
-        if self.compute.rank == 0:
+        if tables and self.compute.rank == 0:
             self.remove_parts()
         self.written = time.monotonic()
         self.cost_seconds = self.written - started
@@ -68,7 +68,7 @@ class Checkpoint:
         """Remove the files of rows that no state names, unless a state cannot be read."""
         with suppress(*UNREADABLE):
             states = [read_state(path) for path in (self.path, self.earlier) if path.exists()]
-            parts.remove_unnamed(self.path.parent, [part for state in states for part in state["parts"]])
+            parts.remove_unnamed(self.path.parent, [part for state in states for part in state["rows"]])
 
     def load(self, apply: Callable[[dict[str, Any]], None], tables: Sequence[LazyRows] = ()) -> Path | None:
         """Give the newest state that can be read to `apply`, and return its file; None where none was ever written.
@@ -86,7 +86,8 @@ class Checkpoint:
                 for other, told in broken.items():
                     say(f"{told}; going on from the one before it")
                     other.unlink()
-                self.remove_parts()
+                if tables:
+                    self.remove_parts()
                 return path
         if broken:
             raise UserError(f"{'; '.join(broken.values())}; remove {self.path.parent} to train from the start")
@@ -97,7 +98,7 @@ def restore(path: Path, apply: Callable[[dict[str, Any]], None], tables: Sequenc
     """Give a state to `apply`, and to tables the rows that it names; raises one of UNREADABLE."""
     content = load_state(path)
     apply(content)
-    parts.load(tables, path.parent, content["parts"])
+    parts.load(tables, path.parent, content["rows"])
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Muon(Optimizer):
         return state
 
     def turn(self, weights: Tensor, gradient: Tensor, *, rate: float) -> None:
-        """Take an orthogonal step from weights that have their length."""
+        """Bring weights back to the length that they keep, and take an orthogonal step from there."""
         device, length = weights.device.type, self.state[weights]["length"]
         is_rounded = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         precision = torch.get_autocast_dtype(device) if is_rounded else None

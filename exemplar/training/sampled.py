@@ -31,8 +31,8 @@ FULL_DECAY_CLASSES = 16_000  # the release's; a row that is met more seldom woul
 Seen = tuple[Sequence[Tensor], Int64[Tensor, " _"]]  # what the heads read of a batch of any length, and the classes
 
 
-class Found:
-    """What the scores of a batch tell for some classes at a time: their sum over all classes, and the highest."""
+class RunningScores:
+    """A batch's scores, taken in for some classes at a time: the sum over all of them, and the highest."""
 
     def __init__(self, targets: Int64[Tensor, " b"]) -> None:
         self.targets = targets
@@ -173,11 +173,11 @@ class Sampled(Learner):
     @torch.inference_mode()  # under no_grad alone autocast would keep the first rows that the heads held
     def judge(self, seen: list[Seen]) -> list[Outcome]:
         """Loss and score among all classes for each batch; a score as high as the own class's is an error."""
-        founds = [Found(targets) for _, targets in seen]
+        running = [RunningScores(targets) for _, targets in seen]
         for index in self.all_classes():
-            for found, (features, _) in zip(founds, seen, strict=True):
-                found.add(index, self.scores_of(features, index))
-        return [found.outcome() for found in founds]
+            for each, (features, _) in zip(running, seen, strict=True):
+                each.add(index, self.scores_of(features, index))
+        return [each.outcome() for each in running]
 
     def all_classes(self) -> Iterator[Int64[Tensor, " n"]]:
         """As many classes at a time as there are places, their rows in the heads."""
