@@ -51,7 +51,7 @@ class Checkpoint:
             if self.compute.rank == 0:
                 with replacing(self.path) as temporary:
                     with temporary.open("wb") as file:
-                        torch.save({**content, "rows": named}, file)
+                        torch.save({**content, "parts": named}, file)
                     if self.path.exists():
                         self.path.replace(self.earlier)
             self.told = False
@@ -68,7 +68,7 @@ class Checkpoint:
         """Remove the files of rows that no state names, unless a state cannot be read."""
         with suppress(*UNREADABLE):
             states = [read_state(path) for path in (self.path, self.earlier) if path.exists()]
-            parts.remove_unnamed(self.path.parent, [part for state in states for part in state["rows"]])
+            parts.remove_unnamed(self.path.parent, [part for state in states for part in state["parts"]])
 
     def load(self, apply: Callable[[dict[str, Any]], None], tables: Sequence[LazyRows] = ()) -> Path | None:
         """Give the newest state that can be read to `apply`, and return its file; None where none was ever written.
@@ -98,7 +98,7 @@ def restore(path: Path, apply: Callable[[dict[str, Any]], None], tables: Sequenc
     """Give a state to `apply`, and to tables the rows that it names; raises one of UNREADABLE."""
     content = load_state(path)
     apply(content)
-    parts.load(tables, path.parent, content["rows"])
+    parts.load(tables, path.parent, content["parts"])
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def newest(folder: Path) -> list[torch.Tensor]:
     """Weights, momenta and the rows of all classes, whoever owned them."""
     content = load_state(folder / "state.pt")
     momenta = [kept["momentum_buffer"] for kept in content["optimizer"]["state"].values()]
-    parts = sorted(content["rows"], key=lambda part: (part["table"], part["first"]))
+    parts = sorted(content["parts"], key=lambda part: (part["table"], part["first"]))
     rows = np.concatenate([np.load(folder / part["name"]).ravel() for part in parts])
     return [*content["model"].values(), *momenta, torch.from_numpy(rows)]
 

@@ -183,7 +183,7 @@ def test_damaged_rows_give_way_to_the_state_before(
     rows = Rows(tmp_path, compute)
     for number in (1, 2):
         rows.save(number)
-    harm(tmp_path / checkpoints.load_state(rows.checkpoint.path)["rows"][0]["name"])
+    harm(tmp_path / checkpoints.load_state(rows.checkpoint.path)["parts"][0]["name"])
     assert rows.found() == {1}
     assert capsys.readouterr().err.endswith("; going on from the one before it\n")
     assert len(list(tmp_path.iterdir())) == 2
