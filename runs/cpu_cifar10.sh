@@ -3,7 +3,7 @@
 #
 # The paper, in percent: 70.3 +- 0.4 (Table 3), after some 200 million samples.
 # Ours: 67.2 +- 0.2 after 2.56 million samples (random seed 0, bfloat16), one thread of an AMD EPYC with avx512_bf16: 58 minutes of
-# training at 733 samples a second and 4 of evaluation, on the real images in an archive packed anew; 66.9 +- 0.4, 66.8 +- 0.3 and
+# training at 733 samples a second and 4 of evaluation, on a JPEG copy of the images in an archive packed anew; 66.9 +- 0.4, 66.8 +- 0.3 and
 # 67.3 +- 0.2 (random seeds 0, 1, 2) before samples were drawn from counters. The
 # recipe release had 67.0 +- 0.3 after 5 million. Two cores were not timed. The paper's number is not reached (docs/log.md).
 set -eu

@@ -3,8 +3,8 @@
 # samples. It takes the place of exemplar/use/cifar10.safetensors; the card beside that file says what it is.
 #
 # The paper, in percent: 70.3 +- 0.4 on `cifar10_400` (Table 3), after some 200 million samples.
-# Ours: 66.3 +- 0.2 (random seed 0, bfloat16), 5 minutes of training on one thread of an AMD EPYC, on the real images in an archive
-# packed anew. With other samples, before, the whole file took 6 minutes on two cores. Another processor, or another number of threads,
+# Ours: 66.3 +- 0.2 (random seed 0, bfloat16), 5 minutes of training on one thread of an AMD EPYC, on a JPEG copy of the images in an
+# archive packed anew. With other samples, before, the whole file took 6 minutes on two cores. Another processor, or another number of threads,
 # rounds differently and gives other bytes.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
