@@ -70,7 +70,9 @@ def fit(
             # A stream per epoch, for dropout and some orders: a resumed training draws what the uninterrupted one drew.
             torch.manual_seed(torch_seed(random_seed, "training", epoch))
             order = draw_order(data, settings, random_seed=random_seed, epoch=epoch, device=compute.device)
-            with enough_memory(smaller_batches(settings)):
+            with enough_memory(
+                smaller_batches(settings) + (f", or train without {captured.SWITCH}" if capture else "")
+            ):
                 record = train_epoch(
                     state, data, order, settings, learn=steps, compute=compute, progress=progress, checkpoint=kept
                 )

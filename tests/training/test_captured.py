@@ -76,7 +76,6 @@ LEARNERS: Mapping[str, Draw] = {name: partial(recipe, name) for name in RECIPES}
 def trained(name: str, compute: Compute, folder: Path, capture: Capture | None, *, kind: type[Fused] = Fused) -> State:
     """What a training leaves: weights, averages, momenta, and records without their speed."""
     model, data = LEARNERS[name]()
-    model.draws = True  # else the states of the host's random generator would be compared
     if isinstance(model, Fused):
         model = kind(model.encoder, model.head)
     settings = replace(SETTINGS, new_samples=name in TASKS)
