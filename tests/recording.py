@@ -52,9 +52,7 @@ class Tape(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = tensors((args, kwargs))
         if func.namespace == "profiler" or (given and all(each.shape == self.dice.shape for each in given)):
-            return func(
-                *args, **(kwargs or {})
-            )  # the host compares its generator's states
+            return func(*args, **(kwargs or {}))  # the host compares its generator's states
         for tensor in given:
             if place(tensor) not in self.new:
                 storage = tensor.untyped_storage()
