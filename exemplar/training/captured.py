@@ -86,7 +86,9 @@ class Steps(Generic[Result]):
             try:
                 self.replay = self.captured(self.capture, indices)
             except RuntimeError as error:
-                reason = one_line(first(error))
+                if not isinstance(cause := first(error), Exception):  # Ctrl-C
+                    raise cause from None
+                reason = one_line(cause)
             if self.replay is None:  # the error is gone here, and with it what it held of the memory
                 return self.without(reason, indices)
         self.indices.copy_(indices)

@@ -249,6 +249,22 @@ def test_a_capture_that_spoils_the_device_ends_the_training_in_a_line() -> None:
         steps(torch.arange(2))
 
 
+def test_an_interrupt_inside_a_capture_ends_the_training() -> None:
+    """Although what was begun cannot be ended."""
+
+    def interrupted(_: Callable[[], None]) -> Callable[[], None]:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    steps = Steps(lambda indices: indices, batch_size=2, capture=interrupted, label="test")
+    for _ in range(STEPS_BEFORE):
+        steps(torch.arange(2))
+    with pytest.raises(KeyboardInterrupt):
+        steps(torch.arange(2))
+
+
 def test_a_training_that_counts_on_the_host_is_not_captured(capsys: pytest.CaptureFixture[str]) -> None:
     """A line says why, and its result is that of any other machine."""
     data, recorder = material.surrogate_set(CLASSES, SAMPLES), Recorder()
