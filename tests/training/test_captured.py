@@ -14,6 +14,7 @@ from recording import Recorder, StoppedError, Watcher, refuse
 from torch.utils._pytree import tree_flatten
 
 from benchmarks import material
+from benchmarks.launches import OnAGpu
 from exemplar.errors import UserError
 from exemplar.methods.exemplar import RECIPES
 from exemplar.models.architecture import parse
@@ -25,6 +26,7 @@ from exemplar.training import checkpoints
 from exemplar.training.captured import STEPS_BEFORE, SWITCH, Capture, Steps, chosen, obstacle
 from exemplar.training.classifier import Classifier
 from exemplar.training.contract import Settings
+from exemplar.training.labeled import LabelClassifier
 from exemplar.training.learner import Learner, Outcome, Samples
 from exemplar.training.loop import fit
 
@@ -38,15 +40,27 @@ Draw = Callable[[], tuple[Learner, Samples]]
 State = dict[str, Any]
 
 
+def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """SGD as it is on a GPU: one operation for each group, which reads the rate where it lies."""
+    for group in optimizer.param_groups:
+        group["fused"] = True
+    return optimizer
+
+
 class Fused(Classifier):
     """The release's network with the optimizer that it has on a GPU."""
 
     def optimizer(self, settings: Settings) -> torch.optim.Optimizer:
-        """One operation for each group, which reads the rate where it lies."""
-        optimizer = super().optimizer(settings)
-        for group in optimizer.param_groups:
-            group["fused"] = True
-        return optimizer
+        """Ten groups."""
+        return fused(super().optimizer(settings))
+
+
+class FusedLabels(LabelClassifier):
+    """What fine-tuning trains, with the optimizer that it has on a GPU."""
+
+    def optimizer(self, settings: Settings) -> torch.optim.Optimizer:
+        """Two groups."""
+        return fused(super().optimizer(settings))
 
 
 def recipe(name: str) -> tuple[Learner, Samples]:
@@ -54,6 +68,13 @@ def recipe(name: str) -> tuple[Learner, Samples]:
     model = RECIPES[name](parse(small.MODEL), CLASSES, mean=MEAN, generator=torch.Generator().manual_seed(0))
     data = material.surrogate_set(CLASSES, SAMPLES)
     return (Fused(model.encoder, model.head) if isinstance(model, Classifier) else model), data
+
+
+def labels() -> tuple[Learner, Samples]:
+    """A network that learns labels."""
+    model, data = recipe("release")
+    assert isinstance(model, Classifier)
+    return FusedLabels(model.encoder, model.head), data
 
 
 def task(name: str) -> tuple[Learner, Samples]:
@@ -68,8 +89,10 @@ def task(name: str) -> tuple[Learner, Samples]:
     return file.build(parse(small.MODEL), data, options, mean=MEAN, generator=generator), data
 
 
-LEARNERS: Mapping[str, Draw] = {name: partial(recipe, name) for name in RECIPES} | {
-    name: partial(task, name) for name in TASKS
+LEARNERS: Mapping[str, Draw] = {
+    **{name: partial(recipe, name) for name in RECIPES},
+    "labels": labels,
+    **{name: partial(task, name) for name in TASKS},
 }
 
 
@@ -98,7 +121,7 @@ def differing(one: State, other: State) -> list[str]:
 
 
 FLOAT32 = Compute(torch.device("cpu"), torch.float32)
-BFLOAT16 = Compute(torch.device("cpu"), torch.bfloat16)
+BFLOAT16 = OnAGpu(torch.device("cpu"), torch.bfloat16)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +131,8 @@ BFLOAT16 = Compute(torch.device("cpu"), torch.bfloat16)
 def test_replayed_steps_are_steps(
     name: str, compute: Compute, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights, averages, momenta and records are those of steps that are done, bit by bit, for both recipes and all
-    tasks: with rates that change, dropout, a smaller batch at the end of each epoch and a measurement after it.
+    """Weights, averages, momenta and records are those of steps that are done, bit by bit, for both recipes, labels and
+    all tasks: with rates that change, dropout, a smaller batch at the end of each epoch and a measurement after it.
 
     They are done here because a capture fails, which costs a line and nothing else.
     """
