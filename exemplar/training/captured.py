@@ -59,10 +59,10 @@ def obstacle(capture: Capture, model: Learner, compute: Compute) -> str | None:
 
 
 class Steps(Generic[Result]):
-    """Does a step with the indices of one batch after another, the first as they are, the others by a replay.
+    """Does a step with the indices of one batch after another: the first three as they are, the others by a replay.
 
-    Without a `capture` all are as they are, and so is one of fewer rows than `batch_size`, such as an epoch's last may
-    be. What a replay gives is overwritten by the next one.
+    Without a `capture` all are as they are, and so is one of fewer rows than `batch_size`, such as an epoch's last.
+    What a replay gives is overwritten by the next one.
     """
 
     indices: Int64[Tensor, " b"]
@@ -96,7 +96,7 @@ class Steps(Generic[Result]):
         return self.given
 
     def captured(self, capture: Capture, indices: Int64[Tensor, " b"]) -> Replay:
-        """What does the step with the rows that `indices` holds by then, and puts what it gives where it is found."""
+        """A replay of the step for the rows that `self.indices` holds by then; its result lies in `self.given`."""
         self.indices = indices.clone()
 
         def work() -> None:
@@ -119,6 +119,6 @@ class Steps(Generic[Result]):
 
 def first(error: BaseException) -> BaseException:
     """What went wrong first: a capture in which something fails cannot be ended either."""
-    while error.__context__:
+    while error.__context__ and not error.__suppress_context__:
         error = error.__context__
     return error

@@ -29,6 +29,7 @@ from exemplar.training.contract import Settings
 from exemplar.training.labeled import LabelClassifier
 from exemplar.training.learner import Learner, Outcome, Samples
 from exemplar.training.loop import fit
+from exemplar.training.state import TrainState
 
 TASKS = names_in("methods", having=r"^def draw\(")
 MEAN = torch.full((3, 32, 32), 0.5)
@@ -184,6 +185,21 @@ def test_a_state_of_captured_steps_is_a_state(tmp_path: Path, monkeypatch: pytes
     ended = trained("fast", FLOAT32, tmp_path / "cut", None)
     for name, values in whole["model"].items():
         torch.testing.assert_close(ended["model"][name], values, rtol=1e-3, atol=1e-4)
+
+
+def test_rates_stay_where_they_are() -> None:
+    """A captured step reads them there: also after a state was loaded, whose own rates are numbers."""
+    model, _ = recipe("release")
+    plain, state = TrainState(model, SETTINGS), TrainState(model, SETTINGS, captured=True)
+    places = [group["lr"].data_ptr() for group in state.optimizer.param_groups]
+    plain.set_rate(0.9)
+    state.load_state_dict(plain.state_dict())
+    state.set_rate(0.8)
+    plain.set_rate(0.8)
+    for group, ours, place in zip(plain.optimizer.param_groups, state.optimizer.param_groups, places, strict=True):
+        assert ours["lr"].data_ptr() == place
+        assert float(ours["lr"]) == pytest.approx(group["lr"], rel=1e-7)
+        assert ours["fused"]
 
 
 class Counting(Fused):
