@@ -11,13 +11,23 @@ import pytest
 import torch
 
 from benchmarks import __main__ as program
-from benchmarks import material, measure, probe, rendering, rendering_peers, svms, table, tasks
+from benchmarks import launches, material, measure, probe, rendering, rendering_peers, svms, table, tasks
 from benchmarks.measure import NotTheSameError, Row
 from exemplar.params.load import load_params
 from exemplar.runtime.device import Compute
 
 PAIR = Row("pair", 30.0, 10.0, 3.0, 2.5, "samples/s", (2.0, 4.0))
 LIMIT = Row("limit", 0.2, None, None, 0.1, "s", (0.1, 0.3))
+
+
+def test_what_launches_is_counted():
+    """Operations that compute, and neither views nor memory; around a replay there is a twentieth of a step at most."""
+    ones = torch.ones(2, 3)
+    assert launches.asked(lambda: torch.empty(2).view(1, 2)) == 0
+    assert launches.asked(lambda: (ones.T + 1).sum()) == 2
+    found = launches.counted("fast", torch.float32)
+    assert found["a step around its replay"] < found["a step"] / 20
+    assert found["rendering"] + found["the optimizer"] < found["a step"]
 
 
 def test_both_sides_run_in_turn():

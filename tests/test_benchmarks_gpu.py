@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 import torch
 from imports import ROOT
+from recording import Recorder
 from test_library import BLOCKED
 
 from benchmarks import material
-from benchmarks.gpu import alone, bounds, cifar10, networks, program, rates, record, session
+from benchmarks.gpu import alone, bounds, captured, cifar10, networks, program, rates, record, session
 from benchmarks.table import processor
 from exemplar.errors import UserError, say
 from exemplar.params.load import load_params, load_yaml
@@ -142,6 +143,19 @@ def hang(looks: session.Session) -> Iterator[session.Row]:
     yield session.measured("first", 1.0, "s")
     with bounds.ended_after(0.1):
         threading.Event().wait()
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_captured_steps_are_compared_with_steps(tmp_path: Path, precision: torch.dtype):
+    """The same losses, each another one, and weights, where what stands for a CUDA graph is asked."""
+    compute, recorder = replace(session.CPU, precision=precision), Recorder()
+    (ours, weights), (theirs, others) = (
+        captured.learnt(looking(tmp_path), "fast", compute, capture) for capture in (recorder, None)
+    )
+    assert recorder.replays > 10
+    assert ours == theirs
+    assert len(set(ours)) == len(ours)
+    assert torch.equal(weights, others)
 
 
 def test_what_hangs_in_a_process_of_its_own_costs_no_other_row(tmp_path: Path):

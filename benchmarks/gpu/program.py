@@ -8,9 +8,11 @@ Parts, in this order unless some are named:
   cifar10   the medium network on CIFAR-10 for --minutes, then both protocols, beside the
             paper's 75.4 and 82.2 %; needs --cifar10                                          (--minutes and three more)
   pair      two processes on two GPUs against one; needs two GPUs                             (half a minute)
-  compiled  rendering compiled, steps captured as CUDA graphs, each in a process of its own   (three minutes)
+  captured  steps captured as CUDA graphs: whether they are steps, and trainings with them,
+            each in a process of its own                                                      (three minutes)
+  compiled  rendering compiled, in a process of its own                                       (half a minute)
 The times are estimates. Nothing begins after --seconds, what runs then is interrupted, and both are listed. In two runs
-of less than ten minutes each: `ceilings equal rates compiled --seconds 570`, then `cifar10 pair --seconds 570`.
+of ten minutes each: `ceilings equal rates captured --seconds 570`, then `cifar10 pair compiled --seconds 570`.
 Only the package's core dependencies are needed (pip install .), and no network. One row, the compiled rendering, needs
 a C compiler. What cannot run is told in a line, and the others go on.
 """
@@ -36,7 +38,7 @@ from exemplar.errors import UserError, one_line
 from exemplar.runtime import device
 from exemplar.runtime.device import Compute
 
-PARTS = ("ceilings", "equal", "rates", "cifar10", "pair", "compiled")
+PARTS = ("ceilings", "equal", "rates", "cifar10", "pair", "captured", "compiled")
 QUICK_BATCH = 16
 
 

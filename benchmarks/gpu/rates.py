@@ -17,6 +17,7 @@ from benchmarks.gpu.session import Row, Session, Work, Works, enough, measured
 from exemplar.methods.exemplar import RECIPES
 from exemplar.probe import features, svm
 from exemplar.surrogate.sets import Batch, SurrogateSet
+from exemplar.training.captured import Capture
 from exemplar.training.loop import fit
 
 PAPERS_BATCH = 128
@@ -165,7 +166,16 @@ def freely(work: Work) -> Work:
     return run
 
 
-def library(session: Session, data: SurrogateSet, recipe: str, model: str, batch: int, *, least: float) -> float:
+def library(
+    session: Session,
+    data: SurrogateSet,
+    recipe: str,
+    model: str,
+    batch: int,
+    *,
+    least: float,
+    capture: Capture | None = None,
+) -> float:
     """Images a second in the best of some epochs but the first, each of a sample a class or more.
 
     They last a second at the bare step's rate.
@@ -173,7 +183,9 @@ def library(session: Session, data: SurrogateSet, recipe: str, model: str, batch
     samples = int(min(max(EPOCH_SECONDS * least / len(data.label), 1), data.draws.samples))
     few = replace(data, draws=replace(data.draws, samples=1 if session.quick else samples), held_out=0)
     method, settings = networks.draw(recipe, model, networks.classes(session)), networks.settings(recipe, batch, EPOCHS)
-    epochs = list(fit(method, few, settings, compute=session.compute, random_seed=0, label="benchmark"))
+    epochs = list(
+        fit(method, few, settings, compute=session.compute, random_seed=0, label="benchmark", capture=capture)
+    )
     return max(epoch.samples_per_second for epoch in epochs[1:])
 
 

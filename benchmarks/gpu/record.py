@@ -67,6 +67,7 @@ class Part:
 
     def measure(self, works: Works) -> None:
         """All pieces that time is left for; nothing that happens in one keeps the next from being measured."""
+        self.write()
         try:
             for piece, work in works:
                 if self.session.left > 0:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -69,8 +70,7 @@ class Classifier(ClassLearner):
         groups = schedule.parameter_groups(
             self.encoder, self.head, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        on_cuda = self.head.scores.weight.is_cuda  # where one launch for each group does all
-        return SGD(groups, momentum=settings.momentum, fused=True if on_cuda else None)
+        return sgd(groups, momentum=settings.momentum)
 
     def rate_factor(self, progress: float) -> float:
         """The release's steps."""
@@ -79,6 +79,12 @@ class Classifier(ClassLearner):
     def finish(self) -> Encoder:
         """The encoder as it is."""
         return self.encoder
+
+
+def sgd(groups: list[dict[str, Any]], *, momentum: float) -> SGD:
+    """SGD with momentum, each group with its `lr`; on a GPU one launch for each, which reads a rate that lies there."""
+    fused = all(weights.is_cuda for group in groups for weights in group["params"])
+    return SGD(groups, momentum=momentum, fused=True if fused else None)
 
 
 def draw_classifier(

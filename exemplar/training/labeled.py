@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.models.initial import draw_head
@@ -17,7 +17,7 @@ from exemplar.surrogate.counters import uniforms
 from exemplar.surrogate.draws import Draws
 from exemplar.surrogate.ranges import Ranges, geometry_alone
 from exemplar.surrogate.sets import SurrogateSet
-from exemplar.training.classifier import Classifier
+from exemplar.training.classifier import Classifier, sgd
 from exemplar.training.contract import Settings
 
 AUGMENTATIONS = ("none", "geometry", "geometry_and_colour")
@@ -34,11 +34,12 @@ class LabelClassifier(Classifier):
     def optimizer(self, settings: Settings) -> Optimizer:
         """SGD with momentum; biases do not decay."""
         modules: list[nn.Module] = [*self.encoder.layers, self.head.scores]
+        rate = settings.learning_rate
         groups = [
-            {"params": [module.weight for module in modules], "weight_decay": settings.weight_decay},
-            {"params": [module.bias for module in modules], "weight_decay": 0.0},
+            {"params": [module.weight for module in modules], "lr": rate, "weight_decay": settings.weight_decay},
+            {"params": [module.bias for module in modules], "lr": rate, "weight_decay": 0.0},
         ]
-        return SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+        return sgd(groups, momentum=settings.momentum)
 
     def rate_factor(self, progress: float) -> float:
         """From near 0 to 1 in the first 15 % of all steps, and back to near 0 in a straight line."""

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,15 +14,18 @@ from exemplar.errors import UserError, reason, say
 from exemplar.runtime import collective
 from exemplar.runtime.device import Compute, enough_memory, more_room
 from exemplar.runtime.progress import Progress, track
+from exemplar.training import captured
+from exemplar.training.captured import Capture, Steps
 from exemplar.training.checkpoints import UNREADABLE, Checkpoint, restore
 from exemplar.training.contract import Epoch, Settings
 from exemplar.training.learner import Learner, Outcome, Samples
-from exemplar.training.order import Order, draw_order
+from exemplar.training.order import Order, batches, draw_order
 from exemplar.training.state import TrainState
 from exemplar.training.watch import DivergenceCheck, nonzero_gradients, smaller_batches
 
 STEPS_BETWEEN_NUMBERS = 20
 SAMPLES_AT_ONCE = 256
+Observed = tuple[Outcome, Int64[Tensor, ""]]
 
 
 def fit(
@@ -33,23 +37,29 @@ def fit(
     random_seed: int,
     label: str,
     checkpoint: Path | None = None,
+    capture: Capture | None = None,
 ) -> Iterator[Epoch]:
     """Train on every row of an epoch once, as the recipe of the learner says, and yield a record after each epoch.
 
     With a `checkpoint` that exists the training goes on where it was written, after the records of its epochs are
     yielded again, and ends with the same weights as without the interruption. All processes of a training call it, and
-    only process 0 is told where the checkpoint is. Raises UserError when memory is short, or loss, weights or gradients
-    show that nothing is learnt.
+    only process 0 is told where the checkpoint is. A `capture` lets it replay steps instead of doing them; without one
+    `captured.chosen` decides. Raises UserError when memory is short, or loss, weights or gradients show that nothing is
+    learnt.
     """
+    capture = captured.chosen(capture, model, compute, label=label)
     with enough_memory(f"{label}: network and samples; choose a smaller model, {more_room(compute.device)}"):
         data = data.to(compute.device)
         model.to(compute.device).to(memory_format=torch.channels_last).train()
         model.begin(data)
-        state, path = TrainState(model, settings), collective.same_path(checkpoint, compute)
+        state = TrainState(model, settings, captured=capture is not None)
+        path = collective.same_path(checkpoint, compute)
         kept = Checkpoint(path, compute) if path else None
         require_trained(model, state.optimizer)
         found = kept.load(state.load_state_dict, model.tables) if kept and compute.rank == 0 else None
         same_start(state, found, compute)
+    step = partial(observed_step, state, data, compute=compute)
+    steps = Steps(step, batch_size=settings.batch_size, capture=capture, label=label)
     yield from state.epochs
     share = settings.share(len(data))
     done = len(state.epochs) * share + state.progress.steps * settings.batch_size
@@ -60,8 +70,12 @@ def fit(
             # A stream per epoch, for dropout and some orders: a resumed training draws what the uninterrupted one drew.
             torch.manual_seed(torch_seed(random_seed, "training", epoch))
             order = draw_order(data, settings, random_seed=random_seed, epoch=epoch, device=compute.device)
-            with enough_memory(smaller_batches(settings)):
-                record = train_epoch(state, data, order, settings, compute=compute, progress=progress, checkpoint=kept)
+            with enough_memory(
+                smaller_batches(settings) + (f", or train without {captured.SWITCH}" if capture else "")
+            ):
+                record = train_epoch(
+                    state, data, order, settings, learn=steps, compute=compute, progress=progress, checkpoint=kept
+                )
             state.end_epoch(record)
             if kept and collective.agreed(kept.is_due() or record.epoch == settings.epochs, compute):
                 kept.save(state.state_dict(), model.tables)
@@ -74,6 +88,7 @@ def train_epoch(
     order: Order,
     settings: Settings,
     *,
+    learn: Steps[Observed],
     compute: Compute,
     progress: Progress,
     checkpoint: Checkpoint | None,
@@ -87,12 +102,11 @@ def train_epoch(
     signal = torch.zeros((), device=compute.device)
     part.restore_rng()
     steps = -(-len(order) // settings.batch_size)
-    for step in range(part.steps, steps):
-        indices = order[step * settings.batch_size : (step + 1) * settings.batch_size]
+    for step, indices in enumerate(batches(order, settings.batch_size, first=part.steps), part.steps):
         state.set_rate((epoch + step / steps) / settings.epochs)
-        outcome = train_step(state, data, indices, compute=compute)
+        outcome, reached = learn(indices)
         part.add(outcome, rows=len(indices))
-        signal += nonzero_gradients(state.model)
+        signal += reached
         if step % STEPS_BETWEEN_NUMBERS == 0:
             watch.check_loss(float(part.loss_sum))
             scores = outcome.sums if state.model.measured else {"score": outcome.score}
@@ -125,6 +139,12 @@ def train_epoch(
     )
 
 
+def observed_step(state: TrainState, data: Samples, indices: Int64[Tensor, " b"], *, compute: Compute) -> Observed:
+    """A step, and how many weights of the first layer its gradients reach."""
+    outcome = train_step(state, data, indices, compute=compute)
+    return outcome, nonzero_gradients(state.model)
+
+
 def train_step(state: TrainState, data: Samples, indices: Int64[Tensor, " b"], *, compute: Compute) -> Outcome:
     """A step on a batch, of which this process computes its rows: the batch's loss and sums."""
     share = collective.share(len(indices), compute)
@@ -135,8 +155,8 @@ def train_step(state: TrainState, data: Samples, indices: Int64[Tensor, " b"], *
     if not (state.model.draws or torch.equal(dice, torch.get_rng_state())):
         raise TypeError(f"{type(state.model).__name__}.forward draws; draw for every row where the rows are made")
     counts = bool(share.counted)
-    loss, score = mine.loss * (share.counted / share.whole), mine.score.float() * counts
-    sums = {name: value.float() * counts for name, value in mine.sums.items()}
+    loss, score = mine.loss * (share.counted / share.whole), mine.score.detach().float() * counts
+    sums = {name: value.detach().float() * counts for name, value in mine.sums.items()}
     state.optimizer.zero_grad()
     loss.backward()
     loss = loss.detach()

@@ -61,7 +61,7 @@ class Muon(Optimizer):
                 for weights, gradient in zip(changed, gradients, strict=True):
                     self.turn(weights, gradient, rate=group["lr"])
             else:
-                torch._foreach_add_(changed, gradients, alpha=-group["lr"])
+                subtract(changed, list(gradients), group["lr"])
 
     def begun(self, weights: Tensor) -> dict[str, Tensor]:
         """The momentum of a weight and the length that it keeps."""
@@ -70,11 +70,20 @@ class Muon(Optimizer):
             state["momentum"], state["length"] = torch.zeros_like(weights), weights.norm()
         return state
 
-    def turn(self, weights: Tensor, gradient: Tensor, *, rate: float) -> None:
+    def turn(self, weights: Tensor, gradient: Tensor, *, rate: float | Tensor) -> None:
         """Bring weights back to the length that they keep, and take an orthogonal step from there."""
         device, length = weights.device.type, self.state[weights]["length"]
         is_rounded = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         precision = torch.get_autocast_dtype(device) if is_rounded else None
         change = orthogonalized(gradient, precision=precision)
         weights.mul_(length / weights.norm().clamp_min(SMALLEST))
-        weights.add_(change * (length / change.norm().clamp_min(SMALLEST)), alpha=-rate)
+        subtract([weights], [change * (length / change.norm().clamp_min(SMALLEST))], rate)
+
+
+def subtract(weights: list[Tensor], changes: list[Tensor], rate: float | Tensor) -> None:
+    """Take changes times a rate away from weights, in place; a rate that is a tensor is read on its device, later."""
+    if isinstance(rate, Tensor):
+        torch._foreach_mul_(changes, rate)
+        torch._foreach_sub_(weights, changes)
+    else:
+        torch._foreach_add_(weights, changes, alpha=-rate)

@@ -1,5 +1,6 @@
 """In which order an epoch sees its rows; of a surrogate set nothing of the size of all samples is kept for it."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
@@ -11,6 +12,8 @@ from exemplar.surrogate.counters import numbers
 from exemplar.surrogate.sets import SurrogateSet
 from exemplar.training.contract import Settings
 from exemplar.training.learner import Samples
+
+BATCHES_AT_ONCE = 20
 
 
 class Passes:
@@ -54,3 +57,10 @@ def draw_order(data: Samples, settings: Settings, *, random_seed: int, epoch: in
         return Passes(len(data.label), data.draws.samples, random_seed=random_seed, epoch=epoch, device=device)
     share = settings.share(len(data))
     return (epoch * share * settings.new_samples + torch.randperm(share)).to(device)
+
+
+def batches(order: Order, size: int, *, first: int = 0) -> Iterator[Int64[Tensor, " b"]]:
+    """The batches of an order from this one on; the last may be smaller. 20 are asked for together: fewer launches."""
+    together = BATCHES_AT_ONCE * size
+    for start in range(first * size, len(order), together):
+        yield from torch.split(order[start : start + together], size)

@@ -58,6 +58,7 @@ class Sampled(Learner):
     """
 
     measured = ROWS_MEASURED
+    on_host = "train.negatives counts the steps on the host"
     settled_at: Tensor
     now: Candidates
 

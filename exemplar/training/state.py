@@ -59,19 +59,38 @@ class EpochProgress:
 
 
 class TrainState:
-    """All that goes on from one step to the next; saved whole."""
+    """All that goes on from one step to the next; saved whole.
 
-    def __init__(self, model: Learner, settings: Settings) -> None:
+    On a GPU, and wherever steps are captured, the learning rates are tensors on the device: a captured step would keep
+    a number as it was.
+    """
+
+    def __init__(self, model: Learner, settings: Settings, *, captured: bool = False) -> None:
         self.model, self.optimizer = model, model.optimizer(settings)
         self.epochs: list[Epoch] = []
-        self.progress = EpochProgress(next(model.parameters()).device)
+        device = next(model.parameters()).device
+        self.progress = EpochProgress(device)
         self.rates, self.factor = [group["lr"] for group in self.optimizer.param_groups], 1.0
+        self.rates_there: tuple[Tensor, Tensor] | None = None
+        if captured or (device.type == "cuda" and not model.on_host):
+            self.move_rates(device)
+
+    def move_rates(self, device: torch.device) -> None:
+        """Let the groups have tensors for learning rates, which stay where they are."""
+        full = torch.tensor(self.rates, dtype=torch.float64, device=device)
+        self.rates_there = full, full.float()
+        for group, rate in zip(self.optimizer.param_groups, self.rates_there[1], strict=True):
+            group["lr"] = rate
 
     def set_rate(self, progress: float) -> None:
         """Set every group's learning rate for this share of the whole training."""
         self.factor = self.model.rate_factor(progress)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * self.factor
+        if self.rates_there:
+            full, now = self.rates_there
+            torch.mul(full, self.factor, out=now)
+        else:
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * self.factor
 
     def end_epoch(self, record: Epoch) -> None:
         """Keep the record; the next epoch begins with nothing done."""
@@ -79,10 +98,13 @@ class TrainState:
         self.progress = EpochProgress(self.progress.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, momenta, records and the begun epoch."""
+        """Weights, momenta, records and the begun epoch; the same on every device."""
+        optimizer = self.optimizer.state_dict()
+        for group, rate in zip(optimizer["param_groups"], self.rates, strict=True):
+            group["lr"] = rate * self.factor
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "part": self.progress.state_dict(),
         }
@@ -92,6 +114,9 @@ class TrainState:
         self.model.load_state_dict(content["model"])
         # Copies, because a tensor that is mapped would keep its file on the disk when another state has its name.
         content = deepcopy({name: value for name, value in content.items() if name != "model"})
+        own = [dict(group) for group in self.optimizer.param_groups]  # rates and kernels of this device
         self.optimizer.load_state_dict(content["optimizer"])
+        for group, ours in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(ours)
         self.progress.load_state_dict(content["part"])
         self.epochs[:] = [Epoch(**epoch) for epoch in content["epochs"]]

@@ -31,6 +31,7 @@ from exemplar.surrogate.patches import Patches
 from exemplar.training.contract import Settings
 from exemplar.training.learner import Learner, Samples
 from exemplar.training.loop import train_step
+from exemplar.training.normalized import NormalizedLearner
 from exemplar.training.order import draw_order
 from exemplar.training.state import TrainState
 from exemplar.training.watch import nonzero_gradients
@@ -103,7 +104,7 @@ def steps(model: Learner, data: Samples, mode: FakeTensorMode) -> Callable[[], o
     there = data.to(DEVICE)
     move(model.train(), mode)
     model.draws = True  # else the states of the host's random generator would be compared
-    state = TrainState(model, SETTINGS)
+    state = TrainState(model, SETTINGS, captured=isinstance(model, NormalizedLearner))  # SGD would read numbers there
     order = draw_order(there, SETTINGS, random_seed=0, epoch=0, device=DEVICE)
 
     def step(number: int) -> None:

@@ -116,6 +116,24 @@ def test_under_autocast_an_orthogonal_step_is_iterated_in_bfloat16() -> None:
     assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.05
 
 
+def test_a_rate_may_be_a_tensor() -> None:
+    """As where steps are captured: the steps are the same but for rounding, and follow the tensor."""
+    given = [torch.randn(8, 6, generator=torch.Generator().manual_seed(number)) for number in range(4)]
+    rate, changed = torch.tensor(0.0), []
+    for is_tensor in (False, True):
+        filters, others = (torch.nn.Parameter(values.clone()) for values in given[:2])
+        groups = [{"params": [filters], "lr": 0.0, "orthogonal": True}, {"params": [others], "lr": 0.0}]
+        steps = Muon(groups, momentum=0.9)
+        for number in (0.1, 0.02):
+            rate.fill_(number)
+            for group in steps.param_groups:
+                group["lr"] = rate if is_tensor else number
+            filters.grad, others.grad = given[2].clone(), given[3].clone()
+            steps.step()
+        changed.append((filters.detach(), others.detach()))
+    torch.testing.assert_close(changed[0], changed[1])
+
+
 def test_on_the_cpu_the_optimizer_computes_in_float32() -> None:
     """Whatever the precision of the network's products."""
     for precision in (torch.float32, torch.bfloat16):

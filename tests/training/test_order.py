@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from exemplar.training.order import Passes
+from exemplar.training.order import Passes, batches
 
 CPU = torch.device("cpu")
 
@@ -38,6 +38,15 @@ def test_a_batch_is_the_same_whichever_was_asked_for_before(batch: int) -> None:
     order = passes(40, 25)
     backwards = {start: order[start : start + batch] for start in reversed(starts)}
     assert torch.equal(torch.cat([backwards[start] for start in starts]), whole)
+
+
+@pytest.mark.parametrize(("size", "first"), [(1, 0), (16, 3), (64, 15), (999, 1)])
+def test_batches_are_the_order_cut_into_pieces(size: int, first: int) -> None:
+    """From any of them on, although several are asked for together; the last may be smaller."""
+    order = passes(40, 25)
+    found = list(batches(order, size, first=first))
+    assert [len(batch) for batch in found[:-1]] == [size] * (len(found) - 1)
+    assert torch.equal(torch.cat(found), order[first * size :])
 
 
 def test_epochs_and_random_seeds_have_orders_of_their_own() -> None:

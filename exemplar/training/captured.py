@@ -1,0 +1,124 @@
+"""A step of training as one launch: captured as a CUDA graph after a few steps, and replayed from then on.
+
+A capture runs nothing. It notes what a step launches, on which tensors and with which numbers of the host. So all that
+changes from step to step lies in tensors that stay where they are: the rows of the batch, the learning rates
+(`state.py`), weights, averages and momenta. Of random numbers PyTorch keeps count: a replay draws what a step would.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from exemplar.errors import UserError, one_line, say
+from exemplar.runtime.device import Compute
+from exemplar.training.learner import Learner
+
+SWITCH = "EXEMPLAR_CUDA_GRAPH"  # the environment variable that asks for it
+STEPS_BEFORE = 3  # they make momenta and constants, and start CUDA's libraries
+Result = TypeVar("Result")
+Replay = Callable[[], None]
+Capture = Callable[[Callable[[], None]], Replay]
+"""Notes what some work does, without doing it, and gives what does it. Raises RuntimeError where that cannot be."""
+
+
+def cuda_graph(work: Callable[[], None]) -> Replay:
+    """The work as one launch on the current GPU."""
+    graph = torch.cuda.CUDAGraph()
+    # PyTorch stays on its own stream when a capture fails; the outer block goes back.
+    with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+def chosen(given: Capture | None, model: Learner, compute: Compute, *, label: str) -> Capture | None:
+    """What captures steps: what is given, else a CUDA graph where EXEMPLAR_CUDA_GRAPH is 1; None for steps as they are.
+
+    A line says why where it was asked for and cannot be. Raises UserError for another value of the variable.
+    """
+    asked = os.environ.get(SWITCH) or "0"
+    if asked not in ("0", "1"):
+        raise UserError(f"{SWITCH} is {asked!r}; expected 1, to capture the steps of a GPU as a CUDA graph, or 0")
+    capture = given or (cuda_graph if asked == "1" else None)
+    if capture and (reason := obstacle(capture, model, compute)):
+        say(f"{label}: no step is captured as a CUDA graph, because {reason}")
+        return None
+    return capture
+
+
+def obstacle(capture: Capture, model: Learner, compute: Compute) -> str | None:
+    """Why no step can be captured."""
+    if capture is cuda_graph and compute.device.type != "cuda":
+        return f"the device is {compute.device}"
+    if compute.processes > 1:
+        return "several processes share the training"
+    return model.on_host
+
+
+class Steps(Generic[Result]):
+    """Does a step with the indices of one batch after another: the first three as they are, the others by a replay.
+
+    Without a `capture` all are as they are, and so is one of fewer rows than `batch_size`, such as an epoch's last.
+    What a replay gives is overwritten by the next one.
+    """
+
+    indices: Int64[Tensor, " b"]
+    given: Result
+
+    def __init__(
+        self, step: Callable[[Tensor], Result], *, batch_size: int, capture: Capture | None, label: str
+    ) -> None:
+        self.step, self.batch_size, self.capture, self.label = step, batch_size, capture, label
+        self.done = 0
+        self.replay: Replay | None = None
+
+    def __call__(self, indices: Int64[Tensor, " b"]) -> Result:
+        """What the step gives for these rows."""
+        if self.capture is None or len(indices) < self.batch_size:
+            return self.step(indices)
+        self.done += 1
+        if self.done <= STEPS_BEFORE:
+            return self.step(indices)
+        if self.replay is None:
+            try:
+                self.replay = self.captured(self.capture, indices)
+            except RuntimeError as error:
+                if not isinstance(cause := first(error), Exception):  # Ctrl-C
+                    raise cause from None
+                reason = one_line(cause)
+            if self.replay is None:  # the error is gone here, and with it what it held of the memory
+                return self.without(reason, indices)
+        self.indices.copy_(indices)
+        self.replay()
+        return self.given
+
+    def captured(self, capture: Capture, indices: Int64[Tensor, " b"]) -> Replay:
+        """A replay of the step for the rows that `self.indices` holds by then; its result lies in `self.given`."""
+        self.indices = indices.clone()
+
+        def work() -> None:
+            self.given = self.step(self.indices)
+
+        return capture(work)
+
+    def without(self, reason: str, indices: Int64[Tensor, " b"]) -> Result:
+        """The step as it is, like all that follow. Raises UserError where what is left of the capture prevents it."""
+        say(f"{self.label}: a step cannot be captured as a CUDA graph ({reason}); the training goes on without one")
+        self.capture = None
+        try:
+            return self.step(indices)
+        except RuntimeError as error:
+            raise UserError(
+                f"{self.label}: a step could not be captured as a CUDA graph ({reason}), and none can be done after "
+                f"that ({one_line(error)}); run it again without {SWITCH}"
+            ) from None
+
+
+def first(error: BaseException) -> BaseException:
+    """What went wrong first: a capture in which something fails cannot be ended either."""
+    while error.__context__ and not error.__suppress_context__:
+        error = error.__context__
+    return error
