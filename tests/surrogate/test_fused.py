@@ -1,0 +1,101 @@
+"""A kernel that fails costs one line: PyTorch's operations make the samples, as on a device that has no kernels."""
+
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from exemplar.surrogate import fused
+from exemplar.surrogate.sets import SurrogateSet
+from exemplar.surrogate.transformation import COLUMNS
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def asked_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The CPU may have kernels, and nothing is known of them yet."""
+    monkeypatch.setattr(fused, "DEVICES", ("cpu",))
+    yield
+    fused.checked.clear()
+    fused.failed.clear()
+
+
+def broken(*_: object) -> Tensor:
+    raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
+
+
+def plain_but(change: Callable[[Tensor], Tensor]) -> Callable[[SurrogateSet, Tensor, Tensor], Tensor]:
+    """A kernel that gives the plain samples, and then changes them."""
+    return lambda data, seed, rows: change(data.transform_plainly(seed, rows).clone())
+
+
+def first_wrong(value: float) -> Callable[[Tensor], Tensor]:
+    """All is right but the very first number."""
+    return lambda samples: samples.index_fill_(0, torch.tensor([0]), value)
+
+
+KERNELS = {
+    "RuntimeError: Failed to find C compiler. Please specify one.": broken,
+    "its values differ by 0.001": plain_but(lambda samples: samples + 1e-3),
+    "its values differ by nan": plain_but(first_wrong(float("nan"))),
+}
+
+
+@pytest.mark.parametrize("reason", KERNELS)
+def test_a_kernel_that_fails_costs_one_line(
+    reason: str, surrogate_set: SurrogateSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """It fails, differs or gives no numbers: the samples are the plain ones, in every batch."""
+    indices = torch.arange(0, len(surrogate_set), 7)
+    expected = surrogate_set.transform_plainly(indices // surrogate_set.draws.samples, surrogate_set.rows(indices))
+    monkeypatch.setattr(SurrogateSet, "transform_fused", KERNELS[reason])
+    for _ in range(2):
+        assert torch.equal(surrogate_set.render(indices)[0], expected)
+    line = f"warning: PyTorch's operations render on cpu, slower, as the kernel of samples fails ({reason})\n"
+    assert capsys.readouterr().err == line
+
+
+def test_without_triton_the_plain_version_renders(
+    surrogate_set: SurrogateSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Builds of PyTorch without CUDA have none, and neither has a Mac."""
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "exemplar.surrogate.kernels.samples", raising=False)
+    samples, _ = surrogate_set.render(torch.arange(3))
+    assert samples.shape == (3, 3, 32, 32)
+    assert "the kernel of samples fails (ModuleNotFoundError: " in capsys.readouterr().err
+
+
+def test_a_kernel_that_works_is_asked_once(
+    surrogate_set: SurrogateSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """From then on it alone makes the samples, without a word."""
+    monkeypatch.setattr(SurrogateSet, "transform_fused", plain_but(lambda samples: samples + 1e-5))
+    surrogate_set.render(torch.arange(3))
+    monkeypatch.setattr(SurrogateSet, "transform_plainly", broken)
+    monkeypatch.setattr(SurrogateSet, "transform_fused", lambda _, seed, *__: torch.zeros(len(seed), 3, 32, 32))
+    assert not surrogate_set.render(torch.arange(3))[0].any()
+    assert capsys.readouterr().err == ""
+
+
+def test_lack_of_memory_is_no_fault_of_a_kernel():
+    """Whoever asked for the samples says what to lower."""
+
+    def apart() -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        fused.works("samples", CPU, apart)
+
+
+def test_calm_rows_are_compared(surrogate_set: SurrogateSet):
+    """Nothing of them is steep, and what is not steep stays as it is."""
+    rows = surrogate_set.rows(torch.arange(len(surrogate_set)))
+    calm = dict(zip(COLUMNS, fused.calm(rows).T, strict=True))
+    for name, before in zip(COLUMNS, rows.T, strict=True):
+        low, high = {"power": (1, 9), "offset": (-9, 0)}.get(name.split("_")[1], (-999, 999))
+        low, high = (0, 1) if name.startswith("pca") else (-1, 1) if name.startswith("hue") else (low, high)
+        assert torch.equal(calm[name], before.clamp(low, high)), name
