@@ -1,5 +1,6 @@
 """A kernel that fails costs one line: PyTorch's operations make the samples, as on a device that has no kernels."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -8,16 +9,19 @@ import torch
 from torch import Tensor
 
 from exemplar.surrogate import fused
+from exemplar.surrogate.draws import Draws
 from exemplar.surrogate.sets import SurrogateSet
 from exemplar.surrogate.transformation import COLUMNS
 
 CPU = torch.device("cpu")
+SQUARES_FUSED = Draws.squares_fused
 
 
 @pytest.fixture(autouse=True)
 def asked_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The CPU may have kernels, and nothing is known of them yet."""
+    """The CPU may have kernels, of which nothing is known yet; that of squares is its plain version."""
     monkeypatch.setattr(fused, "DEVICES", ("cpu",))
+    monkeypatch.setattr(Draws, "squares_fused", Draws.squares)
     yield
     fused.checked.clear()
     fused.failed.clear()
@@ -58,15 +62,23 @@ def test_a_kernel_that_fails_costs_one_line(
     assert capsys.readouterr().err == line
 
 
-def test_without_triton_the_plain_version_renders(
-    surrogate_set: SurrogateSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("lacks_triton", [False, True])
+def test_without_triton_or_its_driver_the_plain_versions_do_the_work(
+    lacks_triton: bool,
+    surrogate_set: SurrogateSet,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
-    """Builds of PyTorch without CUDA have none, and neither has a Mac."""
-    monkeypatch.setitem(sys.modules, "triton", None)
-    monkeypatch.delitem(sys.modules, "exemplar.surrogate.kernels.samples", raising=False)
-    samples, _ = surrogate_set.render(torch.arange(3))
-    assert samples.shape == (3, 3, 32, 32)
-    assert "the kernel of samples fails (ModuleNotFoundError: " in capsys.readouterr().err
+    """Of squares and of samples, with one line for both; a Mac has no Triton, and tensors of a CPU no driver."""
+    if lacks_triton:
+        monkeypatch.setitem(sys.modules, "triton", None)
+        for name in ("samples", "squares"):
+            monkeypatch.delitem(sys.modules, f"exemplar.surrogate.kernels.{name}", raising=False)
+    indices = torch.arange(0, len(surrogate_set), 7)
+    monkeypatch.setattr(Draws, "squares_fused", SQUARES_FUSED)
+    expected = surrogate_set.transform_plainly(indices // surrogate_set.draws.samples, surrogate_set.rows(indices))
+    assert torch.equal(surrogate_set.render(indices)[0], expected)
+    assert re.fullmatch(r"warning: .*, as the kernel of squares fails \(\w+: .*\)\n", capsys.readouterr().err)
 
 
 def test_a_kernel_that_works_is_asked_once(

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from benchmarks import material
 from exemplar.surrogate import fused
-from exemplar.surrogate.draws import Draws
+from exemplar.surrogate.draws import HELD_OUT, Draws
 from exemplar.surrogate.ranges import FAMILIES
 from exemplar.surrogate.sets import SurrogateSet
-from exemplar.surrogate.transformation import COLUMNS, neutral_rows
+from exemplar.surrogate.transformation import COLUMNS, inside, neutral_rows
 
 COUNT = 4  # samples of each kind
 SIZES = ((96, 96), (64, 64), (36, 50), (40, 32))  # height and width of windows
@@ -148,6 +148,35 @@ def layout() -> list[bool]:
     ]
 
 
+def squares() -> dict[str, list[bool]]:
+    """Whether squares and numbers behind colours are the same to the bit, with and without room for all squares."""
+    found, count = {}, 6
+    for family in FAMILIES:
+        for size in ((96, 96), (70, 50), (40, 36)):  # width and height
+            for draws in (Draws(5, 100, FAMILIES[family]), Draws(2**62 + 1, 1, FAMILIES[family], first=HELD_OUT)):
+                seeds, samples = torch.randint(0, 10**6, (2, count), generator=dice())
+                where = {
+                    "centre": torch.tensor(size) * (0.4 + 0.2 * torch.rand(count, 2, generator=dice(1))),
+                    "side": torch.linspace(20, 62, count),
+                    "size": size,
+                }
+                ours, theirs = (draw(seeds, samples, **where) for draw in (draws.squares_fused, draws.squares))
+                leaves = ~inside(theirs[0], **{name: where[name] for name in ("centre", "side", "size")})
+                same = [torch.equal(*both) for both in zip(ours, theirs, strict=True)]
+                found[f"{family}, {size}, key {draws.key}"] = [*same, bool(leaves.any())]
+    return found
+
+
+def product() -> list[object]:
+    """The set's own way from indices to samples, where a CPU may have kernels: how far off, and what has failed."""
+    data = a_set(photographs())
+    plain, _ = data.render(torch.arange(len(data)))
+    fused.DEVICES = ("cpu",)
+    samples, _ = data.render(torch.arange(len(data)))
+    is_fused = samples.is_contiguous(memory_format=torch.channels_last)
+    return [float((samples - plain).abs().max()), is_fused, len(fused.checked), len(fused.failed)]
+
+
 def main() -> None:
     np.seterr(all="ignore")  # a logarithm of 0
     torch.set_num_threads(1)
@@ -157,6 +186,8 @@ def main() -> None:
         "hard": hard,
         "extreme": extreme,
         "layout": layout,
+        "squares": squares,
+        "product": product,
     }
     json.dump({name: measure() for name, measure in kinds.items()}, sys.stdout)
 

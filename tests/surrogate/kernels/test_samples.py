@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -62,40 +61,55 @@ def test_samples_depend_on_their_rows_alone_and_lie_as_the_network_wants_them(fo
     assert found["layout"] == [True] * 4
 
 
+def test_squares_are_those_of_the_plain_version_to_the_bit(found: dict[str, Any]):
+    """And so are those that are mirrored, of seeds that fill their windows; with any key, and of samples held out."""
+    assert all(same and same_dice for same, same_dice, _ in found["squares"].values()), found["squares"]
+    assert {leaves for *_, leaves in found["squares"].values()} == {True, False}
+
+
+def test_a_set_renders_with_both_kernels(found: dict[str, Any]):
+    """Both were compared with PyTorch's operations once, and neither has failed."""
+    distance, *others = found["product"]
+    assert distance < 3e-5
+    assert others == [True, 2, 0]
+
+
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder for what is compiled."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    return tmp_path
 
 
-POINTERS = {
-    "samples": "*fp32",
-    "windows": "*u8",
-    "window_index": "*i64",
-    "centre": "*fp32",
-    "side": "*fp32",
-    "seeds": "*i64",
-    "rows": "*fp32",
-    "basis": "*fp32",
-    "mean": "*fp32",
-}
-NUMBERS = dict.fromkeys(("across_basis", "along_basis", "height", "width"), "i32")
+FLOATS, DOUBLES, BYTES, INTEGERS = "*fp32", "*fp64", "*u8", "*i64"
+# What each kernel is given, in its order; texts are types.
+SAMPLES = [FLOATS, BYTES, INTEGERS, FLOATS, FLOATS, INTEGERS, FLOATS, FLOATS, FLOATS, "i32", "i32", "i32", "i32"]
+SQUARES = [DOUBLES, DOUBLES, INTEGERS, FLOATS, FLOATS, DOUBLES, "i64", "i32", "i32", 32, 1.25, 11]
 
 
-@pytest.mark.parametrize("capability", [80, 90])
-def test_the_kernel_compiles_for_a_gpu(capability: int, cache: Path):
-    """For the cards of 2020 and 2022, to the last step; no multiplication is fused with an addition of ours."""
-    triton = pytest.importorskip("triton")
+def compiled(kernel: Any, arguments: list[Any], *, capability: int, warps: int) -> Any:
+    """What Triton makes of a kernel for a card of this capability, which need not be there."""
+    import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from exemplar.surrogate.kernels import samples
+    named = dict(zip(kernel.arg_names, arguments, strict=True))
+    signature = {name: each if isinstance(each, str) else "constexpr" for name, each in named.items()}
+    constants = {name: each for name, each in named.items() if not isinstance(each, str)}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    options = {"num_warps": warps, "enable_fp_fusion": False}
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
-    source = ASTSource(fn=samples.sample_of_seed, signature=POINTERS | NUMBERS, constexprs={})
-    options = {"num_warps": samples.WARPS, "enable_fp_fusion": False}
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    assert compiled.asm["cubin"]
-    assert "fma.rn.f32" not in compiled.asm["ptx"]
-    assert "div.full" not in compiled.asm["ptx"]
-    assert "lg2.approx" not in compiled.asm["ptx"]
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_kernels_compile_for_a_gpu(capability: int):
+    """For the cards of 2020 and 2022, to the last step; nothing of ours is rounded otherwise than it is written."""
+    from exemplar.surrogate.kernels import samples, squares
+
+    made = compiled(samples.sample_of_seed, SAMPLES, capability=capability, warps=samples.WARPS)
+    others = compiled(squares.square_of_row, SQUARES, capability=capability, warps=1)
+    assert made.asm["cubin"]
+    assert others.asm["cubin"]
+    for fused_or_rough in ("fma.rn.f32", "div.full", "div.approx", "lg2.approx", "sin.approx", "cos.approx"):
+        assert fused_or_rough not in made.asm["ptx"], fused_or_rough
+    assert "0d3F91DF46A2529D39" in others.asm["ptx"]  # a degree in radians, in float64
