@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from imports import ROOT
 
 pytestmark = pytest.mark.skipif(not find_spec("triton"), reason="this PyTorch has no Triton")
@@ -52,7 +54,7 @@ def test_hard_colours_are_those_of_the_plain_version(found: dict[str, Any]):
 
 def test_nothing_beside_a_window_is_read(found: dict[str, Any]):
     """Wherever a square lies and even where it is no square; the memory around the window here cannot be read."""
-    assert found["extreme"]["finite"] >= 8
+    assert found["extreme"]["finite"] >= 6
     assert found["extreme"]["wrong"] < 1e-6
 
 
@@ -74,42 +76,83 @@ def test_a_set_renders_with_both_kernels(found: dict[str, Any]):
     assert others == [True, 2, 0]
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder for what is compiled."""
+class Card:
+    """A GPU that is not there, of which Triton asks what to compile for."""
+
+    def __init__(self, capability: int) -> None:
+        self.capability = capability
+
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, _device: int) -> int:
+        return 0
+
+
+class There:
+    """A tensor on that GPU: numbers of a type, at an address."""
+
+    def __init__(self, dtype: torch.dtype, address: int) -> None:
+        self.dtype, self.address = dtype, address
+
+    def data_ptr(self) -> int:
+        return self.address
+
+
+@pytest.fixture(params=[80, 90])
+def card(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Of 2020 and of 2022."""
+    pytest.importorskip("triton.backends.nvidia")
+    from triton.runtime import driver
+
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    before = dict(vars(driver))
+    driver.set_active(Card(request.param))
+    yield
+    vars(driver).clear()
+    vars(driver).update(before)
 
 
-FLOATS, DOUBLES, BYTES, INTEGERS = "*fp32", "*fp64", "*u8", "*i64"
-# What each kernel is given, in its order; texts are types.
-SAMPLES = [FLOATS, BYTES, INTEGERS, FLOATS, FLOATS, INTEGERS, FLOATS, FLOATS, FLOATS, "i32", "i32", "i32", "i32"]
-SQUARES = [DOUBLES, DOUBLES, INTEGERS, FLOATS, FLOATS, DOUBLES, "i64", "i32", "i32", 32, 1.25, 11]
+def compiled(kernel: Any, types: list[torch.dtype], numbers: list[int], address: int, **options: object) -> Any:
+    """What Triton makes of a kernel for arguments like these."""
+    tensors = [There(dtype, address) for dtype in types]
+    return kernel.warmup(*tensors, *numbers, grid=(1,), enable_fp_fusion=False, **options)
 
 
-def compiled(kernel: Any, arguments: list[Any], *, capability: int, warps: int) -> Any:
-    """What Triton makes of a kernel for a card of this capability, which need not be there."""
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    named = dict(zip(kernel.arg_names, arguments, strict=True))
-    signature = {name: each if isinstance(each, str) else "constexpr" for name, each in named.items()}
-    constants = {name: each for name, each in named.items() if not isinstance(each, str)}
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    options = {"num_warps": warps, "enable_fp_fusion": False}
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+F32, F64, I64 = torch.float32, torch.float64, torch.int64
 
 
-@pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize("capability", [80, 90])
-def test_the_kernels_compile_for_a_gpu(capability: int):
-    """For the cards of 2020 and 2022, to the last step; nothing of ours is rounded otherwise than it is written."""
-    from exemplar.surrogate.kernels import samples, squares
+@pytest.mark.usefixtures("card")
+def test_the_kernel_of_samples_compiles_for_a_gpu():
+    """To the last step, and once for all sizes and addresses; no operation of ours is rounded in another way."""
+    from exemplar.surrogate.kernels import samples
 
-    made = compiled(samples.sample_of_seed, SAMPLES, capability=capability, warps=samples.WARPS)
-    others = compiled(squares.square_of_row, SQUARES, capability=capability, warps=1)
+    types = [F32, torch.uint8, I64, F32, F32, I64, F32, F32, F32]
+    made, again = (
+        compiled(samples.sample_of_seed, types, numbers, address, num_warps=samples.WARPS)
+        for numbers, address in (([3, 1, 96, 96], 512), ([1, 3, 1, 33], 520))
+    )
     assert made.asm["cubin"]
-    assert others.asm["cubin"]
-    for fused_or_rough in ("fma.rn.f32", "div.full", "div.approx", "lg2.approx", "sin.approx", "cos.approx"):
-        assert fused_or_rough not in made.asm["ptx"], fused_or_rough
-    assert "0d3F91DF46A2529D39" in others.asm["ptx"]  # a degree in radians, in float64
+    assert made.hash == again.hash
+    for rough in ("fma.rn.f32", "div.full", "div.approx", "lg2.approx", "sin.approx", "cos.approx"):
+        assert rough not in made.asm["ptx"], rough
+
+
+@pytest.mark.usefixtures("card")
+def test_the_kernel_of_squares_compiles_for_a_gpu():
+    """In float64, constants among them."""
+    from exemplar.surrogate.kernels import squares
+
+    types, constants = [F64, F64, I64, F32, F32, F64], {"attempts": 32, "context": 1.25, "colours": 11}
+    made, again = (
+        compiled(squares.square_of_row, types, numbers, address, num_warps=1, **constants)
+        for numbers, address in (([5, 96, 96], 512), ([2**62, 1, 33], 520))
+    )
+    assert made.asm["cubin"]
+    assert made.hash == again.hash
+    assert "0d3F91DF46A2529D39" in made.asm["ptx"]  # a degree in radians
