@@ -8,11 +8,11 @@ Parts, in this order unless some are named:
   cifar10   the medium network on CIFAR-10 for --minutes, then both protocols, beside the
             paper's 75.4 and 82.2 %; needs --cifar10                                          (--minutes and three more)
   pair      two processes on two GPUs against one; needs two GPUs                             (half a minute)
-  compiled  rendering compiled, steps captured as CUDA graphs, each in a process of its own   (three minutes)
+  compiled  steps captured as CUDA graphs, each in a process of its own                       (two minutes)
 The times are estimates. Nothing begins after --seconds, what runs then is interrupted, and both are listed. In two runs
 of less than ten minutes each: `ceilings equal rates compiled --seconds 570`, then `cifar10 pair --seconds 570`.
-Only the package's core dependencies are needed (pip install .), and no network. One row, the compiled rendering, needs
-a C compiler. What cannot run is told in a line, and the others go on.
+Only the package's core dependencies are needed (pip install .), and no network. The kernels that render need a C
+compiler. What cannot run is told in a line, and the others go on.
 """
 
 import argparse

@@ -14,7 +14,7 @@ from exemplar.errors import one_line, say
 from exemplar.runtime.device import is_lack_of_memory
 from exemplar.surrogate.transformation import COLUMNS
 
-DEVICES = ("cuda",)  # the interpreter would take those of a CPU too
+DEVICES: tuple[str, ...] = ("cuda",)  # the interpreter would take those of a CPU too
 ALLOWED = 1e-4  # between values of both; samples are 0..1
 COMPARED = 64  # samples of the first batch
 
