@@ -1,8 +1,8 @@
 """One kernel for GPUs, in Triton's language, that makes samples out of bytes: what `transformation.transform` computes.
 
 One program makes one sample, its 1,024 pixels in registers, straight out of the window where its seed lies. Each step
-rounds as the step of the plain version does (`geometry.cut` with PyTorch's grid_sample, `colour`), so that only sines,
-logarithms, powers and the order of short sums differ. Triton comes with PyTorch's builds for CUDA.
+rounds as the plain version does on a CPU (`geometry.cut` with PyTorch's grid_sample, `colour`), so that only sines,
+logarithms and powers may differ in their last digit. Triton comes with PyTorch's builds for CUDA.
 """
 
 from typing import no_type_check
@@ -112,9 +112,9 @@ def bilinear(plane, x, y, height, width):
     top = tl.minimum(tl.maximum(top.to(tl.int32), 0), height - 1)
     right, upper, lower = tl.minimum(left + 1, width - 1), top * width, tl.minimum(top + 1, height - 1) * width
     found = tl.load(plane + upper + left).to(tl.float32) * ((1 - east) * (1 - south))
-    found += tl.load(plane + upper + right).to(tl.float32) * (east * (1 - south))
-    found += tl.load(plane + lower + left).to(tl.float32) * ((1 - east) * south)
-    found += tl.load(plane + lower + right).to(tl.float32) * (east * south)
+    found = tl.fma(tl.load(plane + upper + right).to(tl.float32), east * (1 - south), found)  # as grid_sample adds up
+    found = tl.fma(tl.load(plane + lower + left).to(tl.float32), (1 - east) * south, found)
+    found = tl.fma(tl.load(plane + lower + right).to(tl.float32), east * south, found)
     return tl.div_rn(found, 255.0)
 
 

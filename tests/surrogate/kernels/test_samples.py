@@ -33,21 +33,21 @@ def found() -> dict[str, Any]:
 
 def test_samples_are_those_of_the_plain_version(found: dict[str, Any]):
     """Of both families, in windows of any size; largest differences are 3e-6 where PyTorch rounds as it did here."""
-    for name, (largest, mean) in found["families"].items():
+    for name, (largest, mean, _) in found["families"].items():
         assert largest < 3e-5, name
         assert mean < 2e-7, name
 
 
 def test_what_leaves_a_window_is_mirrored_as_the_plain_version_does(found: dict[str, Any]):
     """Also what is mirrored several times; positions far away have fewer digits behind the point."""
-    for name, (largest, mean) in found["beyond"].items():
+    for name, (largest, mean, _) in found["beyond"].items():
         assert largest < 1e-4, name
         assert mean < 5e-7, name
 
 
 def test_hard_colours_are_those_of_the_plain_version(found: dict[str, Any]):
     """Black, white, grey, flat and nearly flat windows; powers of 1/4 and 4; rows that change nothing."""
-    for name, (largest, mean) in found["hard"].items():
+    for name, (largest, mean, _) in found["hard"].items():
         assert largest < 1e-4, name
         assert mean < 3e-6, name
 
@@ -129,7 +129,10 @@ F32, F64, I64 = torch.float32, torch.float64, torch.int64
 
 @pytest.mark.usefixtures("card")
 def test_the_kernel_of_samples_compiles_for_a_gpu():
-    """To the last step, and once for all sizes and addresses; no operation of ours is rounded in another way."""
+    """To the last step, and once for all sizes and addresses; nothing is rounded in another way than it is written.
+
+    A thread has 4 pixels, of 3 channels, to each of which 3 neighbours are added in one rounding, as grid_sample does.
+    """
     from exemplar.surrogate.kernels import samples
 
     types = [F32, torch.uint8, I64, F32, F32, I64, F32, F32, F32]
@@ -139,7 +142,8 @@ def test_the_kernel_of_samples_compiles_for_a_gpu():
     )
     assert made.asm["cubin"]
     assert made.hash == again.hash
-    for rough in ("fma.rn.f32", "div.full", "div.approx", "lg2.approx", "sin.approx", "cos.approx"):
+    assert made.asm["ptx"].count("fma.rn.f32") == 4 * 3 * 3
+    for rough in ("div.full", "div.approx", "lg2.approx", "sin.approx", "cos.approx"):
         assert rough not in made.asm["ptx"], rough
 
 
