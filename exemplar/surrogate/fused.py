@@ -30,10 +30,10 @@ def works(kernel: str, device: torch.device, apart: Callable[[], Tensor]) -> boo
     if device.type not in DEVICES or device in failed:
         return False
     if (kernel, device) not in checked:
-        checked.add((kernel, device))
         if reason := lack(apart):
             failed.add(device)
             say(f"warning: PyTorch's operations render on {device}, slower, as the kernel of {kernel} fails ({reason})")
+        checked.add((kernel, device))
     return device not in failed
 
 

@@ -94,13 +94,14 @@ def test_a_kernel_that_works_is_asked_once(
 
 
 def test_lack_of_memory_is_no_fault_of_a_kernel():
-    """Whoever asked for the samples says what to lower."""
+    """Whoever asked for the samples says what to lower, and the next batch is compared."""
 
     def apart() -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
         fused.works("samples", CPU, apart)
+    assert not fused.checked
 
 
 def test_calm_rows_are_compared(surrogate_set: SurrogateSet):
