@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pickle
 import re
 import shutil
@@ -228,50 +227,6 @@ def test_the_advice_of_the_library_gives_way_to_that_of_the_measurement():
     ):
         with pytest.raises(UserError, match=f"^{told}$"), session.enough("lower --batch"):
             raise UserError(error)
-
-
-COMPILED = """
-from json import dumps
-from pathlib import Path
-from benchmarks.gpu.compiled import compiled
-from benchmarks.gpu.session import CPU, Session, optional
-session = Session(CPU, True, 16, 1.0, 100.0, None, Path())
-print(dumps(list(optional("compiled", lambda: compiled(session)))))
-"""
-
-
-def compiled_row(compiler: str, folder: Path) -> dict[str, Any]:
-    """What is told of the compiled rendering with this C++ compiler, in a process that checks no types."""
-    finished = subprocess.run(
-        [sys.executable, "-c", COMPILED],
-        cwd=ROOT,
-        env={
-            "CXX": compiler,
-            "PATH": os.environ["PATH"],
-            "TORCHINDUCTOR_CACHE_DIR": f"{folder}",
-            "EXEMPLAR_THREADS": "1",
-        },
-        capture_output=True,
-        text=True,
-    )
-    [row] = json.loads(finished.stdout)
-    found: dict[str, Any] = row
-    return found
-
-
-@pytest.mark.soak  # the compiler takes half a minute
-@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
-def test_compiled_rendering_gives_the_same_samples(tmp_path: Path):
-    """It is traced whole, and differs by what rounding makes of a steep colour chain: one digit in gives 3e-6."""
-    row = compiled_row("g++", tmp_path)
-    assert row["largest_difference"] < 3e-5, row
-    assert row["mean_difference"] < 2e-7
-
-
-@pytest.mark.soak  # it is missed only after the tracing
-def test_a_compiler_that_is_not_there_costs_a_line(tmp_path: Path):
-    """Nothing else is lost."""
-    assert "No working C++ compiler found" in compiled_row("/nowhere/c++", tmp_path)["skipped"]
 
 
 def test_results_that_cannot_be_written_are_told_first():

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks import material, svms
 from benchmarks.gpu import networks
+from benchmarks.gpu.rates import by_kernels, plainly
 from benchmarks.gpu.session import CPU, Row, Session, Works, apart, compared, skipped
 from exemplar.methods.exemplar import RECIPES
 from exemplar.models import initial
@@ -31,6 +32,7 @@ def works(session: Session) -> Works:
     yield "rows", partial(rows, session)
     yield "order", partial(order, session)
     yield "samples", partial(samples, session)
+    yield "kernels", partial(kernels, session)
     for recipe in RECIPES:
         yield f"losses of {recipe}", partial(losses_of_both, session, recipe)
     yield "bfloat16", partial(bfloat16, session)
@@ -78,6 +80,21 @@ def samples(session: Session) -> Iterator[Row]:
     yield compared("samples, mean difference", mean, allowed=1e-5, largest_of_all=largest)
     share = float((distance > 1e-3).double().mean())
     yield compared("samples, share of values that differ by more than 0.001", share, allowed=1e-3)
+
+
+def kernels(session: Session) -> Iterator[Row]:
+    """What the library's kernels give against PyTorch's operations on the same card, where they are in use there."""
+    data, indices = surrogate(session).to(session.device), any_of(session, surrogate(session)).to(session.device)
+    ours, (samples, _) = data.rows(indices), data.render(indices)
+    with plainly():
+        theirs, (plain_samples, _) = data.rows(indices), data.render(indices)
+    told: dict[str, object] = {"by_kernels": by_kernels(session)}
+    largest = float((ours - theirs).abs().max())
+    yield compared("rows by the kernels against PyTorch's operations", largest, allowed=0.0, **told)
+    distance = (samples - plain_samples).abs()
+    told |= {"largest_of_all": float(distance.max()), "share_above_2e-6": float((distance > 2e-6).double().mean())}
+    name = "samples by the kernels against PyTorch's operations, mean difference"
+    yield compared(name, float(distance.mean()), allowed=1e-6, **told)
 
 
 def losses(recipe: str, model: str, data: SurrogateSet, compute: Compute) -> list[float]:

@@ -10,11 +10,10 @@ Parts, in this order unless some are named:
   pair      two processes on two GPUs against one; needs two GPUs                             (half a minute)
   captured  steps captured as CUDA graphs: whether they are steps, and trainings with them,
             each in a process of its own                                                      (three minutes)
-  compiled  rendering compiled, in a process of its own                                       (half a minute)
 The times are estimates. Nothing begins after --seconds, what runs then is interrupted, and both are listed. In two runs
-of ten minutes each: `ceilings equal rates captured --seconds 570`, then `cifar10 pair compiled --seconds 570`.
-Only the package's core dependencies are needed (pip install .), and no network. One row, the compiled rendering, needs
-a C compiler. What cannot run is told in a line, and the others go on.
+of ten minutes each: `ceilings equal rates captured --seconds 570`, then `cifar10 pair --seconds 570`.
+Only the package's core dependencies are needed (pip install .), and no network. The kernels that render need a C
+compiler. What cannot run is told in a line, and the others go on.
 """
 
 import argparse
@@ -38,7 +37,7 @@ from exemplar.errors import UserError, one_line
 from exemplar.runtime import device
 from exemplar.runtime.device import Compute
 
-PARTS = ("ceilings", "equal", "rates", "cifar10", "pair", "captured", "compiled")
+PARTS = ("ceilings", "equal", "rates", "cifar10", "pair", "captured")
 QUICK_BATCH = 16
 
 

@@ -4,6 +4,7 @@ The library asks cuDNN for repeatable kernels. What it would be without that sta
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from itertools import cycle
@@ -16,6 +17,7 @@ from benchmarks.gpu.ceilings import reach
 from benchmarks.gpu.session import Row, Session, Work, Works, enough, measured
 from exemplar.methods.exemplar import RECIPES
 from exemplar.probe import features, svm
+from exemplar.surrogate import fused
 from exemplar.surrogate.sets import Batch, SurrogateSet
 from exemplar.training.captured import Capture
 from exemplar.training.loop import fit
@@ -88,11 +90,30 @@ def rendering_seconds(session: Session, data: SurrogateSet, batch: int) -> float
 
 
 def rendering(session: Session, data: Data, batch: int) -> Iterator[Row]:
-    """As the library renders."""
+    """As the library renders, and by PyTorch's operations alone, which it takes where the kernels fail."""
     with enough(f"rendering batches of {batch}: lower --batch from {session.batch} to {session.batch // 2}"):
-        seconds = rendering_seconds(session, data(), batch)
-    told = {"milliseconds": 1e3 * seconds, "peak_GB": session.peak()}
-    yield measured(f"rendering, batches of {batch}", batch / seconds, "samples/s", at_least=RENDERED, **told)
+        seconds, peak = rendering_seconds(session, data(), batch), session.peak()
+        with plainly():
+            plain = rendering_seconds(session, data(), batch)
+    told = {"milliseconds": 1e3 * seconds, "peak_GB": peak, "by_kernels": by_kernels(session)}
+    name, told["times_the_plain_one"] = f"batches of {batch}", plain / seconds
+    yield measured(f"rendering, {name}", batch / seconds, "samples/s", at_least=RENDERED, **told)
+    yield measured(f"rendering by PyTorch's operations, {name}", batch / plain, "samples/s", milliseconds=1e3 * plain)
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """In the block PyTorch's operations render, as where no kernel is known to work."""
+    devices, fused.DEVICES = fused.DEVICES, ()
+    try:
+        yield
+    finally:
+        fused.DEVICES = devices
+
+
+def by_kernels(session: Session) -> bool:
+    """Whether the library renders with its kernels here."""
+    return session.device.type in fused.DEVICES and not fused.failed
 
 
 def training(session: Session, data: Data, recipe: str, model: str, batch: int) -> Iterator[Row]:

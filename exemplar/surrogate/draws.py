@@ -5,19 +5,21 @@ There is no table: at a hundred samples for each of a million seeds it would hav
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor
 
 from exemplar.errors import UserError, reason
 from exemplar.io import foreign
+from exemplar.surrogate import fused
 from exemplar.surrogate.counters import uniforms
 from exemplar.surrogate.ranges import Ranges
-from exemplar.surrogate.transformation import colours_of, geometry_of, inside
+from exemplar.surrogate.transformation import bounds, colours_of, geometry_of, inside
 
 # Squares that are tried for a sample. The tightest image whose squares are tried at all, CONTEXT times as wide as its
 # seed, takes 32 % of the release's: of a million samples 4 are left without one.
@@ -27,6 +29,8 @@ PLACE, COLOURS = 4, 11  # uniform numbers behind a square, and behind its colour
 HELD_OUT = 2**31  # the number of the first sample of a seed that is never trained on
 NEXT_SEED = 2**32  # rows are counted through all seeds
 MOST_BYTES = 1 << 16  # of a file
+
+Squares = tuple[Float64[Tensor, "b 4"], Float64[Tensor, "b 11"]]
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,60 @@ class Draws:
         hardly wider than its seed (CIFAR's): the first that fit would all be zoomed in and hardly shifted. Computed in
         float64, so that every device decides and rounds alike.
         """
-        dice = uniforms(self.key, seed * NEXT_SEED + self.first + sample, PLACE * ATTEMPTS + COLOURS).double()
+        draw, where = self.squares, {"centre": centre, "side": side}
+        if len(seed) and fused.works("squares", seed.device, partial(self.apart, seed, sample, size=size, **where)):
+            draw = self.squares_fused
+        square, dice = draw(seed, sample, size=size, **where)
+        return torch.cat([square, colours_of(dice, self.ranges)], 1).float()
+
+    def squares(
+        self,
+        seed: Int64[Tensor, " b"],
+        sample: Int64[Tensor, " b"],
+        *,
+        centre: Float[Tensor, "b 2"],
+        side: Float[Tensor, " b"],
+        size: tuple[int, int],
+    ) -> Squares:
+        """The square of each sample, and the uniform numbers behind its colours."""
+        dice = uniforms(self.key, self.counter(seed, sample), PLACE * ATTEMPTS + COLOURS).double()
         squares = geometry_of(dice[:, COLOURS:].reshape(-1, ATTEMPTS, PLACE), self.ranges)
         fits = inside(squares, centre=centre[:, None].double(), side=side[:, None].double(), size=size)
         fits &= has_context(side, size)[:, None]
         chosen = fits.byte().argmax(1)  # of equal ones the first
-        square = squares.gather(1, chosen[:, None, None].expand(-1, 1, PLACE))[:, 0]
-        return torch.cat([square, colours_of(dice[:, :COLOURS], self.ranges)], 1).float()
+        return squares.gather(1, chosen[:, None, None].expand(-1, 1, PLACE))[:, 0], dice[:, :COLOURS]
+
+    def squares_fused(
+        self, seed: Int64[Tensor, " b"], sample: Int64[Tensor, " b"], *, size: tuple[int, int], **where: Tensor
+    ) -> Squares:
+        """The same by a kernel. Raises whatever Triton does where it is not there or cannot compile."""
+        from exemplar.surrogate.kernels import squares
+
+        return squares.draw(
+            self.key,
+            self.counter(seed, sample),
+            bounds=bounds(self.ranges, seed.device),
+            size=size,
+            attempts=ATTEMPTS,
+            context=CONTEXT,
+            colours=COLOURS,
+            **where,
+        )
+
+    def counter(self, seed: Int64[Tensor, " b"], sample: Int64[Tensor, " b"]) -> Int64[Tensor, " b"]:
+        """The number of each sample's row, among all rows of the key."""
+        return seed * NEXT_SEED + self.first + sample
+
+    def apart(
+        self, seed: Int64[Tensor, " b"], sample: Int64[Tensor, " b"], *, size: tuple[int, int], **where: Tensor
+    ) -> Float64[Tensor, "m 15"]:
+        """How far the kernel's numbers are from the others, for the first samples."""
+        some = slice(fused.COMPARED)
+        where = {name: values[some] for name, values in where.items()}
+        ours, theirs = (
+            draw(seed[some], sample[some], size=size, **where) for draw in (self.squares_fused, self.squares)
+        )
+        return torch.cat(ours, 1) - torch.cat(theirs, 1)
 
     def save(self, path: Path) -> None:
         """Write what decides the rows."""

@@ -6,6 +6,7 @@ for, and batches are cut out of these windows on the device. Fine-tuning uses th
 
 import warnings
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError
 from exemplar.io.arrays import load_array, map_array
 from exemplar.runtime.progress import track
-from exemplar.surrogate import transformation
+from exemplar.surrogate import fused, transformation
 from exemplar.surrogate.draws import HELD_OUT, Draws
 from exemplar.surrogate.gathering import gather
 
@@ -87,7 +88,33 @@ class SurrogateSet:
         return torch.from_numpy(first).to(self.label.device)
 
     def transform(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
-        """Samples (0..1) of seeds under rows of a table."""
+        """Samples (0..1) of seeds under rows of a table; on a GPU of one kernel, where it works there."""
+        if len(seed) and fused.works("samples", seed.device, partial(self.apart, seed, rows)):
+            return self.transform_fused(seed, rows)
+        return self.transform_plainly(seed, rows)
+
+    def apart(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "..."]:
+        """How far the samples of the kernel are from those of PyTorch's operations, for the first rows made calm."""
+        seed, rows = seed[: fused.COMPARED], fused.calm(rows[: fused.COMPARED])
+        return self.transform_fused(seed, rows) - self.transform_plainly(seed, rows)
+
+    def transform_fused(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
+        """Samples by the kernel, channels last. Raises whatever Triton does where it is not there or cannot compile."""
+        from exemplar.surrogate.kernels import samples
+
+        return samples.render(
+            seed,
+            rows,
+            windows=self.windows,
+            window_index=self.window_index,
+            centre=self.centre,
+            side=self.side,
+            basis=self.basis,
+            mean=self.colour_mean,
+        )
+
+    def transform_plainly(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
+        """Samples by PyTorch's operations."""
         images = gather(self.windows, self.window_index[seed])
         return transformation.transform(
             images, rows, centre=self.centre[seed], side=self.side[seed], basis=self.basis, mean=self.colour_mean
