@@ -95,11 +95,13 @@ def test_a_quick_look_runs_every_part_with_the_core_dependencies(tmp_path: Path)
     compared = [row["equal"] for row in rows if "equal" in row]
     assert len(compared) >= 10
     assert all(compared)
-    assert {row["unit"] for row in parts["rates"]["rows"]} == {"samples/s", "images/s", "x", "share", "ms", "s"}
+    units = {row["unit"] for row in parts["rates"]["rows"] if "unit" in row}
+    assert units == {"samples/s", "images/s", "x", "share", "ms", "s"}
     assert {row["device"] for row in rows} == {processor()}
     assert 0 <= parts["cifar10"]["rows"][-2]["value"] <= 100
     assert parts["pair"]["rows"][0]["name"].startswith("gloo, 2 processes")
     skipped = {row["skipped"] for row in rows if "skipped" in row}
+    skipped -= {f"PyTorch {torch.__version__} has no LinearCrossEntropyOptions"}  # one before 2.14
     assert skipped == {"this device gains nothing from bfloat16", "there is no CUDA device"}
 
 
