@@ -144,7 +144,8 @@ def optional(name: str, work: Callable[[], Iterator[Row]]) -> Iterator[Row]:
     try:
         yield from work()
     except Exception as error:  # a compiler or a card that was never met may fail in any way
-        yield skipped(name, error if isinstance(error, UserError | LackingError) else f"{type(error).__name__}: {error}")
+        known = isinstance(error, UserError | LackingError)
+        yield skipped(name, error if known else f"{type(error).__name__}: {error}")
 
 
 def line(row: Row) -> str:
