@@ -1,6 +1,7 @@
 """SVM problems of the benchmark, and their solutions by the library, by scikit-learn and by multi-core liblinear."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,6 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from benchmarks import material
 from benchmarks.measure import LackingError
@@ -42,6 +45,25 @@ class Problem:
         sign = torch.where(self.labels == label, 1.0, -1.0).double()
         margin = svm.decide(weights.double(), self.features.double(), self.intercept_scaling)
         return float(weights.double().square().sum() / 2 + cost * (1 - sign * margin).clamp_min(0).square().sum())
+
+
+class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]  # no types
+    """The operations of products of matrices in the block, by precision: two for a multiplication and addition.
+
+    Decompositions, as `eigh`, are not in them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # no types
+        self.operations: Counter[torch.dtype] = Counter()
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204  # PyTorch's own
+        """Do it and count it."""
+        found = function(*arguments, **(named or {}))
+        name = function.overloadpacket.__name__.removesuffix("_")  # what works in place is not in PyTorch's list
+        if count := flop_registry.get(getattr(torch.ops.aten, name, None)):
+            self.operations[arguments[0].dtype] += count(*arguments, **(named or {}), out_val=found)
+        return found
 
 
 def draw(

@@ -189,7 +189,9 @@ def test_what_a_process_is_at_is_not_to_be_removed(repository: Path) -> None:
     for name in ("train-exemplar-0123", "train-rotation-4567"):
         (repository / ".checkpoints" / name).mkdir(parents=True)
         (repository / ".checkpoints" / name / "state.pt").touch()
-    with FileLock(repository / ".checkpoints" / "locks" / "train-exemplar-0123"):
+    locks = repository / ".checkpoints" / "locks"
+    locks.mkdir()
+    with FileLock(locks / "train-exemplar-0123"):
         (line,) = looks(doctor.leftovers(repository, [Path("data")]))
     assert "train-rotation was interrupted" in line
     assert len(looks(doctor.leftovers(repository, [Path("data")]))) == 2

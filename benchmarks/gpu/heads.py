@@ -1,4 +1,7 @@
-"""What the softmax over many classes costs in a step: over all of them, and over a batch's and some that are drawn."""
+"""What the softmax over many classes costs in a step: over all of them, and over a batch's and some that are drawn.
+
+And the head alone: by a product of matrices, by PyTorch's cross entropy in pieces, and as in training.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,9 +10,9 @@ from itertools import cycle
 
 import torch
 
-from benchmarks import material
+from benchmarks import material, softmax
 from benchmarks.gpu import networks
-from benchmarks.gpu.session import Row, Session, Work, Works, enough, measured
+from benchmarks.gpu.session import Row, Session, Work, Works, enough, measured, optional
 from exemplar.methods.exemplar import untrained
 from exemplar.models.architecture import parse
 from exemplar.surrogate.sets import SurrogateSet
@@ -21,12 +24,18 @@ FEW, MANY, QUICK_MANY = 100, (8_000, 16_000, 1_000_000), (20, 40, 400)
 MOST_FULL, NEGATIVES = 16_000, 8192  # with more classes, so many are drawn in a step
 WINDOWS = 100
 STEPS = 20  # whose batches differ
+ALONE, QUICK_ALONE = (8_000, 16_000, 100_000), (20, 40)
+ALONE_WAYS = ("as in training", "in pieces")  # against the plain one
 
 
 def works(session: Session) -> Works:
-    """A row for each number of classes."""
+    """A row for each number of classes, and rows of the head alone."""
     for classes in QUICK_MANY if session.quick else MANY:
         yield f"a head of {classes:,} classes", partial(cost, session, classes)
+    for classes in QUICK_ALONE if session.quick else ALONE:
+        for way in ALONE_WAYS:
+            name = f"the head alone, {way}, {classes:,} classes"
+            yield name, partial(optional, name, partial(alone, session, way, classes))
 
 
 def cost(session: Session, classes: int) -> Iterator[Row]:
@@ -45,6 +54,33 @@ def cost(session: Session, classes: int) -> Iterator[Row]:
         share_of_the_head=1 - least / seconds,
         negatives=drawn,
         peak_GB=session.peak(),
+    )
+
+
+def alone(session: Session, way: str, classes: int) -> Iterator[Row]:
+    """Forward and backward of the medium network's head, against a product of matrices and the softmax of all scores.
+
+    What PyTorch is too old for gives a row that is skipped.
+    """
+    width = int(networks.models(session)[1].rpartition("-")[2].removesuffix("f"))
+    step = softmax.Step(softmax.Case(width, session.batch, classes, session.compute.precision), session.compute)
+    with enough(f"the head alone with {classes:,} classes: lower --batch from {session.batch} to {session.batch // 2}"):
+        found = {}
+        for each in (way, "plain"):
+            session.release()
+            seconds = session.seconds(partial(step.run, softmax.WAYS[each]))
+            found[each] = (seconds, session.peak(), float(step.run(softmax.WAYS[each])), step.gradients())
+    ours, plain = found[way], found["plain"]
+    yield measured(
+        f"the head alone, {way}, {classes:,} classes, {width} wide, batches of {session.batch}: time against plain",
+        ours[0] / plain[0],
+        "x",
+        milliseconds=1e3 * ours[0],
+        milliseconds_plain=1e3 * plain[0],
+        peak_GB=ours[1],
+        peak_GB_plain=plain[1],
+        apart_in_the_loss=abs(ours[2] / plain[2] - 1),
+        apart_in_gradients=max(softmax.apart(*each) for each in zip(ours[3], plain[3], strict=True)),
     )
 
 

@@ -17,6 +17,8 @@ from exemplar.training.learner import Learner
 from exemplar.training.state import TrainState
 
 SMALL, MEDIUM, LARGE = "64c5-64c5-128f", "64c5-128c5-256c5-512f", "92c5-256c5-512c5-1024f"
+# The largest with filters in eights, as tensor cores take them.
+IN_EIGHTS, QUICK_IN_EIGHTS = "96c5-256c5-512c5-1024f", "8c5-8c5-12c5-16f"
 MODELS, QUICK_MODELS = (SMALL, MEDIUM, LARGE), ("4c5-4c5-8f", "4c5-8c5-12f", "4c5-8c5-12c5-16f")
 CLASSES, QUICK_CLASSES = 16_000, 20  # of the head, as in the published trainings
 # As in runs/table1_medium.sh and runs/cpu_cifar10.sh.
@@ -29,6 +31,11 @@ SETTINGS = {
 def models(session: Session) -> tuple[str, ...]:
     """The three networks, or three tiny ones in a quick look."""
     return QUICK_MODELS if session.quick else MODELS
+
+
+def in_eights(session: Session) -> str:
+    """The largest of them with more filters in its first layer."""
+    return QUICK_IN_EIGHTS if session.quick else IN_EIGHTS
 
 
 def classes(session: Session) -> int:

@@ -47,6 +47,7 @@ def works(session: Session) -> Works:
             for batch in batches(session):
                 yield f"{model}, {recipe}, {batch}", partial(training, session, data, recipe, model, batch)
         yield f"features of {model}", partial(feature_rate, session, model)
+    yield "filters in eights", partial(padding, session, data)
     yield from heads.works(session)
     for name in PROBES:
         yield name, partial(probe, session, name)
@@ -142,6 +143,28 @@ def training(session: Session, data: Data, recipe: str, model: str, batch: int) 
     yield measured(share_of, of_ceiling, "share", at_least=least, ceiling_TFLOP_a_second=session.ceilings[precision])
 
 
+def padding(session: Session, data: Data) -> Iterator[Row]:
+    """The bare step with 96 filters in the first layer against that with 92: what padding could bring at most.
+
+    More operations that take less time would be a reason to fill up the weights with zeros.
+    """
+    recipe, usual, filled = next(iter(RECIPES)), networks.models(session)[-1], networks.in_eights(session)
+    seconds = {}
+    for model in (usual, filled):
+        with enough(advice(session, model, session.batch)):
+            seconds[model] = session.seconds(bare_step(session, data(), recipe, model, session.batch))
+        session.release()
+    counted = [networks.operations(recipe, model, networks.classes(session))[0] for model in (filled, usual)]
+    yield measured(
+        f"bare step of {filled} against {usual}, {recipe}, batches of {session.batch}: time of a sample",
+        seconds[filled] / seconds[usual],
+        "x",
+        microseconds_a_sample=1e6 * seconds[filled] / session.batch,
+        microseconds_a_sample_of_the_other=1e6 * seconds[usual] / session.batch,
+        operations_against_the_other=counted[0] / counted[1],
+    )
+
+
 def advice(session: Session, model: str, batch: int) -> str:
     """What to do where a step finds no room."""
     if batch != session.batch:
@@ -230,4 +253,8 @@ def probe(session: Session, name: str) -> Iterator[Row]:
     small.solve()  # starts the linear algebra's libraries
     at_once = svm.PROBLEMS_AT_ONCE
     with enough(f"{name}: lower PROBLEMS_AT_ONCE in exemplar/probe/svm.py from {at_once} to {at_once // 4}"):
-        yield measured(f"SVMs: {name}, {count} x {width}", session.seconds_of(there.solve, 1), "s")
+        seconds = session.seconds_of(there.solve, 1)
+        with svms.Counted() as counted:  # another time, since counting takes time
+            there.solve()
+    told = {f"TFLOP_in_{kind}".replace("torch.", ""): count / 1e12 for kind, count in counted.operations.items()}
+    yield measured(f"SVMs: {name}, {count} x {width}", seconds, "s", **told)

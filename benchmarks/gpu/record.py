@@ -1,6 +1,7 @@
 """The JSON file of the measurements, which is written whole after every number."""
 
 import gc
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -33,7 +34,22 @@ class Record:
     def write(self) -> None:
         """Replace the file by what is known now."""
         with replacing(self.path) as temporary:
-            temporary.write_text(dumps(self.content, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(dumps(as_json(self.content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def as_json(value: Any) -> Any:  # noqa: ANN401  # whatever a row holds
+    """The same with null for a number that is not finite, which JSON lacks; its name stands under `told` beside it."""
+    if isinstance(value, list):
+        return [as_json(each) for each in value]
+    if isinstance(value, dict):
+        told = {key: str(each) for key, each in value.items() if is_no_number(each)}
+        return {key: as_json(each) for key, each in value.items()} | ({"told": told} if told else {})
+    return None if is_no_number(value) else value
+
+
+def is_no_number(value: object) -> bool:
+    """Whether it is NaN or infinite."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 class Part:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.measure import LackingError
 from exemplar.errors import UserError, one_line
 from exemplar.runtime.device import Compute, enough_memory
 
@@ -143,7 +144,8 @@ def optional(name: str, work: Callable[[], Iterator[Row]]) -> Iterator[Row]:
     try:
         yield from work()
     except Exception as error:  # a compiler or a card that was never met may fail in any way
-        yield skipped(name, error if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+        known = isinstance(error, UserError | LackingError)
+        yield skipped(name, error if known else f"{type(error).__name__}: {error}")
 
 
 def line(row: Row) -> str:
