@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import table
 from benchmarks.gpu import program
-from benchmarks.measure import Row, Rows
+from benchmarks.measure import Row, Rows, first_line
 from exemplar.io.atomic import replacing
 from exemplar.runtime import device
 
@@ -28,7 +28,7 @@ def main() -> None:
     """Measure, print every row when it is there, write."""
     if sys.argv[1:2] == ["gpu"]:
         program.main(sys.argv[2:])
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=str(__doc__).splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=first_line(__doc__))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"groups of rows: {', '.join(GROUPS)}; all by default")
     parser.add_argument("--repeats", type=int, default=5, help="how often every side runs (5)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs; nothing is kept")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks import measure
 from benchmarks.asked import Asked, Runs
 from benchmarks.material import SIDE
 from exemplar.datasets.base import PATCH_PIXELS
@@ -125,4 +126,5 @@ def table() -> Iterable[str]:
 
 
 if __name__ == "__main__":
+    measure.take_no_options("cost", __doc__)
     print("\n".join(table()))

@@ -1,5 +1,6 @@
 """Rows of the benchmark: two ways to do the same work, timed in turn, or one way against a limit."""
 
+import argparse
 import multiprocessing
 import statistics
 import threading
@@ -23,6 +24,16 @@ SECONDS_BETWEEN_LOOKS = 0.05
 def precision() -> str:
     """The precision that trains fastest on this machine's CPU."""
     return "bfloat16" if has_bfloat16_units(torch.device("cpu")) else "float32"
+
+
+def first_line(docstring: str | None) -> str:
+    """What --help says of a program."""
+    return str(docstring).splitlines()[0]
+
+
+def take_no_options(name: str, docstring: str | None) -> None:
+    """Say what a program does and leave where --help asks for it, or refuse another option, before anything runs."""
+    argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=first_line(docstring)).parse_args()
 
 
 class NotTheSameError(Exception):

@@ -60,4 +60,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    measure.take_no_options("million_curve", __doc__)
     main()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import cost
+from benchmarks import cost, measure
 from benchmarks.material import SIDE
 from exemplar.surrogate.sets import MOST_SAMPLES
 from exemplar.use import describe
@@ -123,4 +123,5 @@ def table() -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    measure.take_no_options("scale", __doc__)
     print("\n".join(table()))

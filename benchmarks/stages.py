@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from ruamel.yaml import YAML
 
-from benchmarks.measure import SECONDS_BETWEEN_LOOKS, anonymous_memory
+from benchmarks.measure import SECONDS_BETWEEN_LOOKS, anonymous_memory, first_line
 
 BEGINS = re.compile(r"Running stage '(?P<stage>[^']+)'")
 LOCK = Path("dvc.lock")
@@ -157,10 +157,12 @@ def save(costs: list[Cost], file: Path) -> None:
 
 def main() -> None:
     """Run the command, print the table, and leave with the command's status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stages", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.stages", description=first_line(__doc__), allow_abbrev=False
+    )
     parser.add_argument("--save", type=Path, metavar="FILE", help="keep the figures there")
     parser.add_argument("--beside", type=Path, metavar="FILE", help="show them beside those that were kept there")
-    parser.add_argument("command", nargs=argparse.REMAINDER)
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="what is run, such as dvc repro")
     given = parser.parse_args()
     if not given.command:
         sys.exit("error: expected a command of DVC's: python -m benchmarks.stages dvc repro")

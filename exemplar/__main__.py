@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from exemplar import __version__
 from exemplar.errors import UserError, printable
 from exemplar.errors import say as report
 from exemplar.runtime.signals import sigterm_raises
@@ -20,7 +21,6 @@ from exemplar.runtime.streams import make_unfailing
 from exemplar.use.shipped import SHIPPED
 
 app = typer.Typer(
-    help="Features of pictures by an encoder that was trained without labels.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # its import takes longer than all else that --help does
@@ -32,6 +32,23 @@ Cells = Annotated[int, typer.Option(min=1, help="Every layer's map is max-pooled
 Device = Annotated[str, typer.Option(help="auto (CUDA where there is one), cpu or cuda.")]
 SkipBroken = Annotated[bool, typer.Option("--skip-broken", help="Pass over unreadable pictures, and name them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def print_version(asked: bool) -> bool:
+    """Print the version and leave, where that is asked for."""
+    if asked:
+        print(__version__)
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def begin(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Features of pictures by an encoder that was trained without labels."""
 
 
 @app.command()
@@ -51,12 +68,14 @@ def features(
     from exemplar.use.loaded import load_encoder
     from exemplar.use.pictures import Reader, find, iter_features
 
-    tables.require_writable(out, overwrite=overwrite)
+    with tables.explained(out):
+        tables.require_writable(out, overwrite=overwrite)
     paths = find(pictures)
     loaded = load_encoder(encoder, cells=(cells,)).to(chosen(device))
     loaded.require_size(side, side)
     reader = Reader(side, skip_broken)
-    count, width = tables.save(iter_features(loaded, paths, reader), out)
+    with tables.explained(out):
+        count, width = tables.save(iter_features(loaded, paths, reader), out)
     told = {"out": str(out), "pictures": count, "features": width, "model": loaded.model, "skipped": reader.skipped}
     left = f", {len(reader.skipped)} skipped" if reader.skipped else ""
     say(told, f"{out}: {count} pictures{left}, {width} features each", as_json=as_json)
@@ -74,16 +93,21 @@ def neighbours(
     skip_broken: SkipBroken = False,
     as_json: AsJson = False,
 ) -> None:
-    """Name the pictures AMONG others that are most like PICTURE, by the cosine of their features."""
+    """Name the pictures of AMONG that are most like PICTURE.
+
+    The best come first, by the cosine of their features, averaged over the layers.
+    """
     from dataclasses import asdict
 
+    from exemplar.io.sources import is_there
     from exemplar.use import tables
     from exemplar.use.loaded import load_encoder
     from exemplar.use.neighbours import nearest, require_made_by
     from exemplar.use.pictures import Reader, find, iter_features
 
-    if picture.is_dir():
+    if is_there(picture) and picture.is_dir():
         raise UserError(f"{picture} is a folder; expected the one picture whose like are sought")
+    tables.require_searchable(among)
     (sought,), others = find([picture]), None if among.is_file() else find([among])
     loaded = load_encoder(encoder, cells=(cells,)).to(chosen(device))
     loaded.require_size(side, side)
@@ -103,12 +127,13 @@ def describe(
     cells: Cells = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Print the layers of MODEL, their shapes, parameters and multiply-adds, before anyone trains it."""
-    from exemplar.use import describe as description
-    from exemplar.use.loaded import is_there
+    """Print the layers of MODEL and what they cost.
 
-    string = description.model_of(Path(model)) if is_there(Path(model)) else model
-    told = description.as_json(string, side=side, cells=cells)
+    Their shapes, parameters and multiply-adds, before anyone trains it.
+    """
+    from exemplar.use import describe as description
+
+    told = description.as_json(description.string_of(model), side=side, cells=cells)
     say(told, description.as_text(told, cells=cells), as_json=as_json)
 
 
@@ -121,16 +146,21 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write an encoder as a file that needs nothing of this project: from images, RGB between 0 and 1, to features."""
+    """Write an encoder that runs without this project.
+
+    A file from images, RGB between 0 and 1, to their features.
+    """
     from exemplar.use import tables
     from exemplar.use.export import export as write
     from exemplar.use.export import formats
     from exemplar.use.loaded import load_encoder
 
     formats(out)
-    tables.require_free(out, overwrite=overwrite)
+    with tables.explained(out):
+        tables.require_free(out, overwrite=overwrite)
     loaded = load_encoder(encoder, cells=(cells,))
-    difference = write(loaded, out, side=side)
+    with tables.explained(out):
+        difference = write(loaded, out, side=side)
     told = {"out": str(out), "model": loaded.model, "side": side, "largest_difference": difference}
     text = f"{out}: images [n 3 {side} {side}] to features; run once, they differ by {difference:.0e} of the largest"
     say(told, text, as_json=as_json)
@@ -138,7 +168,10 @@ def export(
 
 @app.command()
 def table(as_json: AsJson = False) -> None:
-    """Print all experiments of this repository: name, what was changed, accuracy of each row."""
+    """Print all experiments of this repository.
+
+    Of each its name, what was changed and the accuracy of each row.
+    """
     try:
         from exemplar.report import experiments
     except ModuleNotFoundError as error:

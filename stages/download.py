@@ -31,8 +31,18 @@ def download(part: Part, dataset: str) -> None:
     source = settings.sources[dataset]
     cli.require_apart({dataset: source})
     downloads = provenance.user_repository() / "downloads"
-    archive = fetch([source.url, *source.mirrors], md5=source.md5, folder=downloads) if source.url else None
     module = import_module(f"exemplar.datasets.{dataset}")
+    archive = (
+        fetch(
+            [source.url, *source.mirrors],
+            md5=source.md5,
+            folder=downloads,
+            section=f"sources.{dataset}",
+            require_usable=getattr(module, "require_usable", None),
+        )
+        if source.url
+        else None
+    )
     write = module.write_unlabeled if part is Part.UNLABELED else module.write_labeled
     place = Path("data/unlabeled") if part is Part.UNLABELED else Path("data/labeled") / dataset
     made_of = {**source.model_dump(), "part": part}

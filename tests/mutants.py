@@ -19,9 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cosmic_ray.ast import ast_nodes, get_ast
-from cosmic_ray.mutating import mutate_code
-from cosmic_ray.plugins import get_operator, operator_names
+
+try:
+    from cosmic_ray.ast import ast_nodes, get_ast
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator, operator_names
+except ModuleNotFoundError:
+    sys.exit("error: the package cosmic-ray is not installed; run make mutants, which installs it")
 
 # Where numbers are decided, and the tests that are nearest to each.
 TESTS = {

@@ -1,6 +1,7 @@
 """The benchmark's own arithmetic, and that its peers compute what the library computes."""
 
 import json
+import runpy
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -115,6 +116,22 @@ def test_unknown_rows_are_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     with pytest.raises(SystemExit):
         program.main()
     assert "expected some of rendering, training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["cost", "million_curve", "scale", "stages"])
+def test_a_program_of_its_own_says_what_it_does_before_it_does_it(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """`--help` measures nothing and prints no table."""
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--help"])
+    monkeypatch.setattr("benchmarks.million.Steps", None)  # a measurement would fail
+    monkeypatch.delitem(sys.modules, f"benchmarks.{name}", raising=False)
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"usage: python -m benchmarks.{name} [-h]")
+    assert f"`python -m benchmarks.{name}" in " ".join(printed.split())
+    assert "|" not in printed
 
 
 def test_every_group_is_a_file():

@@ -1,7 +1,9 @@
 """The Makefile's own logic, with programs that only say that they were called, and that of .ci/run."""
 
+import runpy
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,10 @@ def test_the_own_check_runs_a_small_pipeline(tmp_path: Path) -> None:
     small = load_params(tmp_path / "params.yaml")
     assert small.seeds.count * small.surrogate.samples <= 200
     assert [part.epochs for part in (small.train, *small.finetune.choices)] == [1, 1, 1]
+
+
+def test_mutants_without_their_package_say_which_command_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in a group of its own, which `make mutants` installs."""
+    monkeypatch.setitem(sys.modules, "cosmic_ray", None)
+    with pytest.raises(SystemExit, match=r"^error: the package cosmic-ray is not installed; run make mutants, which"):
+        runpy.run_path(str(Path(__file__).with_name("mutants.py")))

@@ -39,7 +39,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         asks = "sources.folder.url" in line and "sources.folder.md5" not in line
         assert (done.returncode == 0) != asks, f"{typed}: {answers[line][-1]}"
         if asks:
-            (md5,) = re.findall("its md5 is ([0-9a-f]{32})", answers[line][-1])
+            (md5,) = re.findall(r"add -S sources\.folder\.md5=([0-9a-f]{32}) ", answers[line][-1])
         if line == "dvc queue status":  # and again, until both say Success, as the page asks for
             wait(copy)
     return answers

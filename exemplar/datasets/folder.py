@@ -18,7 +18,7 @@ from PIL import Image
 
 from exemplar.datasets.base import UNFINISHED, save_protocol
 from exemplar.datasets.fetching.shards import first_missing, source_of
-from exemplar.datasets.images import cropped, decode, glance, iter_parts
+from exemplar.datasets.images import cropped, decode, explained, glance, iter_parts, opened
 from exemplar.datasets.splits import draw_orders, require_members, take
 from exemplar.datasets.tree import DEEP_BITS, Read, Survey, find_classes, say, survey, top
 from exemplar.errors import UserError
@@ -91,6 +91,19 @@ def write_labeled(
     read.tell(found)
     read.tell_copies(labels, train, test)
     save_protocol(folder, labels=labels, train=train, test=test, classes=tuple(classes))
+
+
+def require_usable(archive: Path) -> None:
+    """Raise UserError for a tree without a picture whose header can be read, before its md5 is asked for."""
+    found, refused = survey(existing(archive), shards=True), ""
+    for path, place in zip(found.pictures, found.places, strict=True):
+        try:
+            source = source_of(found.tree, path, place)
+            with explained(path, source), opened(source):
+                return
+        except UserError as error:
+            refused = refused or str(error)
+    raise UserError(f"{found.tree} has no picture that can be read{found.said()}; the first: {refused}")
 
 
 def by_class(paths: Sequence[str], classes: Sequence[str]) -> list[Int64[np.ndarray, " _"]]:

@@ -1,5 +1,6 @@
 """Sources of files, URLs or paths, and the digest that identifies a file or a folder."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Sequence
@@ -27,6 +28,16 @@ def local_path(source: str) -> Path | None:
         return Path(url2pathname(urlsplit(source).path))
     expected = "http://..., https://..., s3://..., gs://..., file:///... or a path"
     raise UserError(f"cannot fetch {shown(source)!r}; expected {expected}")
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder of this name, which may be too long for one."""
+    try:
+        return path.exists()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def shown(source: str) -> str:

@@ -3,7 +3,7 @@
 import ast
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,22 @@ def require_keys(method: str, section: Mapping[str, object]) -> None:
     for key in expected:
         if key not in section:
             raise ValueError(f"{where}.{key} is missing; expected {listed}")
+
+
+def require_made(methods: Sequence[str], listed: Mapping[str, Sequence[str]]) -> None:
+    """Raise ValueError where other lists than `methods` name encoders that are not made; all such lists are told."""
+    lacking = {where: names for where, names in listed.items() if not set(names) <= set(methods)}
+    if not lacking:
+        return
+    unmade = dict.fromkeys(name for names in lacking.values() for name in names if name not in methods)
+    left = {where: [name for name in names if name in methods] for where, names in lacking.items()}
+    if left.get("invariance") == []:  # it takes one at least
+        left["invariance"] = [methods[0]]
+    typed = " ".join(f"-S '{where}.methods=[{','.join(names)}]'" for where, names in left.items())
+    raise ValueError(
+        f"{' and '.join(f'{where}.methods' for where in lacking)} name{'s' * (len(lacking) == 1)} "
+        f"{', '.join(unmade)}, of which no encoder is made; add {typed}, or add to methods what is missing there"
+    )
 
 
 def is_of(kind: str, value: object) -> bool:

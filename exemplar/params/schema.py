@@ -3,6 +3,7 @@
 A default in code would be a number that DVC cannot see. Unknown keys and missing keys both stop the run.
 """
 
+from contextlib import suppress
 from difflib import get_close_matches
 from operator import attrgetter
 from typing import Annotated, Any, Literal
@@ -18,9 +19,9 @@ from pydantic import (
 )
 
 from exemplar.errors import UserError
-from exemplar.io.sources import shown
+from exemplar.io.sources import local_path, shown
 from exemplar.models.architecture import parse, require_size
-from exemplar.params.names import METHOD, WEIGHTLESS, names_in, require_keys, require_options
+from exemplar.params.names import METHOD, WEIGHTLESS, names_in, require_keys, require_made, require_options
 from exemplar.surrogate.ranges import Float, NamedRanges, Positive, Ranges, magnitudes, resolve
 
 FORMER_ROWS = (
@@ -75,12 +76,26 @@ def different(names: list[str]) -> list[str]:
     return names
 
 
+def absolute(source: str) -> str:
+    """Accept a URL or an absolute path; whoever fetches it says what else is wrong with it."""
+    place = None
+    with suppress(UserError):
+        place = local_path(source)
+    if place and not place.is_absolute():
+        raise ValueError(
+            "is a relative path, which --temp and --queue would look for in another folder; expected a URL or an "
+            "absolute path"
+        )
+    return source
+
+
 def model_string(model: str) -> str:
     """Accept a string of the architecture language."""
     require_size(parse(model))
     return model
 
 
+Source = Annotated[str, AfterValidator(absolute)]
 Unlabeled = Annotated[str, name_in("datasets", having=r"^def write_unlabeled\(")]
 Dataset = Annotated[str, name_in("datasets", having=r"^def write_labeled\(")]
 Method = Annotated[str, name_in("methods", having=METHOD)]
@@ -94,8 +109,8 @@ class Section(BaseModel):
 
 
 class SourceSection(Section):
-    url: str | None
-    mirrors: Annotated[list[str], Field(max_length=LONGEST_LIST)]
+    url: Source | None
+    mirrors: Annotated[list[Source], Field(max_length=LONGEST_LIST)]
     md5: str | None
     options: dict[str, object]  # of which types, the dataset says
 
@@ -210,13 +225,7 @@ class Params(Section):
     @model_validator(mode="after")
     def every_dataset_is_described(self) -> "Params":
         """A dataset that is used says where it comes from, and one that is measured says how."""
-        for where, listed in (("finetune", self.finetune.methods), ("invariance", self.invariance.methods)):
-            for name in listed:
-                if name not in self.methods:
-                    raise ValueError(
-                        f"{where}.methods names {name}, whose encoder is not made; "
-                        "add it to methods, or take it out there"
-                    )
+        require_made(self.methods, {"finetune": self.finetune.methods, "invariance": self.invariance.methods})
         for name in self.datasets:
             if name not in self.probe:
                 raise ValueError(f"there is no section probe.{name}, but datasets names {name}")

@@ -18,7 +18,10 @@ SHORT = 10
 
 
 def origin(made: Mapping[str, Sidecar | None]) -> dict[str, str]:
-    """Date, commit, machine and duration; the last sums what was made on this machine."""
+    """Date, commit, machine and duration; the last sums what the stages took that were made on this machine.
+
+    What DVC, starting Python and importing libraries take before a stage's run begins is not in it.
+    """
     here = [sidecar.seconds for sidecar in made.values() if sidecar]
     elsewhere = f", {len(made) - len(here)} of {len(made)} results made elsewhere" if len(here) < len(made) else ""
     tags = provenance.tree_tags(provenance.changes())
@@ -27,7 +30,7 @@ def origin(made: Mapping[str, Sidecar | None]) -> dict[str, str]:
         "date": f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC",
         "commit": commit + (", with changes" if tags.get("git.dirty") == "true" else ""),
         "machine": f"{processor()}, {os.cpu_count()} cores",
-        "duration": f"{minutes(sum(here, 0.0))} in all{elsewhere}",
+        "duration": f"{minutes(sum(here, 0.0))} inside the stages{elsewhere}",
     }
 
 

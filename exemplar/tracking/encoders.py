@@ -75,8 +75,9 @@ def found(name: str, runs: "list[Run]") -> "Run":
     by_id = [run for run in runs if len(name) >= SHORTEST_ID and run.info.run_id.startswith(name)]
     if run := named.get(name) or (by_id[0] if by_id else None):
         return run
-    said = suggested(name, list(named)) or "there is no training in the store"
-    raise UserError(f"there is no file and no training's run {name}; {said}")
+    newest = dict.fromkeys(label for run in runs for label in labels(run)[1:])  # an id says nothing to a reader
+    said = suggested(name, list(newest)[::-1]) or "there is no training in the store"
+    raise UserError(f"there is no file and no training's run {name}; expected a .safetensors file, or a run: {said}")
 
 
 def suggested(name: str, known: list[str]) -> str:

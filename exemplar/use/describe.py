@@ -11,6 +11,7 @@ from typing import Any
 from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError, reason
 from exemplar.io import foreign
+from exemplar.io.sources import is_there
 from exemplar.models.architecture import POOLED_LAYERS, Conv, parse
 
 
@@ -73,6 +74,19 @@ def as_text(told: Mapping[str, Any], *, cells: int) -> str:
     lines = [head, f"{'layer':10}{'output':>18}{'parameters':>16}{'multiply-adds':>20}"]
     lines += [f"{name:10}{output:>18}{weights:>16,}{products:>20,}" for name, output, weights, products in rows]
     return "\n".join(lines)
+
+
+def string_of(model: str) -> str:
+    """A model string itself, or that of an encoder's file; raises UserError for a file that is not there."""
+    path = Path(model)
+    if model and is_there(path):
+        return model_of(path)
+    if path.suffix or "/" in model:
+        raise UserError(
+            f"there is no file {path}; expected a .safetensors file of a training, or a model string such as "
+            "64c5-128c5-256c5-512f"
+        )
+    return model
 
 
 def model_of(path: Path) -> str:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from exemplar.errors import UserError
+from exemplar.io.sources import is_there
 from exemplar.models import saved
 from exemplar.models.images import images_at_once, resize
 from exemplar.models.network import Encoder, Pixels
@@ -18,8 +19,8 @@ from exemplar.tracking.serving import require_size, unit_range
 from exemplar.use.inputs import Images, is_one, middle_square, to_batches
 from exemplar.use.shipped import SHIPPED
 
+EXPECTED = "expected a .safetensors file, or a run of MLflow"
 SMALLER = "pass a smaller side, or the device cpu"  # where memory is short
-LONGEST_NAME = 255  # bytes of a file's name
 
 
 class LoadedEncoder:
@@ -91,24 +92,21 @@ def require_counts(**given: Sequence[int]) -> None:
             raise UserError(f"{name} is {numbers!r}; expected numbers from 1")
 
 
-def is_there(path: Path) -> bool:
-    """Whether there is a file or folder of this name, which may be too long for one."""
-    return len(path.name) <= LONGEST_NAME and path.exists()
-
-
 def load_encoder(run_or_file: str | Path = SHIPPED, *, cells: tuple[int, ...] = (2,)) -> LoadedEncoder:
     """Load an encoder from a safetensors file, or from MLflow: a training's run by its id or name, or `model@alias`.
 
     Without either it is the small one that comes with the package, `cifar10.safetensors`, whose card is beside it.
     Raises UserError for a file that is broken, and for a run that is not there, with the nearest one.
     """
-    path = Path(run_or_file)
-    there = is_there(path)
-    if not there and path.suffix != ".safetensors":
+    path, name = Path(run_or_file), str(run_or_file)
+    there = name != "" and is_there(path)
+    if there and path.is_dir():
+        raise UserError(f"{path} is a folder; {EXPECTED}")
+    if name and not there and path.suffix != ".safetensors":
         from exemplar.tracking.encoders import fetched
 
-        with fetched(str(run_or_file)) as downloaded:
+        with fetched(name) as downloaded:
             return LoadedEncoder(saved.load_encoder(downloaded), cells=cells)
     if not there:
-        raise UserError(f"there is no encoder {path}; expected a .safetensors file, or a run of MLflow")
+        raise UserError(f"there is no encoder {name or repr(name)}; {EXPECTED}")
     return LoadedEncoder(saved.load_encoder(path, remedy="expected a file that a training wrote"), cells=cells)

@@ -48,8 +48,8 @@ def nearest(
     for names, rows in others:
         if rows.shape[1] != len(features):
             raise UserError(
-                f"the searched features are {rows.shape[1]} wide, the picture's {len(features)}: they come from "
-                "another encoder; search with the one that made them"
+                f"the searched features are {rows.shape[1]} wide, the picture's {len(features)}: they were made with "
+                "another encoder, or other --cells or --side; pass those that made them, or run exemplar features again"
             )
         similarities = unit_blocks(rows, widths) @ unit
         best += [Neighbour(str(name), float(value)) for name, value in zip(names, similarities, strict=True)]

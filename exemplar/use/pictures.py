@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from exemplar.datasets.images import cropped, decode
 from exemplar.datasets.tree import survey
 from exemplar.errors import UserError, say
+from exemplar.io.sources import is_there
 from exemplar.models.images import images_at_once
 from exemplar.runtime.device import enough_memory
 from exemplar.runtime.progress import track
@@ -27,15 +28,15 @@ def find(places: Sequence[Path]) -> list[Path]:
     """
     found = list[Path]()
     for place in places:
+        if not is_there(place):
+            raise UserError(f"there is no file or folder {place}; expected pictures, or folders with pictures")
         if place.is_dir():
             surveyed = survey(place)
             found += [place / name for name in surveyed.pictures]
             if surveyed.others:
                 say(f"{place}: {len(surveyed.pictures):,} pictures{surveyed.said()}")
-        elif place.exists():
-            found.append(place)
         else:
-            raise UserError(f"there is no file or folder {place}; expected pictures, or folders with pictures")
+            found.append(place)
     return found
 
 

@@ -13,6 +13,7 @@ from exemplar.errors import UserError, reason
 from exemplar.io import foreign
 from exemplar.io.arrays import map_array
 from exemplar.io.atomic import replacing
+from exemplar.io.sources import is_there
 
 Rows = Iterable[tuple[list[Path], Float[np.ndarray, "n d"]]]
 ROWS_AT_ONCE = 4096
@@ -35,6 +36,15 @@ def require_writable(path: Path, *, overwrite: bool) -> None:
         parquet()
 
 
+def require_searchable(path: Path) -> None:
+    """Raise UserError for what is neither a folder nor, by its name, a file of features."""
+    expected = f"expected a folder with pictures, or a file of features that ends in {' or '.join(SUFFIXES)}"
+    if not is_there(path):
+        raise UserError(f"there is no file or folder {path}; {expected}")
+    if not path.is_dir() and path.suffix not in SUFFIXES:
+        raise UserError(f"{path} is no file of features; {expected}")
+
+
 def require_free(path: Path, *, overwrite: bool) -> None:
     """Raise UserError where a file is there already, unless it may be replaced, and where no folder is for it."""
     if not path.parent.is_dir():
@@ -43,6 +53,15 @@ def require_free(path: Path, *, overwrite: bool) -> None:
         raise UserError(f"{path} is a folder, which no file replaces; choose another --out")
     if path.exists() and not overwrite:
         raise UserError(f"{path} is there already; choose another --out, or pass --overwrite")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Raise UserError for whatever the disk refuses of an output in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({reason(error)}); choose another --out, or make room") from None
 
 
 def parquet() -> Any:  # noqa: ANN401  # pyarrow has no types

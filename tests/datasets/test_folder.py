@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import tarfile
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,23 @@ def test_a_tree_without_a_whole_picture_is_told(tmp_path: Path, out: Path) -> No
     (tmp_path / "x.png").write_bytes(b"x")
     with pytest.raises(UserError, match="has no picture that is whole"):
         folder.write_unlabeled(tmp_path, out, **OPTIONS | {"skip_broken": True})
+
+
+def test_one_picture_that_can_be_read_is_looked_for_before_an_md5_is_asked_for(tree: Path, tmp_path: Path) -> None:
+    """By its header, on the disk or in a shard: whoever names a wrong folder learns it at the first run."""
+    folder.require_usable(tree)
+    (other := tmp_path / "other").mkdir()
+    with pytest.raises(UserError, match="other has no pictures; expected files that end in"):
+        folder.require_usable(other)
+    for name in ("a.png", "b.png"):
+        (other / name).write_bytes(b"hello")
+    with pytest.raises(UserError, match=r"other has no picture that can be read; the first: a.png is no whole picture"):
+        folder.require_usable(other)
+    with tarfile.open(other / "c.tar", "w") as shard:
+        shard.add(tree / "blue" / "1.png", "1.png")
+    folder.require_usable(other)
+    with pytest.raises(UserError, match=r"c\.tar is no folder"):
+        folder.require_usable(other / "c.tar")
 
 
 def test_a_class_with_too_few_pictures_is_told(tree: Path, out: Path) -> None:

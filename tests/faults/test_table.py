@@ -62,6 +62,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "raw pixels to fine-tune": ("finetune.methods", ["pixels"]),
     "a fine-tuned encoder that is not made": ("methods", ["random"]),
     "an invariance of an encoder that is not made": ("methods", ["exemplar"]),
+    "encoders that two lists name and that are not made": ("methods", ["rotation"]),
     "a method named twice": ("methods", ["random", "random"]),
     "one name where a list belongs": ("datasets", "photos"),
     "an empty list": ("methods", []),
@@ -97,6 +98,7 @@ SETTINGS: dict[str, tuple[str, object]] = {
     "a batch of one to normalise over": ("train.batch_size", 1),
     "magnitudes without the neutral one": ("invariance.magnitudes.angle_degrees", [10, 20]),
     "weights that do not fit the cells": ("probe.photos.cell_weights", [1.0, 2.0]),
+    "a source that is a relative path": ("sources.photos.url", "../pictures"),
     "an option of a wrong type": ("sources.photos.options", {"gamma_spread": "a", "gain_spread": 0.4}),
     "an option that is unknown": ("sources.photos.options", {"gamma_spread": 0.5, "gain": 0.4}),
     "an option that is missing": ("sources.photos.options", {"gamma_spread": 0.5}),
@@ -263,7 +265,9 @@ SOURCES: dict[str, tuple[str, str | None]] = {
     "a digest of capital letters": ("file:///tmp/x", "ABCDEF" * 5 + "AB"),
     "a file that is not there": ("/absent/archive.tar", "0" * 32),
     "a kind of address that is not fetched": ("ftp://alice:hunter2@localhost/x", "0" * 32),
-    "a file with another digest": ("other.tar", "0" * 32),
+    "a file with another digest": ("other.tar", "1" * 32),
+    "pictures that are named for the first time": ("whole", "0" * 32),
+    "pictures of which none can be read": ("broken", "0" * 32),
 }
 
 
@@ -314,11 +318,16 @@ def from_folder(files: dict[str, bytes]) -> None:
 
 
 def from_source(url: str, md5: str | None) -> None:
-    """Fetch."""
+    """Fetch, as the download stage does for pictures of one's own."""
+    from exemplar.datasets import folder
     from exemplar.datasets.fetching.fetch import fetch
 
     Path("other.tar").write_bytes(b"other")
-    fetch([url], md5=md5, folder=Path("downloads"))
+    for name, content in (("whole", picture()), ("broken", b"hello")):
+        Path(name).mkdir()
+        Path(name, "1.png").write_bytes(content)
+    section, require_usable = "sources.folder", folder.require_usable
+    fetch([url], md5=md5, folder=Path("downloads"), section=section, require_usable=require_usable)
 
 
 def from_file(file: str, change: Callable[[bytes], bytes], stage: str, run: Stage) -> None:

@@ -207,7 +207,9 @@ def test_a_range_is_two_finite_numbers_that_make_sense(change: Change, key: str,
         ("methods", ["exemplar", "simclr"], "methods[1] 'simclr': is unknown; expected one of "),
         ("methods", ["finetune"], "methods[0] 'finetune': is no encoder: a row is an encoder and a readout, and finet"),
         ("methods", ["supervised"], "finetune.methods says which encoders are fine-tuned (random there is the supervi"),
-        ("methods", ["random"], "finetune.methods names exemplar, whose encoder is not made; add it to methods, or ta"),
+        ("methods", ["random"], "finetune.methods and invariance.methods name exemplar, of which no encoder is made; "),
+        ("sources.photos.url", "../pics", "sources.photos.url '../pics': is a relative path, which --temp and --queue"),
+        ("sources.photos.mirrors", ["/a", "b.tar"], "sources.photos.mirrors[1] 'b.tar': is a relative path, which --t"),
         ("finetune.methods", ["pixels"], "finetune.methods[0] 'pixels': has no weights to fine-tune; expected one of "),
         ("finetune.methods", ["simclr"], "finetune.methods[0] 'simclr': is unknown; expected one of "),
         ("finetune.methods", ["random", "random"], "finetune.methods ['random', 'random']: names something twice"),
@@ -257,6 +259,21 @@ def test_a_value_that_makes_no_sense_is_quoted_where_it_stands(change: Change, k
     refused = refusal(change(key, value))
     assert said in refused
     assert "params.yaml: " in refused
+
+
+@pytest.mark.parametrize("source", ["/data/pics", "~/pics", "file:///data/x.tar", "s3://bucket/set", "http://host/x"])
+def test_a_source_is_a_url_or_an_absolute_path(change: Change, source: str):
+    """It leads to the same place in the folder in which a queued experiment runs."""
+    assert load_params(change("sources.photos.url", source)).sources["photos"].url == source
+
+
+def test_all_lists_that_lack_an_encoder_are_told_at_once(change: Change):
+    """With what to type for each, which is a list that would be read."""
+    typed = "-S 'finetune.methods=[random]' -S 'invariance.methods=[random]'"
+    assert f"; add {typed}, or add to methods what is" in refusal(change("methods", ["rotation", "random"]))
+    typed = "-S 'finetune.methods=[]' -S 'invariance.methods=[rotation]'"
+    said = refusal(change("methods", ["rotation"]))
+    assert f"name random, exemplar, of which no encoder is made; add {typed}, or" in said
 
 
 @pytest.mark.parametrize(

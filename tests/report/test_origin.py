@@ -28,10 +28,10 @@ def test_origin_is_date_commit_machine_and_duration(repository: Path):
     told = origin.origin({"train.exemplar": Sidecar("feed", 170.0), "probe.photos.exemplar": Sidecar("beef", 10.0)})
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
     assert list(told) == ["date", "commit", "machine", "duration"]
-    assert (told["commit"], told["duration"]) == (commit[: origin.SHORT], "3.0 minutes in all")
+    assert (told["commit"], told["duration"]) == (commit[: origin.SHORT], "3.0 minutes inside the stages")
     assert told["machine"].endswith("cores")
     elsewhere = origin.origin({"train.exemplar": Sidecar("feed", 17.0), "probe.photos.exemplar": None})
-    assert elsewhere["duration"] == "17 seconds in all, 1 of 2 results made elsewhere"
+    assert elsewhere["duration"] == "17 seconds inside the stages, 1 of 2 results made elsewhere"
     (repository / "new.py").touch()
     assert origin.origin({})["commit"].endswith(", with changes")
 

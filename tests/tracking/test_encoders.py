@@ -30,8 +30,12 @@ def test_a_run_is_found_by_its_id_its_name_and_its_experiment(
     for name in (run.id, run.id[:8], "exemplar · train"):
         with encoders.fetched(name) as file:
             assert file.read_bytes() == encoder_file.read_bytes()
-    with pytest.raises(UserError, match=r"no training's run exemplar train; perhaps exemplar · train\?"):
+    with pytest.raises(
+        UserError, match=r"run exemplar train; expected a .safetensors file, or a run: perhaps exemplar · train\?"
+    ):
         encoders.fetched("exemplar train").__enter__()
+    with pytest.raises(UserError, match=r"or a run: perhaps exemplar · train, moved-orca, random · train\?"):
+        encoders.fetched("zzz").__enter__()
     with pytest.raises(UserError, match="the run random · train has logged no encoder"):
         encoders.fetched("random · train").__enter__()
 

@@ -67,6 +67,25 @@ def test_help_answers_at_once() -> None:
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
     for name in ("features", "neighbours", "describe", "export", "table"):
         assert f"  {name}" in done.stdout
+    assert "..." not in done.stdout.partition("Commands:")[2], "every summary is whole"
+
+
+def test_the_version_is_printed(run: Shell) -> None:
+    """As the package has it."""
+    assert run("--version") == Done(0, f"{exemplar.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [("nosuch", "nosuch"), ("features", "pictures"), ("describe 8c5-8f --side abc", "--side"),
+     ("neighbours a b --count 0", "--count"), ("export --out", "--out")],
+)  # fmt: skip
+def test_what_the_command_line_refuses_ends_with_status_2(run: Shell, words: str, named: str) -> None:
+    """The last of up to four lines names what is wrong, as docs/pictures.md says."""
+    done = run(*words.split())
+    assert (done.status, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) <= 4
+    assert named in done.stderr.splitlines()[-1]
 
 
 def test_features_of_a_folder_are_those_of_the_library(
@@ -124,6 +143,10 @@ def test_features_of_another_encoder_or_side_are_not_searched(
     assert not run("features", pictures, "--encoder", encoder_file, "--side", 64, "--out", tmp_path / "f.npy").status
     assert not run(*search, "--side", 64).status
     assert "than this encoder gives at this side and these cells; pass those that made it" in run.told(*search)
+    told = run.told(*search, "--side", 64, "--cells", 1)
+    assert (
+        "are 64 wide, the picture's 16: they were made with another encoder, or other --cells or --side; pass" in told
+    )
 
 
 def test_an_encoder_is_exported(run: Shell, encoder_file: Path, tmp_path: Path) -> None:
@@ -194,6 +217,33 @@ def test_mistakes_are_one_line(run: Shell, pictures: Path, encoder_file: Path, t
     assert "is a folder; expected the one picture" in run.told("neighbours", pictures, pictures, *known)
     assert "cannot read" in run.told("neighbours", pictures / "a.png", broken.rename(tmp_path / "x.parquet"), *known)
     assert not out.exists()
+
+
+def test_what_the_disk_refuses_of_an_output_is_one_line(run: Shell, pictures: Path, encoder_file: Path) -> None:
+    """With the disk's own reason: a folder that takes no files, and a name that is too long for one."""
+    known, long = ("--encoder", encoder_file), "a" * 300
+    for out, why in (("/proc/g", "No such file or directory"), (long, "File name too long"), (long[:248], "File name")):
+        assert f"{out}.npy cannot be written ({why}" in run.told("features", pictures, *known, "--out", f"{out}.npy")
+    assert "cannot be written (No such" in run.told("export", *known, "--side", 48, "--out", "/proc/g.pt2")
+
+
+def test_a_file_that_was_mistyped_is_named_with_what_was_expected(
+    run: Shell, pictures: Path, encoder_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is read as something else."""
+    monkeypatch.chdir(tmp_path)
+    known, features = ("--encoder", encoder_file), "a file of features that ends in .npy or .parquet"
+    Path("f.txt").touch()
+    assert "there is no file no.safetensors; expected a .safetensors file" in run.told("describe", "no.safetensors")
+    assert "model '' is no string" in run.told("describe", "")
+    gone = run.told("neighbours", pictures / "a.png", "gone.npy", *known)
+    assert gone == f"error: there is no file or folder gone.npy; expected a folder with pictures, or {features}"
+    other = run.told("neighbours", pictures / "a.png", "f.txt", *known)
+    assert other == f"error: f.txt is no file of features; expected a folder with pictures, or {features}"
+    assert "there is no file or folder aaa" in run.told("neighbours", "a" * 300, pictures, *known)
+    for given, said in ((pictures, f"{pictures} is a folder"), ("", "there is no encoder ''")):
+        told = run.told("features", pictures, "--out", "g.npy", "--encoder", given)
+        assert told == f"error: {said}; expected a .safetensors file, or a run of MLflow"
 
 
 def test_a_network_is_described_before_it_is_trained(run: Shell, encoder_file: Path) -> None:

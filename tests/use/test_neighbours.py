@@ -32,5 +32,7 @@ def test_a_layer_counts_as_much_as_another_whatever_its_scale():
 
 def test_features_of_another_encoder_are_refused():
     """In one line that says what to do."""
-    with pytest.raises(UserError, match="the searched features are 6 wide, the picture's 5: they come from another"):
+    with pytest.raises(
+        UserError, match="the searched features are 6 wide, the picture's 5: they were made with another"
+    ):
         nearest(FEATURES[0, :5], [(["a"], FEATURES[:1])], widths=[5], count=1)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +11,12 @@ from filelock import FileLock, Timeout
 
 from exemplar import errors
 from exemplar.datasets.fetching.remote import copy_folder, is_remote_folder
-from exemplar.datasets.fetching.transfer import BLOCK_BYTES, TransferError, append_missing
+from exemplar.datasets.fetching.transfer import BLOCK_BYTES, TransferError, WrongDigestError, append_missing
 from exemplar.errors import UserError, reason
 from exemplar.io.atomic import flush_to_disk
 from exemplar.io.sources import digest, local_path, shown, source_digest
+
+NOT_TOLD_YET = "0" * 32  # the md5 of params.yaml for a source that is the user's own
 
 
 class Patience(NamedTuple):
@@ -30,6 +32,8 @@ def fetch(
     *,
     md5: str | None,
     folder: Path,
+    section: str = "",
+    require_usable: Callable[[Path], None] | None = None,
     attempts: int = 6,
     pause_seconds: float = 2.0,
     timeout_seconds: float = 60.0,
@@ -41,6 +45,9 @@ def fetch(
     kept in `folder` under its digest: `<md5>` once it is whole, `<md5>.part` until then, so that
     any later call goes on at the byte where this one ended. A source is given up after `attempts` in a row that brought
     nothing; the pauses between them double from `pause_seconds`. Raises UserError where no source gives the file.
+
+    Where the md5 is still the zeros of the published params.yaml, the error says what to type for that `section`, after
+    `require_usable` has raised its own where the source gives nothing of use.
     """
     patience = Patience(attempts, pause_seconds, timeout_seconds)
     if md5 is None or not re.fullmatch("[0-9a-f]{32}", md5):
@@ -58,6 +65,11 @@ def fetch(
                     return copy_folder(source, md5, folder)
                 return download(source, md5, folder, patience)
         except TransferError as failure:
+            if section and md5 == NOT_TOLD_YET and isinstance(failure, WrongDigestError):
+                if require_usable:
+                    require_usable(failure.path)
+                told = f"-S {section}.md5={failure.actual} (the md5 of {local or shown(source)})"
+                raise UserError(f"{section}.md5 is not told yet; add {told}") from None
             failures.append(f"{local or shown(source)}: {failure}")
     raise UserError(
         f"no source gave what has the md5 {md5}: {'; '.join(failures) or 'none is named'}; "
@@ -73,7 +85,7 @@ def verified(path: Path, md5: str) -> Path:
         inner = f"{error.filename}: " if error.filename and Path(error.filename) != path else ""
         raise TransferError(f"it cannot be read ({inner}{error.strerror})") from None
     if actual != md5:
-        raise TransferError(f"its md5 is {actual}, expected {md5}")
+        raise WrongDigestError(path, actual, md5)
     return path
 
 
@@ -133,7 +145,7 @@ def complete(url: str, partial: Path, md5: str, patience: Patience) -> None:
             lasting, inherited = not inherited, False
             aside = set_aside(partial)
             partial.touch()
-            raise TransferError(f"its md5 is {actual}, expected {md5}; what came is kept as {aside}", lasting=lasting)
+            raise WrongDigestError(aside, actual, md5, kept=True, lasting=lasting)
         except TransferError as failure:
             failed = 1 if partial.stat().st_size - before >= BLOCK_BYTES else failed + 1
             if failure.lasting or failed >= patience.attempts:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from threading import Event
 from typing import Any
 
-from exemplar.datasets.fetching.transfer import TransferError
+from exemplar.datasets.fetching.transfer import TransferError, WrongDigestError
 from exemplar.errors import UserError, one_line
 from exemplar.io.atomic import remove
 from exemplar.io.integrity import require_space
@@ -70,7 +70,7 @@ def copy_folder(url: str, md5: str, folder: Path) -> Path:
     remove(folder / actual)
     partial.replace(folder / actual)
     if actual != md5:
-        raise TransferError(f"its md5 is {actual}, expected {md5}; it is kept as {folder / actual}", lasting=True)
+        raise WrongDigestError(folder / actual, actual, md5, kept=True, lasting=True)
     return folder / md5
 
 

@@ -33,6 +33,15 @@ class TransferError(Exception):
         self.lasting = lasting
 
 
+class WrongDigestError(TransferError):
+    """What a source gave has the digest `actual`, which is not the expected one; it lies at `path`."""
+
+    def __init__(self, path: Path, actual: str, expected: str, *, kept: bool = False, lasting: bool = False) -> None:
+        aside = f"; what came is kept as {path}" if kept else ""
+        super().__init__(f"its md5 is {actual}, expected {expected}{aside}", lasting=lasting)
+        self.path, self.actual = path, actual
+
+
 def append_missing(url: str, partial: Path, *, label: str, timeout_seconds: float) -> None:
     """Ask for the bytes that `partial` still lacks and append them, block by block, as they come.
 

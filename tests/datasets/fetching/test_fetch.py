@@ -334,6 +334,24 @@ def test_a_local_folder_has_a_digest_too(get: Callable[..., Path], tmp_path: Pat
         get([str(tree)], md5=md5)
 
 
+def test_a_source_that_is_named_for_the_first_time_says_what_to_type(get: Callable[..., Path], tmp_path: Path) -> None:
+    """While its md5 is the published zeros; but not of what is of no use, which is told instead."""
+    local, zeros = tmp_path / "my copy.tar", "0" * 32
+    local.write_bytes(PAYLOAD)
+    with pytest.raises(UserError) as told:
+        get([str(local)], md5=zeros, section="sources.folder")
+    typed = f"-S sources.folder.md5={MD5} (the md5 of {local})"
+    assert str(told.value) == f"sources.folder.md5 is not told yet; add {typed}"
+
+    def require_usable(path: Path) -> None:
+        raise UserError(f"{path.name} is no folder")
+
+    with pytest.raises(UserError, match=r"^my copy\.tar is no folder$"):
+        get([str(local)], md5=zeros, section="sources.folder", require_usable=require_usable)
+    with pytest.raises(UserError, match="no source gave what has the md5"):
+        get([str(tmp_path / "none")], md5=zeros, section="sources.folder", require_usable=require_usable)
+
+
 @pytest.mark.parametrize("source", ["ftp://u:secret@h/x", "file://h/x", "http:///x", "http://[x"])
 def test_an_address_of_no_use_is_refused(source: str, get: Callable[..., Path]) -> None:
     """Only http, https, s3, gs, file:/// and paths can be fetched from."""

@@ -122,7 +122,7 @@ def test_a_copy_ends_when_it_is_to_end(bucket: str, tmp_path: Path) -> None:
 def test_another_digest_is_told_and_the_copy_is_not_fetched_again(bucket: str, shards: Path, tmp_path: Path) -> None:
     """Whoever takes the md5 that the line names goes on at once."""
     md5 = source_digest(shards)
-    with pytest.raises(UserError, match=f"its md5 is {md5}, expected {NONE}; it is kept as "):
+    with pytest.raises(UserError, match=f"its md5 is {md5}, expected {NONE}; what came is kept as "):
         fetch([f"s3://{bucket}/set"], md5=NONE, folder=tmp_path / "downloads")
     assert fetch(["s3://no-such-bucket/set"], md5=md5, folder=tmp_path / "downloads").name == md5
 
