@@ -65,7 +65,7 @@ def plain(head: Head, features: Float[Tensor, "b width"], targets: Int64[Tensor,
 
 
 def as_in_training(head: Head, features: Float[Tensor, "b width"], targets: Int64[Tensor, " b"]) -> Float[Tensor, ""]:
-    """What `Classifier.forward` does: the product is a convolution's, and the right answers are counted."""
+    """What `Classifier.forward` does: the right answers are counted, too."""
     scores = head(features[:, :, None, None]).flatten(1)
     loss = functional.cross_entropy(scores.float(), targets)
     (scores.argmax(1) == targets).sum()
