@@ -129,8 +129,8 @@ class Steps(Generic[Result]):
         """A line where a capture was asked for, and no step came to it."""
         if self.capture and self.replay is None and (self.done or self.smaller):
             say(
-                f"{self.label}: no step was captured as a CUDA graph, because of {self.done + self.smaller} steps "
-                f"{self.done} had whole batches (of {self.batch_size}), and {STEPS_BEFORE} such steps come before"
+                f"{self.label}: no step was captured as a CUDA graph, because that takes more than {STEPS_BEFORE} "
+                f"batches of {self.batch_size} rows, and this run had {self.done}"
             )
 
 
