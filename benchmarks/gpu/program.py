@@ -37,7 +37,6 @@ from benchmarks.gpu.session import CPU, Session, Works
 from exemplar.errors import UserError, one_line
 from exemplar.runtime import device
 from exemplar.runtime.device import Compute
-from exemplar.training.captured import SWITCH
 
 PARTS = ("ceilings", "equal", "rates", "cifar10", "pair", "captured")
 QUICK_BATCH = 16
@@ -47,10 +46,10 @@ def main(arguments: Sequence[str]) -> None:
     """Measure, print every row when it is there, write."""
     allow_lack_of_pydantic()
     asked = read(arguments)
-    switch = os.environ.pop(SWITCH, None)  # else it would be what rows without a capture, and other processes, ask
+    switch = without_switch()
     try:
         session = begun(asked)
-        found = machine(session) | {SWITCH: switch}
+        found = machine(session) | switch
         record = Record(session.out, {"machine": found, "card": card(session), "asked": list(arguments)})
         record.content["parts"] = {}
         record.write()
@@ -70,6 +69,15 @@ def main(arguments: Sequence[str]) -> None:
 def allow_lack_of_pydantic() -> None:
     """Let this process, and those that it starts, find a stand-in where pydantic is not installed."""
     sys.path.append(str(Path(__file__).parent / "stand_in"))
+
+
+def without_switch() -> dict[str, str | None]:
+    """The variable that asks for captured steps, with what it was; it is gone for this process and all that it starts.
+
+    Rows without a capture would be captured too.
+    """
+    name = import_module("exemplar.training.captured").SWITCH  # needs pydantic or its stand-in
+    return {name: os.environ.pop(name, None)}
 
 
 def works(name: str, session: Session) -> Works:
