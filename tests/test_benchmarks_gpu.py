@@ -31,6 +31,7 @@ from exemplar.errors import UserError, say
 from exemplar.params.load import load_params, load_yaml
 from exemplar.probe import svm
 from exemplar.surrogate.ranges import RELEASE
+from exemplar.training.captured import SWITCH
 
 WORKERS = """
 import sys
@@ -71,7 +72,7 @@ def run_lean(arguments: list[str], folder: Path, *, threads: int) -> subprocess.
     return subprocess.run(
         [sys.executable, "-S", *arguments],  # without the packages that are beside Python
         cwd=ROOT,
-        env={"PYTHONPATH": f"{packages}", "EXEMPLAR_THREADS": f"{threads}"},
+        env={"PYTHONPATH": f"{packages}", "EXEMPLAR_THREADS": f"{threads}", SWITCH: "1"},
         capture_output=True,
         text=True,
     )
@@ -80,12 +81,17 @@ def run_lean(arguments: list[str], folder: Path, *, threads: int) -> subprocess.
 def test_a_quick_look_runs_every_part_with_the_core_dependencies(tmp_path: Path):
     """On the CPU, all comparisons are equal, and a piece that fails is kept with its reason while the others go on.
 
-    Two processes share a training, and another tries a CUDA graph.
+    Two processes share a training, and another tries a CUDA graph. No training is captured because a variable says so,
+    which would be said in a line.
     """
     out, archive = tmp_path / "found.json", write_cifar(tmp_path / "cifar")
     options = ["--quick", "--out", str(out), "--cifar10", str(archive), "--minutes", "0.001"]
     finished = run_lean(["-m", "benchmarks", "gpu", *options], tmp_path, threads=1)
-    parts = json.loads(out.read_text())["parts"]
+    found = json.loads(out.read_text())
+    assert found["machine"][SWITCH] == "1"
+    assert found["machine"]["triton"] == program.version("triton")
+    assert "captured as a CUDA graph" not in out.read_text() + finished.stderr
+    parts = found["parts"]
     assert list(parts) == list(program.PARTS), finished.stderr
     failed = [failure["error"] for part in parts.values() for failure in part["failed"]]
     assert failed == ["the class 'class 0' has 10 images; the protocol needs at least 400"], failed
@@ -157,15 +163,27 @@ def hang(looks: session.Session) -> Iterator[session.Row]:
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_captured_steps_are_compared_with_steps(tmp_path: Path, precision: torch.dtype):
-    """The same losses, each another one, and weights, where what stands for a CUDA graph is asked."""
+    """The same losses, each another one, and weights, where what stands for a CUDA graph is asked.
+
+    So it is without it twice, which tells on a card what the card alone does.
+    """
     compute, recorder = replace(session.CPU, precision=precision), Recorder()
-    (ours, weights), (theirs, others) = (
-        captured.learnt(looking(tmp_path), "fast", compute, capture) for capture in (recorder, None)
-    )
+    rows = list(captured.differences(looking(tmp_path), "fast", compute, recorder))
+    name = f"20 captured steps, fast, {str(precision).removeprefix('torch.')}"
+    assert [row["name"] for row in rows[2:]] == [f"losses of {name}, relative", f"weights of {name}"]
+    assert [row["name"].replace("steps as they are, twice", "captured steps") for row in rows[:2]] == [
+        row["name"] for row in rows[2:]
+    ]
+    assert all(row["equal"] and row["allowed"] == 0 for row in rows)
     assert recorder.replays > 10
-    assert ours == theirs
-    assert len(set(ours)) == len(ours)
-    assert torch.equal(weights, others)
+    losses, _ = captured.learnt(looking(tmp_path), "fast", compute, None)
+    assert len(set(losses)) == len(losses)
+
+
+def test_a_package_that_is_not_installed_has_no_version():
+    """On the CPU alone PyTorch comes without Triton."""
+    assert program.version("torch")
+    assert program.version("no-package-of-this-name") is None
 
 
 def test_what_hangs_in_a_process_of_its_own_costs_no_other_row(tmp_path: Path):

@@ -4,6 +4,7 @@ Each piece has a process of its own, behind the parts that do without: what a ca
 all later numbers.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -43,18 +44,26 @@ def require_card(session: Session) -> None:
 
 def captured(work: Callable[[], None]) -> Replay:
     """The work as a CUDA graph. Raises UserError where it cannot be one, so that no step is done in its place."""
+    before = sys.exc_info()[1]
     try:
         return cuda_graph(work)
     except RuntimeError as error:
-        raise UserError(f"a step cannot be captured ({one_line(first(error))})") from None
+        raise UserError(f"a step cannot be captured ({one_line(first(error, before=before))})") from None
 
 
 def replayed(recipe: str, session: Session) -> Iterator[Row]:
     """Losses of 20 steps, with dropout and rates that change, and the weights after them; in each precision."""
     require_card(session)
     for compute in dict.fromkeys((session.exact, session.compute)):
-        (ours, weights), (theirs, others) = (learnt(session, recipe, compute, each) for each in (captured, None))
-        name = f"of {equal.STEPS} captured steps, {recipe}, {str(compute.precision).removeprefix('torch.')}"
+        yield from differences(session, recipe, compute, captured)
+
+
+def differences(session: Session, recipe: str, compute: Compute, capture: Capture) -> Iterator[Row]:
+    """Of steps that are done twice without a capture, which are the card's own, and of captured ones."""
+    theirs, others = learnt(session, recipe, compute, None)
+    for kind, how in (("steps as they are, twice", None), ("captured steps", capture)):
+        ours, weights = learnt(session, recipe, compute, how)
+        name = f"of {equal.STEPS} {kind}, {recipe}, {str(compute.precision).removeprefix('torch.')}"
         yield compared(f"losses {name}, relative", apart(ours, theirs), allowed=0.0, first=theirs[0], last=theirs[-1])
         yield compared(f"weights {name}", float((weights - others).abs().max()), allowed=0.0)
 
@@ -78,7 +87,7 @@ def learnt(session: Session, recipe: str, compute: Compute, capture: Capture | N
 
 
 def training(name: str, recipe: str, model: str, batch: int, session: Session) -> Iterator[Row]:
-    """Images a second of the library's epochs with and without a capture."""
+    """Images a second of the library's epochs with and without a capture, and the memory of each."""
     require_card(session)
     with enough(advice(session, model, batch)):
         data = surrogate(session).to(session.device)
@@ -86,8 +95,9 @@ def training(name: str, recipe: str, model: str, batch: int, session: Session) -
         bare = batch / session.seconds(step)
         del step
         session.release()
-        plain, replays = (
-            library(session, data, recipe, model, batch, least=bare, capture=each) for each in (None, captured)
-        )
-    yield rate(session, replays, name, recipe, model, batch)
-    yield measured(f"{name}, against the same without", replays / plain, "x", images_a_second_without=plain)
+        plain = library(session, data, recipe, model, batch, least=bare)
+        without = {"peak_GB_without": session.peak(), "reserved_GB_without": session.reserved()}
+        session.release()
+        replays = library(session, data, recipe, model, batch, least=bare, capture=captured)
+    yield rate(session, replays, name, recipe, model, batch) | {"reserved_GB": session.reserved()}
+    yield measured(f"{name}, against the same without", replays / plain, "x", images_a_second_without=plain, **without)

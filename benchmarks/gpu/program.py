@@ -8,12 +8,13 @@ Parts, in this order unless some are named:
   cifar10   the medium network on CIFAR-10 for --minutes, then both protocols, beside the
             paper's 75.4 and 82.2 %; needs --cifar10                                          (--minutes and three more)
   pair      two processes on two GPUs against one; needs two GPUs                             (half a minute)
-  captured  steps captured as CUDA graphs: whether they are steps, and trainings with them,
-            each in a process of its own                                                      (three minutes)
+  captured  steps captured as CUDA graphs: whether they are steps, and trainings with them and
+            without, each in a process of its own                                             (three minutes)
 The times are estimates. Nothing begins after --seconds, what runs then is interrupted, and both are listed. In two runs
 of ten minutes each: `ceilings equal rates captured --seconds 570`, then `cifar10 pair --seconds 570`.
 Only the package's core dependencies are needed (pip install .), and no network. The kernels that render need a C
-compiler. What cannot run is told in a line, and the others go on.
+compiler. What cannot run is told in a line, and the others go on. EXEMPLAR_CUDA_GRAPH is written down and changes
+nothing: only the part `captured` captures steps.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,11 @@ def main(arguments: Sequence[str]) -> None:
     """Measure, print every row when it is there, write."""
     allow_lack_of_pydantic()
     asked = read(arguments)
+    switch = without_switch()
     try:
         session = begun(asked)
-        record = Record(session.out, {"machine": machine(session), "card": card(session), "asked": list(arguments)})
+        found = machine(session) | switch
+        record = Record(session.out, {"machine": found, "card": card(session), "asked": list(arguments)})
         record.content["parts"] = {}
         record.write()
         print(f"{record.content['machine']}\nwritten into {session.out}", flush=True)
@@ -66,6 +69,15 @@ def main(arguments: Sequence[str]) -> None:
 def allow_lack_of_pydantic() -> None:
     """Let this process, and those that it starts, find a stand-in where pydantic is not installed."""
     sys.path.append(str(Path(__file__).parent / "stand_in"))
+
+
+def without_switch() -> dict[str, str | None]:
+    """The variable that asks for captured steps, with what it was; it is gone for this process and all that it starts.
+
+    Rows without a capture would be captured too.
+    """
+    name = import_module("exemplar.training.captured").SWITCH  # needs pydantic or its stand-in
+    return {name: os.environ.pop(name, None)}
 
 
 def works(name: str, session: Session) -> Works:
@@ -117,6 +129,7 @@ def machine(session: Session) -> dict[str, Any]:
         "device": device.summary(session.compute),
         "quick": session.quick,
         "torch": str(torch.__version__),
+        "triton": version("triton"),
         "python": platform.python_version(),
         "processor": table.processor(),
         "cores": os.cpu_count(),
@@ -133,6 +146,14 @@ def machine(session: Session) -> dict[str, Any]:
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]  # no types
         }
     return found
+
+
+def version(package: str) -> str | None:
+    """Which is installed, if any."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def card(session: Session) -> str:

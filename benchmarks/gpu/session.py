@@ -80,6 +80,10 @@ class Session:
         """The largest memory of the card, in GB (10^9 bytes), since `release`."""
         return torch.cuda.max_memory_allocated(self.device) / 1e9 if self.on_cuda else None
 
+    def reserved(self) -> float | None:
+        """The largest that PyTorch held of it since then, in GB, with what a graph keeps for itself."""
+        return torch.cuda.max_memory_reserved(self.device) / 1e9 if self.on_cuda else None
+
     def seconds(self, work: Work) -> float:
         """How long `work` takes, over so many runs that they last `least_seconds`, after two that do not count."""
         work(), work()

@@ -6,7 +6,9 @@ changes from step to step lies in tensors that stay where they are: the rows of 
 """
 
 import os
+import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar
 
 import torch
@@ -37,14 +39,16 @@ def cuda_graph(work: Callable[[], None]) -> Replay:
 def chosen(given: Capture | None, model: Learner, compute: Compute, *, label: str) -> Capture | None:
     """What captures steps: what is given, else a CUDA graph where EXEMPLAR_CUDA_GRAPH is 1; None for steps as they are.
 
-    A line says why where it was asked for and cannot be. Raises UserError for another value of the variable.
+    A line of process 0 says why where it was asked for and cannot be. Raises UserError for another value of the
+    variable.
     """
     asked = os.environ.get(SWITCH) or "0"
     if asked not in ("0", "1"):
         raise UserError(f"{SWITCH} is {asked!r}; expected 1, to capture the steps of a GPU as a CUDA graph, or 0")
     capture = given or (cuda_graph if asked == "1" else None)
     if capture and (reason := obstacle(capture, model, compute)):
-        say(f"{label}: no step is captured as a CUDA graph, because {reason}")
+        if compute.rank == 0:
+            say(f"{label}: no step is captured as a CUDA graph, because {reason}")
         return None
     return capture
 
@@ -72,21 +76,25 @@ class Steps(Generic[Result]):
         self, step: Callable[[Tensor], Result], *, batch_size: int, capture: Capture | None, label: str
     ) -> None:
         self.step, self.batch_size, self.capture, self.label = step, batch_size, capture, label
-        self.done = 0
+        self.done, self.smaller = 0, 0
         self.replay: Replay | None = None
 
     def __call__(self, indices: Int64[Tensor, " b"]) -> Result:
         """What the step gives for these rows."""
-        if self.capture is None or len(indices) < self.batch_size:
+        if self.capture is None:
+            return self.step(indices)
+        if len(indices) < self.batch_size:
+            self.smaller += 1
             return self.step(indices)
         self.done += 1
         if self.done <= STEPS_BEFORE:
             return self.step(indices)
         if self.replay is None:
+            before = sys.exc_info()[1]  # what a caller is dealing with stands behind every error
             try:
                 self.replay = self.captured(self.capture, indices)
             except RuntimeError as error:
-                if not isinstance(cause := first(error), Exception):  # Ctrl-C
+                if not isinstance(cause := first(error, before=before), Exception):  # Ctrl-C
                     raise cause from None
                 reason = one_line(cause)
             if self.replay is None:  # the error is gone here, and with it what it held of the memory
@@ -102,7 +110,8 @@ class Steps(Generic[Result]):
         def work() -> None:
             self.given = self.step(self.indices)
 
-        return capture(work)
+        with current(indices.device):
+            return capture(work)
 
     def without(self, reason: str, indices: Int64[Tensor, " b"]) -> Result:
         """The step as it is, like all that follow. Raises UserError where what is left of the capture prevents it."""
@@ -116,9 +125,25 @@ class Steps(Generic[Result]):
                 f"that ({one_line(error)}); run it again without {SWITCH}"
             ) from None
 
+    def end(self) -> None:
+        """A line where a capture was asked for, and no step came to it."""
+        if self.capture and self.replay is None and (self.done or self.smaller):
+            say(
+                f"{self.label}: no step was captured as a CUDA graph, because that takes more than {STEPS_BEFORE} "
+                f"batches of {self.batch_size} rows, and this run had {self.done}"
+            )
 
-def first(error: BaseException) -> BaseException:
-    """What went wrong first: a capture in which something fails cannot be ended either."""
-    while error.__context__ and not error.__suppress_context__:
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """In the block it is the GPU that a capture is of; nothing for another device."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def first(error: BaseException, *, before: BaseException | None) -> BaseException:
+    """What went wrong first: a capture in which something fails cannot be ended either.
+
+    What went wrong `before` all of it, which `sys.exc_info` told then, is no part of it.
+    """
+    while error.__context__ not in (None, before) and not error.__suppress_context__:
         error = error.__context__
     return error

@@ -66,7 +66,8 @@ class Learner(nn.Module, ABC):
     draws: bool = False
     # On how many rows, spread evenly, the score is measured after an epoch, where a step does not tell it; else None.
     measured: int | None = None
-    # What `begin_step` or `end_step` does on the host in every step, so that no step can be captured; else None.
+    # What `begin_step`, `forward` or `end_step` does on the host in every step; else None. With it no step is captured,
+    # and learning rates are numbers on every device.
     on_host: str | None = None
     # Rows that lie outside of the network; each of several processes owns some, and writes them for a state.
     tables: Sequence[LazyRows] = ()

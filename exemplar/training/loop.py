@@ -80,6 +80,7 @@ def fit(
             if kept and collective.agreed(kept.is_due() or record.epoch == settings.epochs, compute):
                 kept.save(state.state_dict(), model.tables)
             yield record
+    steps.end()
 
 
 def train_epoch(

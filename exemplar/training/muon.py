@@ -39,11 +39,12 @@ class Muon(Optimizer):
     """Groups with `orthogonal` take orthogonal steps and keep the weights' length; the others are Nesterov's SGD.
 
     The length of an orthogonal step is `lr` times that of the weights. Under autocast orthogonal steps are computed in
-    its type.
+    its type. It is `capturable`: a rate that is a tensor is read on its device.
     """
 
     def __init__(self, groups: list[dict[str, Any]], *, momentum: float) -> None:
-        super().__init__(groups, {"momentum": momentum, "weight_decay": 0.0, "orthogonal": False})
+        defaults = {"momentum": momentum, "weight_decay": 0.0, "orthogonal": False, "capturable": True}
+        super().__init__(groups, defaults)
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure is ever given

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from exemplar.training.contract import Epoch, Settings
 from exemplar.training.learner import Learner, Outcome
@@ -61,8 +62,8 @@ class EpochProgress:
 class TrainState:
     """All that goes on from one step to the next; saved whole.
 
-    On a GPU, and wherever steps are captured, the learning rates are tensors on the device: a captured step would keep
-    a number as it was.
+    Where steps are captured the learning rates are tensors on the device: a captured step would keep a number as it
+    was. So they are on a GPU without a capture, for the same arithmetic, where the optimizer reads them there.
     """
 
     def __init__(self, model: Learner, settings: Settings, *, captured: bool = False) -> None:
@@ -72,7 +73,7 @@ class TrainState:
         self.progress = EpochProgress(device)
         self.rates, self.factor = [group["lr"] for group in self.optimizer.param_groups], 1.0
         self.rates_there: tuple[Tensor, Tensor] | None = None
-        if captured or (device.type == "cuda" and not model.on_host):
+        if captured or (device.type == "cuda" and not model.on_host and reads_there(self.optimizer)):
             self.move_rates(device)
 
     def move_rates(self, device: torch.device) -> None:
@@ -120,3 +121,11 @@ class TrainState:
             group.update(ours)
         self.progress.load_state_dict(content["part"])
         self.epochs[:] = [Epoch(**epoch) for epoch in content["epochs"]]
+
+
+def reads_there(optimizer: Optimizer) -> bool:
+    """Whether a rate that is a tensor is read on its device, as every group says by `fused` or `capturable`.
+
+    Other optimizers of PyTorch would bring it back to the host in every step.
+    """
+    return all(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)

@@ -1,8 +1,8 @@
 """A captured step does what the step does: shown on the CPU, by what stands for a CUDA graph there (recording.py)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from exemplar.params.options import load_options
 from exemplar.runtime.device import Compute
 from exemplar.surrogate.sets import Batch
 from exemplar.training import checkpoints
-from exemplar.training.captured import STEPS_BEFORE, SWITCH, Capture, Steps, chosen, obstacle
+from exemplar.training.captured import STEPS_BEFORE, SWITCH, Capture, Steps, chosen
 from exemplar.training.classifier import Classifier
 from exemplar.training.contract import Settings
 from exemplar.training.labeled import LabelClassifier
 from exemplar.training.learner import Learner, Outcome, Samples
 from exemplar.training.loop import fit
-from exemplar.training.state import TrainState
+from exemplar.training.muon import Muon
+from exemplar.training.state import TrainState, reads_there
 
 TASKS = names_in("methods", having=r"^def draw\(")
 MEAN = torch.full((3, 32, 32), 0.5)
@@ -39,6 +40,26 @@ SETTINGS = Settings(epochs=2, batch_size=BATCH, learning_rate=0.1, momentum=0.9,
 REPLAYS = 8 - STEPS_BEFORE
 Draw = Callable[[], tuple[Learner, Samples]]
 State = dict[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several would spend most of these small steps on waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], State]:
+    """What a training in float32 leaves whose steps are replayed, by its name; each is done once."""
+
+    @cache
+    def replayed(name: str) -> State:
+        return trained(name, FLOAT32, tmp_path_factory.mktemp(name), Recorder())
+
+    return replayed
 
 
 def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -160,22 +181,24 @@ def test_what_a_capture_uses_stays_where_it_is(name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("most", [1, 3])
 def test_an_interrupted_training_goes_on_with_a_capture_of_its_own(
-    name: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Callable[[str], State]
 ) -> None:
     """It ends bit-equal, whether it was interrupted in the first epoch or in the second."""
-    whole = trained(name, FLOAT32, tmp_path / "whole", Recorder())
+    uninterrupted = whole(name)
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 0.0)  # a state after every step
     monkeypatch.setattr(checkpoints, "SHARE_OF_TIME", 1e9)
     with pytest.raises(StoppedError):
         trained(name, FLOAT32, tmp_path / "cut", Recorder(most))
     resumed = Recorder()
-    assert not differing(trained(name, FLOAT32, tmp_path / "cut", resumed), whole)
+    assert not differing(trained(name, FLOAT32, tmp_path / "cut", resumed), uninterrupted)
     assert resumed.captures == (most == 1)  # after the third fewer than four whole batches are left
 
 
-def test_a_state_of_captured_steps_is_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_of_captured_steps_is_a_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Callable[[str], State]
+) -> None:
     """Learning rates are numbers in it, and steps that are done go on from it; their rates differ by rounding."""
-    whole = trained("fast", FLOAT32, tmp_path / "whole", None)
+    replayed = whole("fast")
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(checkpoints, "SHARE_OF_TIME", 1e9)
     with pytest.raises(StoppedError):
@@ -183,7 +206,7 @@ def test_a_state_of_captured_steps_is_a_state(tmp_path: Path, monkeypatch: pytes
     groups = torch.load(tmp_path / "cut" / "state.pt")["optimizer"]["param_groups"]
     assert all(isinstance(group["lr"], float) for group in groups)
     ended = trained("fast", FLOAT32, tmp_path / "cut", None)
-    for name, values in whole["model"].items():
+    for name, values in replayed["model"].items():
         torch.testing.assert_close(ended["model"][name], values, rtol=1e-3, atol=1e-4)
 
 
@@ -200,6 +223,18 @@ def test_rates_stay_where_they_are() -> None:
         assert ours["lr"].data_ptr() == place
         assert float(ours["lr"]) == pytest.approx(group["lr"], rel=1e-7)
         assert ours["fused"]
+
+
+def test_only_an_optimizer_that_reads_rates_on_the_device_has_them_there() -> None:
+    """Without a capture: Muon, and those of PyTorch that say so of every group. Others would wait for the device."""
+    one, other = (torch.nn.Parameter(torch.zeros(2, 2)) for _ in range(2))
+    assert reads_there(recipe("fast")[0].optimizer(SETTINGS))
+    assert reads_there(Muon([{"params": [one, other], "lr": 0.1}], momentum=0.9))
+    assert reads_there(torch.optim.SGD([one, other], fused=True))
+    assert reads_there(torch.optim.Adam([one, other], capturable=True))
+    assert not reads_there(torch.optim.Adam([one, other]))
+    assert not reads_there(torch.optim.SGD([one, other]))
+    assert not reads_there(torch.optim.SGD([{"params": [one], "fused": True}, {"params": [other]}]))
 
 
 class Counting(Fused):
@@ -304,6 +339,18 @@ def test_an_interrupt_inside_a_capture_ends_the_training() -> None:
         steps(torch.arange(2))
 
 
+def test_what_the_caller_is_dealing_with_is_not_the_capture_s(capsys: pytest.CaptureFixture[str]) -> None:
+    """It stands behind every error that is raised meanwhile; here an interrupt would end the training."""
+    steps = Steps(lambda indices: indices, batch_size=2, capture=refuse, label="test")
+    for error in (KeyboardInterrupt, ValueError):
+        steps.capture, steps.done = refuse, STEPS_BEFORE
+        try:
+            raise error("of the caller")
+        except (KeyboardInterrupt, ValueError):
+            assert len(steps(torch.arange(2))) == 2
+        assert "(operation not permitted when stream is capturing)" in capsys.readouterr().err
+
+
 def test_a_training_that_counts_on_the_host_is_not_captured(capsys: pytest.CaptureFixture[str]) -> None:
     """A line says why, and its result is that of any other machine."""
     data, recorder = material.surrogate_set(CLASSES, SAMPLES), Recorder()
@@ -317,15 +364,11 @@ def test_a_training_that_counts_on_the_host_is_not_captured(capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("value", "processes", "said"),
-    [
-        ("1", 1, "test: no step is captured as a CUDA graph, because the device is cpu\n"),
-        ("0", 1, ""),
-        ("", 1, ""),
-    ],
+    ("value", "said"),
+    [("1", "test: no step is captured as a CUDA graph, because the device is cpu\n"), ("0", ""), ("", "")],
 )
 def test_only_a_gpu_is_asked(
-    value: str, processes: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    value: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By EXEMPLAR_CUDA_GRAPH=1; elsewhere a line says so, and steps are done."""
     monkeypatch.setenv(SWITCH, value)
@@ -334,10 +377,29 @@ def test_only_a_gpu_is_asked(
     assert capsys.readouterr().err == said
 
 
-def test_processes_that_share_a_training_capture_nothing() -> None:
-    """They wait for each other in the middle of a step."""
+def test_processes_that_share_a_training_capture_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """They wait for each other in the middle of a step; one of them says so."""
     model, _ = recipe("fast")
-    assert obstacle(Recorder(), model, replace(FLOAT32, processes=2)) == "several processes share the training"
+    for rank in range(2):
+        assert chosen(Recorder(), model, replace(FLOAT32, rank=rank, processes=2), label="test") is None
+    line = "test: no step is captured as a CUDA graph, because several processes share the training\n"
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(("batch_size", "whole_batches"), [(64, 0), (12, STEPS_BEFORE)])
+def test_a_training_too_short_for_a_capture_says_so(
+    batch_size: int, whole_batches: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line, where one was asked for: with batches that are never whole, or too few of them."""
+    settings = replace(SETTINGS, epochs=1, batch_size=batch_size)
+    line = (
+        "test: no step was captured as a CUDA graph, because that takes more than 3 batches of "
+        f"{batch_size} rows, and this run had {whole_batches}\n"
+    )
+    for capture, times in ((Recorder(), 1), (None, 0)):
+        model, data = recipe("release")
+        list(fit(model, data, settings, compute=FLOAT32, random_seed=0, label="test", capture=capture))
+        assert capsys.readouterr().err.count(line) == times
 
 
 def test_another_value_of_the_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
