@@ -202,6 +202,19 @@ def test_what_kernels_are_tried_on_is_the_same_everywhere_and_has_all_kinds():
     assert float((samples.amax(1) - samples.amin(1)).min()) > 0.5
 
 
+@pytest.mark.parametrize("column", range(len(COLUMNS)), ids=COLUMNS)
+def test_a_kernel_that_takes_a_column_wrongly_is_noticed(column: int, monkeypatch: pytest.MonkeyPatch):
+    """By a hundredth: calm rows still have numbers in every column that show in the samples."""
+
+    def wrong(data: SurrogateSet, seed: Tensor, rows: Tensor) -> Tensor:
+        rows = rows.clone()
+        rows[:, column] *= 0.99
+        return data.transform_plainly(seed, rows)
+
+    monkeypatch.setattr(SurrogateSet, "transform_fused", wrong)
+    assert not fused.works("samples", CPU, sets.apart)
+
+
 def test_rows_are_made_calm(surrogate_set: SurrogateSet):
     """Nothing of them is steep, and what is not steep stays as it is."""
     rows = surrogate_set.rows(torch.arange(len(surrogate_set)))
