@@ -5,7 +5,6 @@ There is no table: at a hundred samples for each of a million seeds it would hav
 
 import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +15,9 @@ from torch import Tensor
 
 from exemplar.errors import UserError, reason
 from exemplar.io import foreign
-from exemplar.surrogate import fused
+from exemplar.surrogate import fused, trial
 from exemplar.surrogate.counters import uniforms
-from exemplar.surrogate.ranges import Ranges
+from exemplar.surrogate.ranges import RELEASE, Ranges
 from exemplar.surrogate.transformation import bounds, colours_of, geometry_of, inside
 
 # Squares that are tried for a sample. The tightest image whose squares are tried at all, CONTEXT times as wide as its
@@ -59,7 +58,7 @@ class Draws:
         float64, so that every device decides and rounds alike.
         """
         draw, where = self.squares, {"centre": centre, "side": side}
-        if len(seed) and fused.works("squares", seed.device, partial(self.apart, seed, sample, size=size, **where)):
+        if len(seed) and fused.works("squares", seed.device, apart):
             draw = self.squares_fused
         square, dice = draw(seed, sample, size=size, **where)
         return torch.cat([square, colours_of(dice, self.ranges)], 1).float()
@@ -102,17 +101,6 @@ class Draws:
         """The number of each sample's row, among all rows of the key."""
         return seed * NEXT_SEED + self.first + sample
 
-    def apart(
-        self, seed: Int64[Tensor, " b"], sample: Int64[Tensor, " b"], *, size: tuple[int, int], **where: Tensor
-    ) -> Float64[Tensor, "m 15"]:
-        """How far the kernel's numbers are from the others, for the first samples."""
-        some = slice(fused.COMPARED)
-        where = {name: values[some] for name, values in where.items()}
-        ours, theirs = (
-            draw(seed[some], sample[some], size=size, **where) for draw in (self.squares_fused, self.squares)
-        )
-        return torch.cat(ours, 1) - torch.cat(theirs, 1)
-
     def save(self, path: Path) -> None:
         """Write what decides the rows."""
         path.write_text(json.dumps(TypeAdapter(Draws).dump_python(self)) + "\n", encoding="utf-8")
@@ -127,6 +115,17 @@ class Draws:
         except (OSError, ValueError) as error:
             found = error.errors()[0]["msg"] if isinstance(error, ValidationError) else reason(error)
             raise UserError(f"cannot read {path} ({found}); {remedy}") from None
+
+
+def apart(device: torch.device) -> Float64[Tensor, "b 15"]:
+    """How far numbers of the kernel are from those of PyTorch's operations, for seeds that are always the same."""
+    (centre, side), (seed, sample) = trial.squares(), trial.indices()
+    where = {"centre": centre[seed].to(device), "side": side[seed].to(device)}
+    draws, seed, sample = Draws(trial.KEY, trial.SAMPLES, RELEASE), seed.to(device), sample.to(device)
+    ours, theirs = (
+        draw(seed, sample, size=(trial.WIDTH, trial.HEIGHT), **where) for draw in (draws.squares_fused, draws.squares)
+    )
+    return torch.cat(ours, 1) - torch.cat(theirs, 1)
 
 
 def has_context(side: Float[Tensor, " n"], size: tuple[int, int]) -> Bool[Tensor, " n"]:

@@ -6,7 +6,6 @@ for, and batches are cut out of these windows on the device. Fine-tuning uses th
 
 import warnings
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ from exemplar.datasets.base import PATCH_PIXELS
 from exemplar.errors import UserError
 from exemplar.io.arrays import load_array, map_array
 from exemplar.runtime.progress import track
-from exemplar.surrogate import fused, transformation
+from exemplar.surrogate import fused, transformation, trial
 from exemplar.surrogate.draws import HELD_OUT, Draws
 from exemplar.surrogate.gathering import gather
+from exemplar.surrogate.ranges import RELEASE
 
 DRAWS_FILE = "draws.json"
 MEAN_BATCH = 256
@@ -89,14 +89,9 @@ class SurrogateSet:
 
     def transform(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
         """Samples (0..1) of seeds under rows of a table; on a GPU of one kernel, where it works there."""
-        if len(seed) and fused.works("samples", seed.device, partial(self.apart, seed, rows)):
+        if len(seed) and fused.works("samples", seed.device, apart):
             return self.transform_fused(seed, rows)
         return self.transform_plainly(seed, rows)
-
-    def apart(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "..."]:
-        """How far the samples of the kernel are from those of PyTorch's operations, for the first rows made calm."""
-        seed, rows = seed[: fused.COMPARED], fused.calm(rows[: fused.COMPARED])
-        return self.transform_fused(seed, rows) - self.transform_plainly(seed, rows)
 
     def transform_fused(self, seed: Int64[Tensor, " b"], rows: Float[Tensor, "b p"]) -> Float[Tensor, "b 3 32 32"]:
         """Samples by the kernel, channels last. Raises whatever Triton does where it is not there or cannot compile."""
@@ -161,6 +156,31 @@ class SurrogateSet:
         if (self.side <= 0).any() or (self.centre < 0).any() or (self.centre > size).any():
             return "centre.npy or side.npy names a square beside its window"
         return None
+
+
+def apart(device: torch.device) -> Float[Tensor, "b 3 32 32"]:
+    """How far samples of the kernel are from those of PyTorch's operations, for samples that are always the same."""
+    surrogate, seed, rows = tried()
+    surrogate, seed, rows = surrogate.to(device), seed.to(device), rows.to(device)
+    return surrogate.transform_fused(seed, rows) - surrogate.transform_plainly(seed, rows)
+
+
+def tried() -> tuple[SurrogateSet, Int64[Tensor, " b"], Float[Tensor, "b p"]]:
+    """The set that kernels are tried on, the seed of each sample, and its row under the ranges of the release."""
+    (centre, side), (seed, sample) = trial.squares(), trial.indices()
+    axes = torch.tensor([[1.0, -2, 1], [1, 0, -1], [1, 1, 1]])
+    surrogate = SurrogateSet(
+        windows=trial.windows(),
+        window_index=torch.arange(trial.SEEDS).flip(0),
+        label=torch.arange(trial.SEEDS),
+        centre=centre,
+        side=side,
+        basis=(axes / axes.norm(dim=1, keepdim=True)).T,
+        colour_mean=torch.tensor([0.45, 0.5, 0.4]),
+        draws=Draws(trial.KEY, trial.SAMPLES, RELEASE),
+    )
+    rows = surrogate.draws.rows(seed, sample, centre=centre[seed], side=side[seed], size=surrogate.size)
+    return surrogate, seed, trial.calm(rows)
 
 
 def unwritten(array: np.ndarray) -> Tensor:

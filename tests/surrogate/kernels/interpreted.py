@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import material
-from exemplar.surrogate import fused
+from exemplar.surrogate import draws, fused, sets, trial
 from exemplar.surrogate.draws import HELD_OUT, Draws
 from exemplar.surrogate.ranges import FAMILIES
 from exemplar.surrogate.sets import SurrogateSet
@@ -101,7 +101,7 @@ def hard() -> dict[str, list[float]]:
     }
     for name, windows in kinds.items():
         data = a_set(windows)
-        found[name] = apart(data, fused.calm(drawn(data)))
+        found[name] = apart(data, trial.calm(drawn(data)))
     data = a_set(photographs())
     found["nothing changes"] = apart(data, neutral_rows(COUNT))
     for power in (0.25, 4.0):
@@ -154,18 +154,24 @@ def squares() -> dict[str, list[bool]]:
     found, count = {}, 6
     for family in FAMILIES:
         for size in ((96, 96), (70, 50), (40, 36)):  # width and height
-            for draws in (Draws(5, 100, FAMILIES[family]), Draws(2**62 + 1, 1, FAMILIES[family], first=HELD_OUT)):
+            for drawing in (Draws(5, 100, FAMILIES[family]), Draws(2**62 + 1, 1, FAMILIES[family], first=HELD_OUT)):
                 seeds, samples = torch.randint(0, 10**6, (2, count), generator=dice())
                 where = {
                     "centre": torch.tensor(size) * (0.4 + 0.2 * torch.rand(count, 2, generator=dice(1))),
                     "side": torch.linspace(20, 62, count),
                     "size": size,
                 }
-                ours, theirs = (draw(seeds, samples, **where) for draw in (draws.squares_fused, draws.squares))
+                ours, theirs = (draw(seeds, samples, **where) for draw in (drawing.squares_fused, drawing.squares))
                 leaves = ~inside(theirs[0], **{name: where[name] for name in ("centre", "side", "size")})
                 same = [torch.equal(*both) for both in zip(ours, theirs, strict=True)]
-                found[f"{family}, {size}, key {draws.key}"] = [*same, bool(leaves.any())]
+                found[f"{family}, {size}, key {drawing.key}"] = [*same, bool(leaves.any())]
     return found
+
+
+def tried() -> dict[str, float]:
+    """How far off the two kernels are on what they are tried on before they are used."""
+    there = torch.device("cpu")
+    return {module.__name__: float(module.apart(there).abs().max()) for module in (draws, sets)}
 
 
 def product() -> list[object]:
@@ -188,6 +194,7 @@ def main() -> None:
         "extreme": extreme,
         "layout": layout,
         "squares": squares,
+        "tried": tried,
         "product": product,
     }
     json.dump({name: measure() for name, measure in kinds.items()}, sys.stdout)

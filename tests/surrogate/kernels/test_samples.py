@@ -69,8 +69,14 @@ def test_squares_are_those_of_the_plain_version_to_the_bit(found: dict[str, Any]
     assert {leaves for *_, leaves in found["squares"].values()} == {True, False}
 
 
+def test_what_kernels_are_tried_on_leaves_room_for_a_gpus_rounding(found: dict[str, Any]):
+    """A GPU's sines and powers may round otherwise; 1e-4 is allowed."""
+    assert found["tried"]["exemplar.surrogate.draws"] == 0
+    assert found["tried"]["exemplar.surrogate.sets"] < 1e-5
+
+
 def test_a_set_renders_with_both_kernels(found: dict[str, Any]):
-    """Both were compared with PyTorch's operations once, and neither has failed."""
+    """Both were tried once, and neither has failed."""
     distance, *others = found["product"]
     assert distance < 3e-5
     assert others == [True, 2, 0]
