@@ -114,7 +114,7 @@ def plainly() -> Iterator[None]:
 
 def by_kernels(session: Session) -> bool:
     """Whether the library renders with its kernels here."""
-    return session.device.type in fused.DEVICES and not fused.failed
+    return fused.wanted() and session.device.type in fused.DEVICES and not fused.failed
 
 
 def training(session: Session, data: Data, recipe: str, model: str, batch: int) -> Iterator[Row]:
