@@ -36,6 +36,14 @@ def threads() -> int:
     return int(count)
 
 
+def is_on(switch: str, *, default: bool, to: str) -> bool:
+    """Whether an environment variable is 1, or not set and on by `default`; UserError for anything but 1 and 0."""
+    asked = os.environ.get(switch) or str(int(default))
+    if asked not in ("0", "1"):
+        raise UserError(f"{switch} is {asked!r}; expected 1, to {to}, or 0")
+    return asked == "1"
+
+
 def lock_folder() -> Path:
     """Where a user's processes, of whatever repository, lock GPUs; a user of a container may have no name."""
     folder = Path(tempfile.gettempdir(), f"exemplar-{os.getuid()}")

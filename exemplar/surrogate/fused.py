@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from exemplar.errors import UserError, one_line, say
+from exemplar.runtime import machine
 from exemplar.runtime.device import is_lack_of_memory
 
 SWITCH = "EXEMPLAR_KERNELS"  # the environment variable that switches them off
@@ -45,10 +46,7 @@ def works(kernel: str, device: torch.device, apart: Callable[[torch.device], Ten
 
 def wanted() -> bool:
     """Whether EXEMPLAR_KERNELS leaves them on."""
-    asked = os.environ.get(SWITCH) or "1"
-    if asked not in ("0", "1"):
-        raise UserError(f"{SWITCH} is {asked!r}; expected 1, to render by kernels on a GPU where they work, or 0")
-    return asked == "1"
+    return machine.is_on(SWITCH, default=True, to="render by kernels on a GPU where they work")
 
 
 def lack(apart: Callable[[torch.device], Tensor], device: torch.device) -> str | None:

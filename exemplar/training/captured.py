@@ -5,7 +5,6 @@ changes from step to step lies in tensors that stay where they are: the rows of 
 (`state.py`), weights, averages and momenta. Of random numbers PyTorch keeps count: a replay draws what a step would.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -16,6 +15,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from exemplar.errors import UserError, one_line, say
+from exemplar.runtime import machine
 from exemplar.runtime.device import Compute
 from exemplar.training.learner import Learner
 
@@ -42,10 +42,8 @@ def chosen(given: Capture | None, model: Learner, compute: Compute, *, label: st
     A line of process 0 says why where it was asked for and cannot be. Raises UserError for another value of the
     variable.
     """
-    asked = os.environ.get(SWITCH) or "0"
-    if asked not in ("0", "1"):
-        raise UserError(f"{SWITCH} is {asked!r}; expected 1, to capture the steps of a GPU as a CUDA graph, or 0")
-    capture = given or (cuda_graph if asked == "1" else None)
+    asked = machine.is_on(SWITCH, default=False, to="capture the steps of a GPU as a CUDA graph")
+    capture = given or (cuda_graph if asked else None)
     if capture and (reason := obstacle(capture, model, compute)):
         if compute.rank == 0:
             say(f"{label}: no step is captured as a CUDA graph, because {reason}")
